@@ -1,0 +1,1 @@
+"""Docker's JSON structures and their conversion to the model."""

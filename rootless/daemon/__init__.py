@@ -1,0 +1,1 @@
+"""rootlessd: composition root, configuration, activation and logging."""

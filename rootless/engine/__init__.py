@@ -1,0 +1,1 @@
+"""Joins storage, network, images, policy and runtime into containers and images."""

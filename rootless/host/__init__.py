@@ -1,0 +1,1 @@
+"""Preparation of the host: what doctor checks and setup changes."""

@@ -1,0 +1,1 @@
+"""System calls and kernel files: the only ctypes in the tree."""

@@ -1,0 +1,1 @@
+"""The engine's vocabulary as frozen dataclasses; standard library only."""

@@ -1,0 +1,41 @@
+"""What the policy said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["low", "medium", "high", "critical"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule that did not hold.
+
+    ``rule`` is the rule's id (``capabilities.add``), ``field`` the path in the
+    request (``HostConfig.CapAdd``), ``source`` the policy's ``file:line`` or
+    ``builtin:default``.
+    """
+
+    rule: str
+    field: str
+    value: str
+    reason: str
+    fix: str
+    severity: Severity = "high"
+    action: Literal["deny", "warn", "audit"] = "deny"
+    source: str = "builtin:default"
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.field}={self.value}: {self.reason} (fix: {self.fix})"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome for one request; ``weakened`` names protections the policy let go."""
+
+    allowed: bool
+    policy: str
+    """Name and digest of the policy that decided."""
+    findings: tuple[Finding, ...] = ()
+    weakened: tuple[str, ...] = ()

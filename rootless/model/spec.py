@@ -1,0 +1,245 @@
+"""What will run: a request after image config, defaults and host facts were applied.
+
+The policy decides on this form, and nothing is added after its decision: the
+planner turns an :class:`AdmittedSpec` into a launch plan without defaults of
+its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rootless.model.decision import Decision
+from rootless.model.identity import Identity
+from rootless.model.request import (
+    ContainerRequest,
+    Healthcheck,
+    LogConfig,
+    PortBinding,
+    Resources,
+    RestartPolicy,
+    RlimitRequest,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IdMap:
+    """One line of uid_map(5): ``size`` ids from ``inside`` appear outside as ``outside``.
+
+    ``outside`` ids are those of the engine's user namespace.
+    """
+
+    inside: int
+    outside: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsernsSpec:
+    """The container's user namespace.
+
+    ``maps`` serve uids and gids alike. ``owner`` is an id of the engine's
+    namespace that only this container's namespace is created with, so that
+    RLIMIT_NPROC counts its processes alone (user_namespaces(7)).
+    """
+
+    mode: Literal["shared", "auto"]
+    maps: tuple[IdMap, ...]
+    owner: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """The image a container is made from. ``id`` is the config digest ``sha256:…``."""
+
+    id: str
+    reference: str
+    diff_ids: tuple[str, ...]
+    """Lowest layer first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RootfsMount:
+    """How the root file system is mounted; made by a graph driver, executed by ``linux.rootfs``.
+
+    ``lowers`` are absolute host paths, topmost first. ``upper`` and ``work`` are
+    host paths of the container's own; for ``vfs``, ``upper`` is the whole tree
+    and is bind-mounted. Files in ``lowers`` carry the image's ids + 1 in
+    the engine's namespace (image root is engine id 1, a subordinate id).
+    ``id_maps`` is only for fuse-overlayfs: image id → engine id of the container.
+    """
+
+    driver: Literal["overlay", "fuse-overlayfs", "vfs"]
+    lowers: tuple[str, ...]
+    upper: str
+    work: str
+    volatile: bool = False
+    read_only: bool = False
+    id_maps: tuple[IdMap, ...] = ()
+    size_limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MountSpec:
+    """One mount inside the container, final form.
+
+    For ``bind``, ``volume`` and ``image``, ``source`` is an absolute host path whose symlinks
+    were resolved at admission; the launcher opens it again and refuses if the
+    opened file is another than the policy saw (``source_dev``, ``source_ino``).
+    A ``bind`` that re-appears read-only is recursive unless told otherwise.
+    """
+
+    type: Literal["bind", "volume", "tmpfs", "image", "proc", "sysfs", "devpts", "mqueue", "cgroup"]
+    target: str
+    source: str = ""
+    read_only: bool = False
+    recursive_read_only: bool = True
+    recursive: bool = True
+    propagation: str = "rprivate"
+    nosuid: bool = True
+    nodev: bool = True
+    noexec: bool = False
+    size: int = 0
+    mode: int | None = None
+    options: tuple[str, ...] = ()
+    volume_name: str = ""
+    subpath: str = ""
+    copy_up: bool = False
+    source_dev: int = 0
+    source_ino: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """The container's process. ``args[0]`` is looked up in the container's PATH by init."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    user: str
+    """As given (``name``, ``uid``, ``name:group``…); resolved in the rootfs by init."""
+    group_add: tuple[str, ...] = ()
+    terminal: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False
+    attach_stdin: bool = False
+    console_size: tuple[int, int] = (0, 0)
+    forbid_root: bool = False
+    """An obligation of the policy: init refuses when the user resolves to uid 0."""
+    init_binary: str = ""
+    """Host path of tini or catatonit for ``--init``; '' for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacesSpec:
+    """'private', 'host', or 'container:ID' (a full id) each; mount and user are always private."""
+
+    network: str = "private"
+    ipc: str = "private"
+    pid: str = "private"
+    uts: str = "private"
+    cgroup: str = "private"
+    time: str = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class SeccompSpec:
+    """``profile`` is the JSON text of an OCI/Docker seccomp profile, '' when unconfined."""
+
+    kind: Literal["default", "custom", "unconfined"]
+    profile: str
+    log: bool = False
+    """Denied calls are also logged (``seccomp-log``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LandlockSpec:
+    """Rules init installs (landlock(7)); empty tuples everywhere means none is installed."""
+
+    read_only: tuple[str, ...] = ()
+    read_write: tuple[str, ...] = ()
+    connect_tcp: tuple[int, ...] | None = None
+    bind_tcp: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrivilegesSpec:
+    """Capability names are upper case with ``CAP_``. ``capabilities`` is bounding = permitted = effective."""
+
+    capabilities: tuple[str, ...]
+    no_new_privileges: bool = True
+    privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """A host device node bound into /dev."""
+
+    source: str
+    target: str
+    permissions: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """``mode`` is slirp4netns, none, host or ``container:ID``."""
+
+    mode: str
+    ports: tuple[PortBinding, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    mac_address: str = ""
+    ipv6: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """Everything that decides how the container runs."""
+
+    id: str
+    name: str
+    created_ns: int
+    """Unix time in nanoseconds."""
+    image: ImageSpec
+    process: ProcessSpec
+    hostname: str
+    domainname: str
+    userns: UsernsSpec
+    rootfs: RootfsMount
+    mounts: tuple[MountSpec, ...]
+    masked_paths: tuple[str, ...]
+    readonly_paths: tuple[str, ...]
+    namespaces: NamespacesSpec
+    privileges: PrivilegesSpec
+    seccomp: SeccompSpec
+    network: NetworkSpec
+    resources: Resources
+    landlock: LandlockSpec = LandlockSpec()
+    rlimits: tuple[RlimitRequest, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    devices: tuple[DeviceSpec, ...] = ()
+    shm_size: int = 64 << 20
+    oom_score_adj: int = 0
+    cgroup_parent: str = ""
+    stop_signal: int = 15
+    stop_timeout: int = 10
+    restart: RestartPolicy = RestartPolicy()
+    auto_remove: bool = False
+    log: LogConfig = LogConfig(type="json-file")
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    healthcheck: Healthcheck | None = None
+    request: ContainerRequest = ContainerRequest()
+    """The request this came from, for inspect; nothing below reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedSpec:
+    """A spec the policy let through; only :func:`rootless.policy.admission.admit` makes one."""
+
+    spec: ContainerSpec
+    identity: Identity
+    decision: Decision

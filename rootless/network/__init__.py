@@ -1,0 +1,1 @@
+"""slirp4netns, published ports and the files that name resolution reads."""

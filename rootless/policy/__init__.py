@@ -1,0 +1,1 @@
+"""The policy: documents, rules and the one admission function."""

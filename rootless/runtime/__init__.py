@@ -1,0 +1,1 @@
+"""From an admitted spec to a running process: planner, launcher, shim, init."""

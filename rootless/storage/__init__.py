@@ -1,0 +1,1 @@
+"""Graph drivers, the layer store and volumes."""
