@@ -145,9 +145,7 @@ class SyscallError(RootlessError):
     code = "syscall"
     http_status = 500
 
-    def __init__(
-        self, call: str, target: object, errno: int, *, hint: str | None = None
-    ) -> None:
+    def __init__(self, call: str, target: object, errno: int, *, hint: str | None = None) -> None:
         name = _errno.errorcode.get(errno, str(errno))
         super().__init__(
             f"{call}({target}): {os.strerror(errno)} [{name}]",

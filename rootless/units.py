@@ -49,7 +49,11 @@ def parse_duration(text: str) -> int:
 
 def human_size(count: float, *, base: int = 1000) -> str:
     """Docker's short form: ``1.23GB`` with base 1000, ``64MiB`` with base 1024; 4 digits at most."""
-    units = ("B", "kB", "MB", "GB", "TB", "PB") if base == 1000 else ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    units = (
+        ("B", "kB", "MB", "GB", "TB", "PB")
+        if base == 1000
+        else ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    )
     value = float(count)
     index = 0
     while value >= base and index < len(units) - 1:
