@@ -48,7 +48,7 @@ def parse_duration(text: str) -> int:
 
 
 def human_size(count: float, *, base: int = 1000) -> str:
-    """Docker's short form: ``1.23GB`` with base 1000, ``64MiB`` with base 1024; 4 digits at most."""
+    """Docker's short form: ``1.23GB`` with base 1000, ``64MiB`` with base 1024."""
     units = (
         ("B", "kB", "MB", "GB", "TB", "PB")
         if base == 1000

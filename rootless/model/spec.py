@@ -165,7 +165,10 @@ class LandlockSpec:
 
 @dataclass(frozen=True, slots=True)
 class PrivilegesSpec:
-    """Capability names are upper case with ``CAP_``. ``capabilities`` is bounding = permitted = effective."""
+    """Capability names are upper case with ``CAP_``.
+
+    ``capabilities`` is the bounding, permitted and effective set.
+    """
 
     capabilities: tuple[str, ...]
     no_new_privileges: bool = True

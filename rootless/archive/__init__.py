@@ -1,0 +1,1 @@
+"""Tar archives: extraction that trusts nothing, and creation from trees."""
