@@ -1,0 +1,190 @@
+"""Credentials, capabilities, namespaces and the small prctl(2) settings of a process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable
+
+from rootless.errors import SyscallError
+from rootless.linux import libc
+
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_SECUREBITS = 28
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+_CAPABILITY_VERSION_3 = 0x20080522
+
+CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+)
+"""Names by number (capabilities(7), Linux 5.9)."""
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapData(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def mask_of(names: Iterable[str]) -> int:
+    """The bit mask of capability names."""
+    mask = 0
+    for name in names:
+        mask |= 1 << CAPABILITIES.index(name)
+    return mask
+
+
+def last_capability() -> int:
+    """The highest capability number the running kernel knows."""
+    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
+        return int(file.read())
+
+
+def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
+    """capset(2) on the calling thread."""
+    header = _CapHeader(_CAPABILITY_VERSION_3, 0)
+    data = (_CapData * 2)()
+    for half, shift in enumerate((0, 32)):
+        data[half].effective = (effective >> shift) & 0xFFFFFFFF
+        data[half].permitted = (permitted >> shift) & 0xFFFFFFFF
+        data[half].inheritable = (inheritable >> shift) & 0xFFFFFFFF
+    libc.syscall("capset", ctypes.byref(header), data)
+
+
+def prctl(option: int, *args: int, what: str = "") -> int:
+    """prctl(2) with integer arguments."""
+    wide = [ctypes.c_ulong(a) for a in (*args, 0, 0, 0, 0)[:4]]
+    return libc.check(libc.libc.prctl(option, *wide), "prctl", what or option)
+
+
+def drop_bounding(keep: int, last: int) -> None:
+    """Remove every capability outside ``keep`` from the bounding set."""
+    for number in range(last + 1):
+        if not keep >> number & 1:
+            prctl(PR_CAPBSET_DROP, number, what="PR_CAPBSET_DROP")
+
+
+def set_name(name: str) -> None:
+    """The process' name as ps shows it; 15 bytes."""
+    buffer = ctypes.create_string_buffer(name.encode()[:15])
+    libc.libc.prctl(PR_SET_NAME, buffer, 0, 0, 0)
+
+
+def unshare(flags: int, what: str = "") -> None:
+    """unshare(2)."""
+    libc.check(libc.libc.unshare(flags), "unshare", what or hex(flags))
+
+
+def setns(fd: int, flags: int, what: str = "") -> None:
+    """setns(2); with a pidfd, ``flags`` may name several namespaces (Linux 5.8)."""
+    libc.check(libc.libc.setns(fd, flags), "setns", what or fd)
+
+
+_before_fork = ctypes.pythonapi.PyOS_BeforeFork
+_after_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
+_after_child = ctypes.pythonapi.PyOS_AfterFork_Child
+
+
+def clone(flags: int, signal: int) -> int:
+    """fork(2) with namespace flags: 0 in the child, the child's pid in the parent.
+
+    The raw call takes no stack (as fork does), so this works like os.fork(),
+    with the interpreter's own hooks around it.
+    """
+    _before_fork()
+    number = ctypes.c_long(libc.number("clone"))
+    zero = ctypes.c_long(0)
+    # s390 takes the stack first; everywhere else the flags come first (clone(2)).
+    first, second = ctypes.c_long(flags | signal), zero
+    if os.uname().machine == "s390x":
+        first, second = second, first
+    pid: int = libc.libc.syscall(number, first, second, zero, zero, zero)
+    if pid == 0:
+        _after_child()
+        return 0
+    code = ctypes.get_errno()
+    _after_parent()
+    if pid < 0:
+        raise SyscallError("clone", hex(flags), code)
+    return pid
+
+
+def sethostname(name: str) -> None:
+    """sethostname(2)."""
+    raw = name.encode()
+    libc.check(libc.libc.sethostname(raw, len(raw)), "sethostname", name)
+
+
+def setdomainname(name: str) -> None:
+    """setdomainname(2)."""
+    raw = name.encode()
+    libc.check(libc.libc.setdomainname(raw, len(raw)), "setdomainname", name)
+
+
+def close_from(first: int) -> None:
+    """Close every descriptor from ``first`` up (close_range(2))."""
+    libc.syscall("close_range", first, 0xFFFFFFFF, 0)
