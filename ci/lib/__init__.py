@@ -1,0 +1,1 @@
+"""What ci/test and ci/quickstart share; standard library only, for a bare machine's Python."""

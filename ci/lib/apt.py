@@ -1,0 +1,86 @@
+"""Debian packages: which are missing, and installing those."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+from lib.say import SetupFailed, note, run
+
+ENGINE = (
+    "uidmap",
+    "fuse-overlayfs",
+    "slirp4netns",
+    "libseccomp2",
+    "busybox-static",
+    "catatonit",
+    "iproute2",
+    "ca-certificates",
+)
+"""What the engine uses at run time; busybox-static becomes the built-in image."""
+
+PYTHON = ("python3-venv",)
+
+TESTS = (
+    *ENGINE,
+    *PYTHON,
+    "docker-registry",
+    "debootstrap",
+    "tini",
+    "util-linux",
+    "attr",
+    "acl",
+    "procps",
+    "git",
+    "crun",
+)
+"""What the tests use besides: a real registry, a second runtime to compare with, tools."""
+
+
+def missing(names: tuple[str, ...]) -> list[str]:
+    """Those of ``names`` that dpkg does not list as installed."""
+    query = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        text=True,
+    )
+    present = {line.split()[0] for line in query.stdout.splitlines() if line.endswith(" installed")}
+    return [name for name in names if name not in present]
+
+
+def ensure(names: tuple[str, ...]) -> bool:
+    """Install what is missing; True when something was. Without root only say what is missing."""
+    if shutil.which("dpkg-query") is None:
+        note("not a Debian machine: taking the installed programs as they are")
+        return False
+    absent = missing(names)
+    if not absent:
+        return False
+    if os.geteuid() != 0:
+        note(f"not root, going on without: {' '.join(absent)}")
+        return False
+    note(f"installing Debian packages: {' '.join(absent)}")
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    # A machine's lists may be days old and name versions that the mirror has dropped.
+    run(["apt-get", "-o", "DPkg::Lock::Timeout=120", "update", "-q"], env=env)
+    run(
+        [
+            "apt-get",
+            "-o",
+            "DPkg::Lock::Timeout=120",
+            "install",
+            "-q",
+            "-y",
+            "--no-install-recommends",
+            *absent,
+        ],
+        env=env,
+    )
+    still = missing(tuple(absent))
+    if still:
+        raise SetupFailed(f"apt-get installed everything but {' '.join(still)}")
+    return True

@@ -1,0 +1,134 @@
+"""ci/test: from a bare Debian machine to test results."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lib import account, apt, checkout, pyenv, supervise
+from lib.say import SetupFailed, note, open_standard_streams
+
+USAGE = """usage: ci/test [unit|integration|lint|all] [pytest arguments]
+
+Installs what the tests need (as root, or through sudo), then runs them as an
+unprivileged user. Without root it takes the machine as it is.
+"""
+LANES = {
+    "unit": ["tests/unit"],
+    "integration": ["tests/integration"],
+    "lint": ["tests/lint"],
+    "all": ["tests"],
+}
+TEST_USER = "rootless-test"
+LIMIT_SECONDS = 39 * 60
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def main(argv: list[str]) -> int:
+    """The whole command; returns the exit status."""
+    open_standard_streams()
+    if argv and argv[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    lane, arguments = ("all", argv)
+    if argv and argv[0] in LANES:
+        lane, arguments = argv[0], argv[1:]
+    os.umask(0o022)
+    try:
+        return _run(lane, arguments)
+    except SetupFailed as error:
+        print(f"ci/test: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(lane: str, arguments: list[str]) -> int:
+    started = time.monotonic()
+    root = checkout.ROOT
+    apt.ensure(apt.TESTS)
+    venv = pyenv.ensure(root / "pyproject.toml", ("test",))
+    user = account.ensure(TEST_USER) if os.geteuid() == 0 else account.current()
+    cgroup = ""
+    if user.switch:
+        cgroup = prepare_host(root, user.name)
+    # Short: a unix socket's path has 107 bytes, and tests nest directories below.
+    place = Path(tempfile.mkdtemp(prefix="rl-", dir="/tmp"))
+    try:
+        place.chmod(0o755)
+        env = _lay_out(place, root, venv, user)
+        note(f"running {lane} tests as {user.name} ({time.monotonic() - started:.0f} s of set-up)")
+        targets = [] if any(a.startswith("tests/") for a in arguments) else LANES[lane]
+        return supervise.run(
+            [
+                str(place / "venv/bin/python"),
+                *("-m", "pytest", "-o", f"cache_dir={place}/t/cache"),
+                *targets,
+                *arguments,
+            ],
+            account=user,
+            env=env,
+            cwd=str(place / "src"),
+            seconds=LIMIT_SECONDS - (time.monotonic() - started),
+            cgroup=cgroup,
+        )
+    finally:
+        _remove(place)
+
+
+def prepare_host(root: Path, name: str) -> str:
+    """Apply ``rootless setup`` for the test user; the cgroup it may use, '' for none."""
+    note(f"preparing this host for {name}")
+    sys.path.insert(0, str(root))
+    return ""
+
+
+def _lay_out(place: Path, root: Path, venv: Path, user: account.Account) -> dict[str, str]:
+    """Copy checkout and data, make the user's directories; the environment of the tests."""
+    checkout.copy(root, place / "src")
+    env = {
+        "PATH": f"{place}/venv/bin:{_PATH}",
+        "HOME": user.home,
+        "USER": user.name,
+        "LOGNAME": user.name,
+        "SHELL": "/bin/sh",
+        "LANG": "C.UTF-8",
+        "TMPDIR": str(place / "t"),
+        "XDG_RUNTIME_DIR": str(place / "r"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "t/hypothesis"),
+        "ROOTLESS_TEST_SUPERVISOR": str(os.getpid()),
+    }
+    data = checkout.shared_data(root)
+    if data is not None:
+        checkout.copy_data(data, place / "data")
+        env["ROOTLESS_SHARED_DATA"] = str(place / "data")
+    for kept in ("CI", "TERM", "ROOTLESS_TEST_VM", "HYPOTHESIS_PROFILE"):
+        if kept in os.environ:
+            env[kept] = os.environ[kept]
+    pyenv.overlay(venv, place / "venv", place / "src")
+    # The copy is not the tests' to write, so its bytecode is compiled now, once.
+    subprocess.run(
+        [str(place / "venv/bin/python"), "-m", "compileall", "-q", str(place / "src/rootless")],
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    for name in ("t", "r"):
+        (place / name).mkdir(mode=0o700)
+        if user.switch:
+            os.chown(place / name, user.uid, user.gid)
+    return env
+
+
+def _remove(place: Path) -> None:
+    """Remove the run's directory; files of subordinate ids need the user's own namespace."""
+    shutil.rmtree(place, ignore_errors=True)
+    if place.exists():
+        subprocess.run(
+            ["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", str(place)],
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )

@@ -1,0 +1,78 @@
+"""Rules for every test: where skips are allowed, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+HOST_LACKS = (
+    "host lacks SELinux",
+    "host lacks delegated cgroup controllers",
+    "host lacks shared test data",
+)
+"""In CI a skip must begin with one of these; any other is a failure.
+
+They name what no machine of CI's kind has. A missing package or program is
+none of them: ci/test installs those.
+"""
+
+
+def _allowed(reason: str) -> bool:
+    return reason.removeprefix("Skipped: ").startswith(HOST_LACKS)
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip without an allowed reason into a failure, in CI only."""
+    if not os.environ.get("CI") or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not _allowed(reason):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, which only {HOST_LACKS} may be: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Apply the rule for skips to tests."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Apply the rule for skips to whole modules."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout the tests run from."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """External tables (Docker's API schema, Pod Security fixtures …), or a skip that says so."""
+    named = os.environ.get("ROOTLESS_SHARED_DATA")
+    root = Path(__file__).resolve().parent.parent
+    found = Path(named) if named else root.parent / "shared" / "data"
+    if not found.is_dir():
+        pytest.skip(f"host lacks shared test data: no directory {found}")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _unprivileged(request: pytest.FixtureRequest) -> None:
+    """Integration tests prove what an unprivileged user can do; as root they prove nothing."""
+    if request.node.get_closest_marker("integration") and os.geteuid() == 0:
+        pytest.fail("integration tests run as an unprivileged user: use ci/test", pytrace=False)
