@@ -1,0 +1,218 @@
+"""state.db: the records that must survive any crash of the daemon.
+
+WAL with ``synchronous=NORMAL``: a transaction is one append to the log without
+an fsync (sqlite.org/wal.html), which survives ``kill -9`` of the process at any
+point; a power cut can lose the last transactions but never corrupts. Only the
+checkpoint syncs, so it runs off the hot path (:meth:`State.checkpoint`).
+
+What changes with every transition (:class:`ContainerState`) is kept apart from
+what does not (spec, config), so that a transition writes some hundred bytes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from rootless.errors import Conflict, RootlessError
+from rootless.model.records import ContainerRecord, ContainerState, ExecRecord, NetworkState
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE containers (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    created_ns INTEGER NOT NULL,
+    fixed BLOB NOT NULL,
+    live BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE execs (
+    id TEXT PRIMARY KEY,
+    container_id TEXT NOT NULL REFERENCES containers(id) ON DELETE CASCADE,
+    body BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX execs_by_container ON execs(container_id);
+CREATE TABLE settings (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+_MIGRATIONS: dict[int, str] = {}
+"""SQL that takes a database from version N to N + 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    state: ContainerState
+    network: NetworkState
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_record = msgspec.json.Decoder(ContainerRecord).decode
+_decode_live = msgspec.json.Decoder(_Live).decode
+_decode_exec = msgspec.json.Decoder(ExecRecord).decode
+
+
+class State:
+    """The only writer of ``state.db``; used from one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the database; raises RootlessError for one of a newer version."""
+        self._path = path
+        self._pending = 0
+        # isolation_level None: transactions are begun here, not guessed by the module.
+        self._db = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._configure()
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise RootlessError(
+                f"cannot open the state database {path}: {error}",
+                hint="move it away; containers that still run are then unknown to the engine",
+            ) from error
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _configure(self) -> None:
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+            "wal_autocheckpoint=0",
+            "busy_timeout=5000",
+            "cache_size=-512",
+        ):
+            self._db.execute(f"PRAGMA {pragma}")
+
+    def _migrate(self) -> None:
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if version > SCHEMA_VERSION:
+            raise RootlessError(
+                f"{self._path} was written by a newer engine (schema {version}, "
+                f"this one knows {SCHEMA_VERSION})",
+                hint="start the newer engine, or use another --data-root",
+            )
+        while version < SCHEMA_VERSION:
+            script = _MIGRATIONS[version] if version else _SCHEMA
+            version = version + 1 if version else SCHEMA_VERSION
+            # executescript commits first, so the transaction is part of the script.
+            self._db.executescript(f"BEGIN;{script};PRAGMA user_version={version};COMMIT;")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+        self._pending += 1
+
+    def containers(self) -> Sequence[ContainerRecord]:
+        """Every container, oldest first."""
+        rows = self._db.execute("SELECT fixed, live FROM containers ORDER BY created_ns")
+        return [_join(fixed, live) for fixed, live in rows]
+
+    def add_container(self, record: ContainerRecord) -> None:
+        """Insert a record; Conflict when its name is taken."""
+        try:
+            with self._transaction() as db:
+                db.execute(
+                    "INSERT INTO containers VALUES (?, ?, ?, ?, ?)",
+                    (
+                        record.id,
+                        record.name,
+                        record.spec.created_ns,
+                        _fixed(record),
+                        _live(record),
+                    ),
+                )
+        except sqlite3.IntegrityError as error:
+            raise Conflict(
+                f'Conflict. The container name "/{record.name}" is already in use'
+            ) from error
+
+    def update_container(self, record: ContainerRecord) -> None:
+        """Rewrite everything of a container (rename, update of limits)."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE containers SET name = ?, fixed = ?, live = ? WHERE id = ?",
+                (record.name, _fixed(record), _live(record), record.id),
+            )
+
+    def save_live(self, record: ContainerRecord) -> None:
+        """Write a transition: state and network only."""
+        with self._transaction() as db:
+            db.execute("UPDATE containers SET live = ? WHERE id = ?", (_live(record), record.id))
+
+    def remove_container(self, container_id: str) -> None:
+        """Forget a container and its execs."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+
+    def execs(self) -> Sequence[ExecRecord]:
+        """Every exec that is still known."""
+        return [_decode_exec(row[0]) for row in self._db.execute("SELECT body FROM execs")]
+
+    def put_exec(self, record: ExecRecord) -> None:
+        """Insert or replace an exec."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO execs VALUES (?, ?, ?) "
+                "ON CONFLICT(id) DO UPDATE SET body = excluded.body",
+                (record.id, record.container_id, _encode(record)),
+            )
+
+    def remove_execs(self, ids: Sequence[str]) -> None:
+        """Forget execs."""
+        with self._transaction() as db:
+            db.executemany("DELETE FROM execs WHERE id = ?", [(i,) for i in ids])
+
+    def setting(self, key: str, make: Callable[[], str]) -> str:
+        """A value made once and kept, such as the engine's id."""
+        row = self._db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            return str(row[0])
+        value = make()
+        with self._transaction() as db:
+            db.execute("INSERT INTO settings VALUES (?, ?)", (key, value))
+        return value
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """Enough was written since the last checkpoint to be worth a sync."""
+        return self._pending >= 500
+
+    def checkpoint(self) -> None:
+        """Move the log into the database. Blocks on the disk: call from another thread."""
+        self._pending = 0
+        with sqlite3.connect(self._path, isolation_level=None) as other:
+            other.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        other.close()
+
+    def close(self) -> None:
+        """Checkpoint and close."""
+        self._db.close()
+
+
+def _fixed(record: ContainerRecord) -> bytes:
+    return _encode(replace(record, state=ContainerState(), network=NetworkState()))
+
+
+def _live(record: ContainerRecord) -> bytes:
+    return _encode(_Live(record.state, record.network))
+
+
+def _join(fixed: bytes, live: bytes) -> ContainerRecord:
+    moving = _decode_live(live)
+    return replace(_decode_record(fixed), state=moving.state, network=moving.network)

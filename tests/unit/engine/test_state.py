@@ -1,0 +1,138 @@
+"""state.db: what is written is read back, also after a kill -9."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rootless.engine import state
+from rootless.engine.state import State
+from rootless.errors import Conflict, RootlessError
+from rootless.model.records import ExecRecord, Health, HealthProbe, NetworkState
+from rootless.model.request import ExecRequest, PortBinding
+
+from .samples import record
+
+
+def test_records_come_back_as_they_were(tmp_path: Path) -> None:
+    first, second = record("one"), record("two", status="exited", exit_code=3)
+    db = State(tmp_path / "state.db")
+    db.add_container(first)
+    db.add_container(second)
+    db.close()
+    db = State(tmp_path / "state.db")
+    assert list(db.containers()) == [first, second]
+    db.close()
+
+
+def test_a_transition_keeps_the_spec(tmp_path: Path) -> None:
+    db = State(tmp_path / "state.db")
+    made = record()
+    db.add_container(made)
+    health = Health("healthy", 0, (HealthProbe(1, 2, 0, "ok"),))
+    moved = replace(
+        made,
+        state=replace(made.state, status="running", pid=5, health=health),
+        network=NetworkState(ip_address="10.0.2.100", ports=(PortBinding(80, "tcp", "::1", 8),)),
+    )
+    db.save_live(moved)
+    assert list(db.containers()) == [moved]
+    renamed = replace(moved, spec=replace(moved.spec, name="other"))
+    db.update_container(renamed)
+    assert list(db.containers()) == [renamed]
+    db.close()
+
+
+def test_names_are_unique(tmp_path: Path) -> None:
+    db = State(tmp_path / "state.db")
+    db.add_container(record("web"))
+    with pytest.raises(Conflict, match='"/web" is already in use'):
+        db.add_container(record("web"))
+    db.close()
+
+
+def test_execs_go_with_their_container(tmp_path: Path) -> None:
+    db = State(tmp_path / "state.db")
+    made = record()
+    db.add_container(made)
+    for number in range(3):
+        db.put_exec(ExecRecord(f"e{number}", made.id, ExecRequest(("ls",)), number))
+    db.put_exec(ExecRecord("e1", made.id, ExecRequest(("ls",)), 1, exit_code=0))
+    db.remove_execs(["e0"])
+    assert {e.id: e.exit_code for e in db.execs()} == {"e1": 0, "e2": None}
+    db.remove_container(made.id)
+    assert list(db.execs()) == []
+    db.close()
+
+
+def test_a_database_of_a_newer_engine_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    State(path).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute(f"PRAGMA user_version={state.SCHEMA_VERSION + 1}")
+    raw.close()
+    with pytest.raises(RootlessError, match="newer engine"):
+        State(path)
+
+
+def test_garbage_is_refused_with_a_hint(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(RootlessError, match="cannot open the state database"):
+        State(path)
+
+
+def test_settings_are_made_once(tmp_path: Path) -> None:
+    db = State(tmp_path / "state.db")
+    assert db.setting("id", lambda: "first") == "first"
+    assert db.setting("id", lambda: "second") == "first"
+    db.close()
+
+
+def test_checkpoint_moves_the_log(tmp_path: Path) -> None:
+    db = State(tmp_path / "state.db")
+    db.add_container(record())
+    size = (tmp_path / "state.db").stat().st_size
+    db.checkpoint()
+    assert (tmp_path / "state.db").stat().st_size > size
+    db.close()
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from rootless.engine.state import State
+db = State(Path(sys.argv[1]))
+n = 0
+while True:
+    db.setting(f"key{n}", lambda: "value")
+    print(n, flush=True)
+    n += 1
+"""
+
+
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path)],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    ) as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            if int(line) >= 200:
+                break
+        writer.send_signal(signal.SIGKILL)
+        rest = writer.stdout.read().split()
+    last = int(rest[-1]) if rest else 200
+    db = State(path)
+    for number in range(last + 1):
+        assert db.setting(f"key{number}", lambda: "lost") == "value"
+    db.close()
