@@ -213,8 +213,8 @@ class _Extractor:
             os.mkdir(base, 0o700, dir_fd=parent)
             fd = self._dirs.open_child(parent, base)
             try:
-                root = self._shift.to_engine(0)
-                os.fchown(fd, root, root)
+                uid, gid = self._owner or (0, 0)
+                os.fchown(fd, self._shift.to_engine(uid), self._shift.to_engine(gid))
                 os.fchmod(fd, 0o755)
                 self._after_whiteout(fd, path)
             except BaseException:

@@ -22,6 +22,7 @@ MAX_ID = (1 << 32) - 2
 """(uid_t)-1 means "no change" to chown(2)."""
 
 REGULAR = frozenset(b"0\x007")
+REGULAR_KIND = ord("0")
 LINK, SYMLINK, CHAR, BLOCKDEV, DIRECTORY, FIFO = b"123456"
 PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK, SPARSE = b"xgLKS"
 HEADER_ONLY = frozenset((LINK, SYMLINK, CHAR, BLOCKDEV, DIRECTORY, FIFO))
