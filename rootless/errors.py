@@ -22,8 +22,11 @@ from __future__ import annotations
 
 import errno as _errno
 import os
-from collections.abc import Mapping
-from typing import ClassVar
+
+TYPE_CHECKING = False  # a name type checkers know; importing typing costs the CLI 5 ms
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import ClassVar
 
 
 class RootlessError(Exception):

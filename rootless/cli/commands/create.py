@@ -1,0 +1,40 @@
+"""``rootless create``."""
+
+from __future__ import annotations
+
+import sys
+
+from rootless.cli.command import Command, Invocation
+from rootless.cli.commands.run import create, exit_status
+from rootless.cli.createbody import create_body
+from rootless.cli.createflags import CREATE_FLAGS
+from rootless.errors import RootlessError
+
+
+def run(call: Invocation) -> int:
+    """Create a container and print its id."""
+    try:
+        body = create_body(call)
+        if call["dry-run"]:
+            from rootless.cli.dryrun import show_plan
+
+            return show_plan(call, body)
+        sys.stdout.write(create(call, body) + "\n")
+    except RootlessError as error:
+        error.exit_status = min(exit_status(error), 125)  # type: ignore[attr-defined]
+        raise
+    return 0
+
+
+COMMAND = Command(
+    run,
+    usage="create [OPTIONS] IMAGE [COMMAND] [ARG...]",
+    summary="Create a new container",
+    description="The container is not started; `rootless start` does that. See `run` for more.",
+    aliases="container create, create",
+    flags=CREATE_FLAGS,
+    min_args=1,
+    max_args=None,
+    interspersed=False,
+    examples="rootless create --name db -e POSTGRES_PASSWORD=x postgres\nrootless start -a db",
+)

@@ -1,0 +1,95 @@
+"""``rootless exec``."""
+
+from __future__ import annotations
+
+from rootless.cli import createspec as spec
+from rootless.cli.command import BOOL, LIST, STRING, Command, Invocation
+from rootless.cli.commands.run import EXIT_CODES, exit_status
+from rootless.cli.foreground import Session, Settings, check_terminal, detach_bytes, guarded
+from rootless.client.api import Client, quote
+from rootless.client.terminal import window_size
+from rootless.errors import RootlessError, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def run(call: Invocation) -> int:
+    """Execute a command in a running container."""
+    try:
+        return _exec(call)
+    except RootlessError as error:
+        status = exit_status(error)
+        # Docker: 126 and 127 as for run; a missing or stopped container is 1.
+        error.exit_status = 1 if status == 125 else status  # type: ignore[attr-defined]
+        raise
+
+
+def _exec(call: Invocation) -> int:
+    client = call.client
+    detach, tty, stdin = call["detach"], call["tty"], call["interactive"] and not call["detach"]
+    detach_bytes(call["detach-keys"])
+    if not detach:
+        check_terminal(tty=tty, stdin=stdin)
+    body: dict[str, Any] = {
+        "Cmd": call.args[1:],
+        "Tty": tty,
+        "AttachStdin": stdin,
+        "AttachStdout": not detach,
+        "AttachStderr": not detach,
+        "Privileged": call["privileged"],
+    }
+    for flag, key in (("user", "User"), ("workdir", "WorkingDir"), ("detach-keys", "DetachKeys")):
+        if call[flag]:
+            body[key] = call[flag]
+    if call["env"] or call["env-file"]:
+        body["Env"] = spec.environment(call["env-file"], call["env"])
+    start: dict[str, Any] = {"Detach": detach, "Tty": tty}
+    if tty and (size := window_size(1, 0, 2)):
+        body["ConsoleSize"] = start["ConsoleSize"] = list(size)
+    ident = client.post(f"/containers/{quote(call.args[0])}/exec", body)["Id"]
+    if detach:
+        client.post(f"/exec/{ident}/start", start)
+        return 0
+    settings = Settings(f"exec/{ident}", tty=tty, stdin=stdin, detach_keys=call["detach-keys"])
+    session = Session(client, settings)
+    return guarded(lambda: _foreground(client, ident, start, session), session)
+
+
+def _foreground(client: Client, ident: str, start: dict[str, Any], session: Session) -> int:
+    session.prepare()
+    connection = client.hijack(f"/exec/{ident}/start", start)
+    session.started()
+    session.pump(connection)
+    if session.detached:
+        return 0
+    state = client.get(f"/exec/{ident}/json")
+    if not isinstance(state, dict) or state.get("Running"):
+        raise Unavailable("the exec's streams ended but the daemon says it still runs")
+    return int(state.get("ExitCode") or 0) & 0xFF
+
+
+COMMAND = Command(
+    run,
+    usage="exec [OPTIONS] CONTAINER COMMAND [ARG...]",
+    summary="Execute a command in a running container",
+    description="The command joins the container's namespaces and gets its seccomp filter.",
+    aliases="container exec, exec",
+    flags=(
+        ("detach", "d", BOOL, False, "Detached mode: run command in the background"),
+        ("detach-keys", "", STRING, "", "Override the key sequence for detaching a container"),
+        ("env", "e", LIST, None, "Set environment variables"),
+        ("env-file", "", LIST, None, "Read in a file of environment variables"),
+        ("interactive", "i", BOOL, False, "Keep STDIN open even if not attached"),
+        ("privileged", "", BOOL, False, "Give extended privileges to the command"),
+        ("tty", "t", BOOL, False, "Allocate a pseudo-TTY"),
+        ("user", "u", STRING, "", 'Username or UID (format: "<name|uid>[:<group|gid>]")'),
+        ("workdir", "w", STRING, "", "Working directory inside the container"),
+    ),
+    min_args=2,
+    max_args=None,
+    interspersed=False,
+    exit_codes=EXIT_CODES,
+    examples="rootless exec -it web sh\nrootless exec -u 1000 -e DEBUG=1 web /bin/report",
+)

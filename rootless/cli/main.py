@@ -1,0 +1,248 @@
+"""The entry point: global flags, the command's module, and every error's one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rootless.cli.command import Command, Invocation
+from rootless.cli.flags import HelpWanted, UsageError, parse
+from rootless.cli.registry import GROUPS, TOP, find
+from rootless.errors import RootlessError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_NEEDS_NO_DAEMON = ("doctor", "setup", "check-policy")
+
+
+def main() -> NoReturn:
+    """Run ``sys.argv`` and end the process.
+
+    ``os._exit`` skips the interpreter's tear-down (about 2 ms) and a reader
+    thread that may still be blocked on the terminal.
+    """
+    import gc
+
+    gc.disable()  # short-lived: what is allocated is freed by the kernel
+    status = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        status = status or 1
+    os._exit(status)
+
+
+def run(words: list[str]) -> int:
+    """Run one command line; the exit status."""
+    try:
+        return _dispatch(words)
+    except UsageError as error:
+        return _report(error, error.status)
+    except RootlessError as error:
+        return _report(error, getattr(error, "exit_status", 1))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return _closed_output()
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{name}{error.strerror or error}", None, 1)
+    except RecursionError:
+        return _complain("the input is nested too deeply", None, 1)
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _report(error: RootlessError, status: int) -> int:
+    return _complain(error.message, error.hint, status)
+
+
+def _complain(message: str, hint: str | None, status: int) -> int:
+    text = f"rootless: {message}\n"
+    if hint:
+        text += f"hint: {hint}\n"
+    try:
+        sys.stdout.flush()
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        return status
+    return status
+
+
+def _closed_output() -> int:
+    """Nobody reads our output: end as any filter does, by SIGPIPE's default action."""
+    from _signal import SIGPIPE
+
+    from rootless.client.signals import die_by
+
+    return die_by(SIGPIPE)
+
+
+def _unexpected(error: Exception) -> int:
+    """A defect of ours: the traceback goes to the log, one line to the user."""
+    import traceback
+
+    from rootless.client import paths
+
+    where = f"{paths.state_dir()}/rootless-cli.log"
+    try:
+        os.makedirs(os.path.dirname(where), mode=0o700, exist_ok=True)
+        with open(where, "a", encoding="utf-8") as log:
+            log.write(f"--- {sys.argv!r}\n")
+            traceback.print_exception(error, file=log)
+        hint = f"this is a defect of rootless; details are in {where}"
+    except OSError:
+        hint = "this is a defect of rootless; please report it"
+    return _complain(f"internal error: {type(error).__name__}: {error}", hint, 125)
+
+
+def _dispatch(words: list[str]) -> int:
+    host, allow_root, rest = _global_flags(words)
+    if not rest or rest[0] == "help":
+        return _help(rest[1:])
+    found = find(rest)
+    if found is None:
+        return _no_command(rest)
+    path, entry, arguments = found
+    command = load(path, entry)
+    try:
+        parsed = parse(command.flags, arguments, interspersed=command.interspersed)
+    except HelpWanted:
+        return _show(command)
+    except UsageError as error:
+        hint = f"See 'rootless {path} --help'."
+        error.hint = f"{error.hint}\n{hint}" if error.hint else hint
+        raise
+    _check_count(command, parsed.args)
+    if entry[0] not in ("host", "service"):
+        _refuse_root(allow=allow_root)
+    return command.run(Invocation(command, parsed.values, parsed.given, parsed.args, host))
+
+
+def load(path: str, entry: tuple[str, str, str]) -> Command:
+    """Import the module of a command."""
+    module = __import__(f"rootless.cli.commands.{entry[0]}", fromlist=[entry[1]])
+    command: Command = getattr(module, entry[1])
+    command.path = path
+    return command
+
+
+def _global_flags(words: list[str]) -> tuple[str | None, bool, list[str]]:
+    """Flags before the command."""
+    host = None
+    allow_root = os.environ.get("ROOTLESS_ALLOW_ROOT") == "1"
+    index = 0
+    while index < len(words) and words[index].startswith("-"):
+        word = words[index]
+        index += 1
+        if word in ("-H", "--host"):
+            if index == len(words):
+                raise UsageError(f"flag needs an argument: {word}")
+            host = words[index]
+            index += 1
+        elif word.startswith("--host="):
+            host = word[7:]
+        elif word.startswith("-H"):
+            host = word[2:].removeprefix("=")
+        elif word == "--allow-root":
+            allow_root = True
+        elif word in ("--help", "-h"):
+            return host, allow_root, ["help", *words[index:]]
+        elif word in ("--version", "-v"):
+            from rootless import __version__
+
+            sys.stdout.write(f"rootless version {__version__}\n")
+            return host, allow_root, ["help", "--nothing"]
+        else:
+            raise UsageError(f"unknown flag: {word}", hint="See 'rootless --help'.")
+    return host, allow_root, words[index:]
+
+
+def _help(words: list[str]) -> int:
+    from rootless.cli.usage import group_help, top_help
+
+    if words == ["--nothing"]:
+        return 0
+    if not words:
+        sys.stdout.write(top_help())
+        return 0
+    found = find(words)
+    if found is not None:
+        return _show(load(found[0], found[1]))
+    if words[0] in GROUPS:
+        sys.stdout.write(group_help(words[0]))
+        return 0
+    return _no_command(words)
+
+
+def _show(command: Command) -> int:
+    from rootless.cli.usage import command_help
+
+    if command.path in _NEEDS_NO_DAEMON:
+        return command.run(Invocation(command, {}, set(), ["--help"], None))
+    sys.stdout.write(command_help(command))
+    return 0
+
+
+def _no_command(words: list[str]) -> int:
+    from difflib import get_close_matches
+
+    name = words[0]
+    group = GROUPS.get(name)
+    if group is not None:
+        from rootless.cli.usage import group_help
+
+        if len(words) == 1 or words[1] in ("--help", "-h"):
+            sys.stdout.write(group_help(name))
+            return 0
+        near = get_close_matches(words[1], list(group.commands), 1)
+        hint = f"See 'rootless {name} --help'."
+        text = f"unknown command: rootless {name} {words[1]}"
+    else:
+        near = get_close_matches(name, [*TOP, *GROUPS], 1)
+        hint = "See 'rootless --help'."
+        text = f"unknown command: rootless {name}"
+    if near:
+        hint = f"did you mean {near[0]!r}?\n{hint}"
+    return _complain(text, hint, 1)
+
+
+def _check_count(command: Command, args: list[str]) -> None:
+    low, high = command.min_args, command.max_args
+    count = len(args)
+    if count >= low and (high is None or count <= high):
+        return
+    if high is not None and low == high:
+        need = "no arguments" if not low else f"{low} argument{'s' if low > 1 else ''}"
+        verb = "accepts" if not low else "requires"
+    elif count < low:
+        need, verb = f"at least {low} argument{'s' if low > 1 else ''}", "requires"
+    else:
+        need, verb = f"at most {high} argument{'s' if high != 1 else ''}", "requires"
+    raise UsageError(
+        f"'rootless {command.path}' {verb} {need}",
+        hint=f"See 'rootless {command.path} --help'.",
+        status=125 if command.path.endswith(("run", "create", "exec")) else 1,
+    )
+
+
+def _refuse_root(*, allow: bool) -> None:
+    if allow or os.geteuid() != 0:
+        return
+    with open("/proc/self/uid_map", encoding="ascii") as id_map:
+        if id_map.read().split() != ["0", "0", "4294967295"]:
+            return  # root of a user namespace only
+    raise UsageError(
+        "refusing to run as root: this engine exists so that containers need no root",
+        hint="run it as an ordinary user (sudo rootless setup --user NAME prepares one); "
+        "--allow-root overrides this, at the price of what a break-out would own",
+        status=1,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Every command by name, and the module that has it; modules are imported on use.
+
+An entry is (module in ``cli/commands``, name of its ``Command`` there, summary).
+"""
+
+from __future__ import annotations
+
+Entry = tuple[str, str, str]
+
+
+class Group:
+    """A word that commands stand behind (``rootless volume ls``)."""
+
+    __slots__ = ("commands", "summary")
+
+    def __init__(self, summary: str, commands: dict[str, Entry]) -> None:
+        self.summary = summary
+        self.commands = commands
+
+
+TOP: dict[str, Entry] = {
+    "attach": ("attach", "COMMAND", "Attach local streams to a running container"),
+    "check-policy": ("host", "CHECK_POLICY", "Check policies, and inputs against them"),
+    "commit": ("commit", "COMMAND", "Create a new image from a container's changes"),
+    "cp": ("cp", "COMMAND", "Copy files between a container and the local filesystem"),
+    "create": ("create", "COMMAND", "Create a new container"),
+    "diff": ("diff", "COMMAND", "Inspect changes to a container's filesystem"),
+    "doctor": ("host", "DOCTOR", "Check what this host can do and how to mend it"),
+    "events": ("events", "COMMAND", "Get real time events from the daemon"),
+    "exec": ("exec", "COMMAND", "Execute a command in a running container"),
+    "export": ("archive", "EXPORT", "Export a container's filesystem as a tar archive"),
+    "history": ("history", "COMMAND", "Show the history of an image"),
+    "images": ("images", "COMMAND", "List images"),
+    "import": ("archive", "IMPORT", "Import a tarball to create a filesystem image"),
+    "info": ("info", "COMMAND", "Display system-wide information"),
+    "inspect": ("inspect", "COMMAND", "Return low-level information on objects"),
+    "kill": ("lifecycle", "KILL", "Kill one or more running containers"),
+    "load": ("archive", "LOAD", "Load an image from a tar archive or STDIN"),
+    "login": ("login", "LOGIN", "Authenticate to a registry"),
+    "logout": ("login", "LOGOUT", "Log out from a registry"),
+    "logs": ("logs", "COMMAND", "Fetch the logs of a container"),
+    "pause": ("lifecycle", "PAUSE", "Pause all processes within one or more containers"),
+    "port": ("port", "COMMAND", "List port mappings or a specific mapping"),
+    "ps": ("ps", "COMMAND", "List containers"),
+    "pull": ("pull", "COMMAND", "Download an image from a registry"),
+    "push": ("push", "COMMAND", "Upload an image to a registry"),
+    "rename": ("lifecycle", "RENAME", "Rename a container"),
+    "restart": ("lifecycle", "RESTART", "Restart one or more containers"),
+    "rm": ("lifecycle", "RM", "Remove one or more containers"),
+    "rmi": ("rmi", "COMMAND", "Remove one or more images"),
+    "run": ("run", "COMMAND", "Create and run a new container from an image"),
+    "save": ("archive", "SAVE", "Save one or more images to a tar archive"),
+    "setup": ("host", "SETUP", "Prepare this host (as root)"),
+    "start": ("start", "COMMAND", "Start one or more stopped containers"),
+    "stats": ("stats", "COMMAND", "Display resource usage statistics"),
+    "stop": ("lifecycle", "STOP", "Stop one or more running containers"),
+    "tag": ("tag", "COMMAND", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+    "top": ("top", "COMMAND", "Display the running processes of a container"),
+    "unpause": ("lifecycle", "UNPAUSE", "Unpause all processes within one or more containers"),
+    "update": ("update", "COMMAND", "Update configuration of one or more containers"),
+    "version": ("version", "COMMAND", "Show the version information"),
+    "wait": ("lifecycle", "WAIT", "Block until containers stop, then print their exit codes"),
+}
+
+_CONTAINER = (
+    "attach commit cp create diff exec export kill logs pause port rename restart rm run start "
+    "stats stop top unpause update wait"
+).split()
+
+GROUPS: dict[str, Group] = {
+    "container": Group(
+        "Manage containers",
+        {
+            **{name: TOP[name] for name in _CONTAINER},
+            "ls": TOP["ps"],
+            "inspect": ("inspect", "CONTAINER", "Display detailed information on containers"),
+            "prune": ("prune", "CONTAINER", "Remove all stopped containers"),
+        },
+    ),
+    "image": Group(
+        "Manage images",
+        {
+            **{name: TOP[name] for name in "history import load pull push save tag".split()},
+            "ls": TOP["images"],
+            "rm": TOP["rmi"],
+            "inspect": ("inspect", "IMAGE", "Display detailed information on images"),
+            "prune": ("prune", "IMAGE", "Remove unused images"),
+        },
+    ),
+    "network": Group(
+        "Manage networks",
+        {
+            "inspect": ("inspect", "NETWORK", "Display detailed information on networks"),
+            "ls": ("network", "LS", "List networks"),
+        },
+    ),
+    "system": Group(
+        "Manage the engine",
+        {
+            "df": ("df", "COMMAND", "Show disk usage"),
+            "events": TOP["events"],
+            "info": TOP["info"],
+            "prune": ("prune", "SYSTEM", "Remove unused data"),
+            "service": ("service", "COMMAND", "Run the daemon as a systemd user service"),
+        },
+    ),
+    "volume": Group(
+        "Manage volumes",
+        {
+            "create": ("volume", "CREATE", "Create a volume"),
+            "inspect": ("inspect", "VOLUME", "Display detailed information on volumes"),
+            "ls": ("volume", "LS", "List volumes"),
+            "prune": ("prune", "VOLUME", "Remove unused local volumes"),
+            "rm": ("volume", "RM", "Remove one or more volumes"),
+        },
+    ),
+}
+
+_ALIASES = {
+    ("container", "list"): "ls",
+    ("container", "ps"): "ls",
+    ("container", "remove"): "rm",
+    ("image", "list"): "ls",
+    ("image", "remove"): "rm",
+    ("network", "list"): "ls",
+    ("volume", "list"): "ls",
+    ("volume", "remove"): "rm",
+}
+
+
+def find(words: list[str]) -> tuple[str, Entry, list[str]] | None:
+    """The command that ``words`` name: its path, its entry, and the words after it."""
+    name = words[0]
+    group = GROUPS.get(name)
+    if group is None:
+        entry = TOP.get(name)
+        return (name, entry, words[1:]) if entry else None
+    if len(words) < 2:
+        return None
+    verb = _ALIASES.get((name, words[1]), words[1])
+    entry = group.commands.get(verb)
+    return (f"{name} {verb}", entry, words[2:]) if entry else None

@@ -1,0 +1,145 @@
+"""The client of one daemon: requests in, JSON out, errors as exceptions."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from rootless.client import paths
+from rootless.client.http import Connection, Response, query, quote
+from rootless.errors import Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+__all__ = ["Client", "query", "quote"]
+
+
+class Client:
+    """Speaks to the daemon at ``host``, or to the user's own, which it starts on demand."""
+
+    __slots__ = ("_idle", "autostart", "socket_path")
+
+    def __init__(self, host: str | None = None, *, autostart: bool = True) -> None:
+        chosen = host or os.environ.get("ROOTLESS_HOST")
+        self.socket_path = paths.socket_of(chosen) if chosen else paths.default_socket()
+        self.autostart = autostart and not chosen
+        self._idle: Connection | None = None
+
+    def connect(self) -> Connection:
+        """A new connection."""
+        try:
+            if self.autostart:
+                try:
+                    return Connection(self.socket_path)
+                except OSError as error:
+                    if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
+                        raise
+                from rootless.client.autostart import connect_or_start
+
+                return connect_or_start(self.socket_path)
+            return Connection(self.socket_path)
+        except OSError as error:
+            raise _unreachable(self.socket_path, error) from None
+
+    def checkout(self) -> Connection:
+        """The idle connection, or a new one."""
+        idle, self._idle = self._idle, None
+        return idle or self.connect()
+
+    def give_back(self, response: Response) -> None:
+        """Keep a connection whose response is read, for the next request."""
+        if response.reusable and self._idle is None:
+            self._idle = response.connection
+        else:
+            response.connection.close()
+
+    def open(
+        self,
+        method: str,
+        target: str,
+        body: object = None,
+        *,
+        headers: tuple[tuple[str, str], ...] = (),
+        upload: Iterable[bytes | memoryview] | None = None,
+    ) -> Response:
+        """Send a request and return the checked response, its body unread."""
+        connection = self.checkout()
+        try:
+            connection.send(method, target, body, headers=headers, upload=upload)
+            return connection.response().check()
+        except OSError as error:
+            connection.close()
+            raise _unreachable(self.socket_path, error) from None
+        except BaseException:
+            connection.close()
+            raise
+
+    def request(
+        self,
+        method: str,
+        target: str,
+        body: object = None,
+        *,
+        headers: tuple[tuple[str, str], ...] = (),
+        upload: Iterable[bytes | memoryview] | None = None,
+    ) -> Any:
+        """Send a request and return its JSON (None without a body)."""
+        response = self.open(method, target, body, headers=headers, upload=upload)
+        value = response.json()
+        self.give_back(response)
+        return value
+
+    def get(self, target: str) -> Any:
+        """GET, as JSON."""
+        return self.request("GET", target)
+
+    def post(self, target: str, body: object = None) -> Any:
+        """POST, answer as JSON."""
+        return self.request("POST", target, body)
+
+    def delete(self, target: str) -> Any:
+        """DELETE, answer as JSON."""
+        return self.request("DELETE", target)
+
+    def hijack(self, target: str, body: object = None) -> Connection:
+        """POST with ``Upgrade: tcp``; the connection is a byte stream afterwards."""
+        connection = self.connect()
+        try:
+            start_hijack(connection, target, body)
+            finish_hijack(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def start_hijack(connection: Connection, target: str, body: object = None) -> None:
+    """Ask for an upgrade without waiting for the answer."""
+    connection.send("POST", target, body, headers=(("Connection", "Upgrade"), ("Upgrade", "tcp")))
+
+
+def finish_hijack(connection: Connection) -> Response:
+    """Read the answer to ``start_hijack``: 101, or 200 from servers of old."""
+    return connection.response().check()
+
+
+def _unreachable(path: str, error: OSError) -> Unavailable:
+    if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+        return Unavailable(
+            f"cannot connect to the daemon at unix://{path}: is it running?",
+            hint="start it with `rootlessd`, or leave out --host and ROOTLESS_HOST",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Unavailable(
+            f"permission denied on the daemon's socket {path}",
+            hint="each user has a daemon of their own; do not use another user's socket",
+        )
+    if error.errno is None or error.errno == 0 or "too long" in str(error):
+        return Unavailable(
+            f"the socket path is too long (107 bytes at most, unix(7)): {path}",
+            hint="set XDG_RUNTIME_DIR to a shorter path",
+        )
+    return Unavailable(f"lost the connection to the daemon at {path}: {os.strerror(error.errno)}")
