@@ -1,0 +1,260 @@
+"""A request becomes a spec: everything the policy will decide on and the planner will execute.
+
+Nothing is made here and no default is applied after it: ``resolve`` is a
+function of the request, the image, the settings, the host's facts and what
+other containers are (``lookup``).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from rootless import ids
+from rootless.engine import resolve_limits, resolve_mounts, resolve_network, resolve_security
+from rootless.engine.resolve_mounts import VolumeUse
+from rootless.engine.resolve_network import Lookup
+from rootless.engine.resolve_process import (
+    check_health,
+    check_hostname,
+    merge_config,
+    parse_signal,
+    resolve_process,
+    resolve_ulimits,
+)
+from rootless.engine.restart import check_policy
+from rootless.engine.settings import EngineSettings
+from rootless.errors import HostUnsupported, InvalidInput
+from rootless.model.facts import HostFacts
+from rootless.model.records import ImageRecord
+from rootless.model.request import ContainerConfig, ContainerRequest, HostConfig, LogConfig
+from rootless.model.spec import (
+    ContainerSpec,
+    ImageSpec,
+    MountSpec,
+    RootfsMount,
+    UsernsSpec,
+)
+from rootless.resources import resource_path
+from rootless.units import parse_size
+
+_LOG_OPTIONS = frozenset(
+    "max-size max-file compress labels labels-regex env env-regex tag mode max-buffer-size".split()
+)
+_RUNTIMES = ("", "rootless", "runc", "io.containerd.runc.v2")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What exists around the new container."""
+
+    settings: EngineSettings
+    facts: HostFacts
+    lookup: Lookup
+    volume_path: Callable[[str], Path]
+    known_volumes: Mapping[str, object]
+    image_path: Callable[[str], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What was chosen for the new container before its spec is made."""
+
+    id: str
+    name: str
+    created_ns: int
+    userns: UsernsSpec
+    rootfs: RootfsMount
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The spec, and what must be made once it is admitted."""
+
+    spec: ContainerSpec
+    config: ContainerConfig
+    volumes: tuple[VolumeUse, ...]
+    missing_sources: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@cache
+def default_seccomp_profile(path: str) -> str:
+    """The JSON text of the default profile; ``path`` '' is the built-in one."""
+    file = Path(path) if path else resource_path("profiles", "seccomp/default.json")
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot read the default seccomp profile {file}: {error.strerror}",
+            hint="correct seccomp-profile in daemon.json",
+        ) from error
+
+
+def resolve(
+    request: ContainerRequest, image: ImageRecord, allocation: Allocation, world: World
+) -> Resolved:
+    """The final spec; raises InvalidInput, NotFound, Conflict or HostUnsupported."""
+    host, settings, facts = request.host, world.settings, world.facts
+    config = merge_config(request.config, image.config)
+    _check(request, config)
+    mode = resolve_network.network_mode(host, config, settings, world.lookup)
+    resolve_network.check_network_host(mode, facts)
+    namespaces = resolve_network.resolve_namespaces(host, mode, world.lookup)
+    hostname = _hostname(config, allocation.id, mode, namespaces.uts, world.lookup)
+    options = resolve_security.parse_security_opt(host.security_opt, selinux=facts.selinux)
+    masked, readonly = resolve_security.resolve_paths(host, options)
+    mounts = resolve_mounts.resolve_mounts(
+        host.mounts,
+        _inherited(host.volumes_from, world.lookup),
+        config.volumes,
+        volume_path=world.volume_path,
+        known_volumes=world.known_volumes,
+        image_path=world.image_path,
+    )
+    spec = ContainerSpec(
+        id=allocation.id,
+        name=allocation.name,
+        created_ns=allocation.created_ns,
+        image=ImageSpec(image.id, request.config.image or image.id, image.diff_ids),
+        process=resolve_process(config, host, hostname=hostname, init=_init(host, settings, facts)),
+        hostname=hostname,
+        domainname=check_hostname(config.domainname, what="domainname"),
+        userns=allocation.userns,
+        rootfs=allocation.rootfs,
+        mounts=mounts.mounts,
+        masked_paths=masked,
+        readonly_paths=readonly,
+        namespaces=namespaces,
+        privileges=resolve_security.resolve_privileges(
+            host, options, no_new_privileges=settings.no_new_privileges
+        ),
+        seccomp=resolve_security.resolve_seccomp(
+            options,
+            privileged=host.privileged,
+            default_profile=default_seccomp_profile(settings.seccomp_profile),
+        ),
+        network=resolve_network.resolve_network(
+            host, config, mode, settings, mac_address=_mac(request)
+        ),
+        resources=resolve_limits.resolve_limits(host.resources, facts),
+        rlimits=resolve_ulimits(host.ulimits, settings.ulimits),
+        sysctls=resolve_network.resolve_sysctls(host, namespaces),
+        devices=resolve_security.resolve_devices(host),
+        shm_size=_shm_size(host, settings),
+        oom_score_adj=_oom_score(host),
+        cgroup_parent=resolve_limits.check_cgroup_parent(host, facts) or settings.cgroup_parent,
+        stop_signal=parse_signal(config.stop_signal),
+        stop_timeout=10 if config.stop_timeout is None else config.stop_timeout,
+        restart=host.restart_policy,
+        auto_remove=host.auto_remove,
+        log=_log(host.log_config, settings),
+        labels=config.labels,
+        annotations=host.annotations,
+        healthcheck=config.healthcheck,
+        request=request,
+    )
+    return Resolved(spec, config, mounts.volumes, mounts.missing_sources, _warnings(request, mode))
+
+
+def _check(request: ContainerRequest, config: ContainerConfig) -> None:
+    host = request.host
+    check_policy(host.restart_policy, auto_remove=host.auto_remove)
+    check_health(config.healthcheck)
+    if config.stop_timeout is not None and config.stop_timeout < -1:
+        raise InvalidInput(f"invalid stop timeout: {config.stop_timeout}")
+    if host.runtime not in _RUNTIMES:
+        raise InvalidInput(f"unknown or invalid runtime name: {host.runtime}")
+    for key, _ in host.storage_opt:
+        if key != "size":
+            raise InvalidInput(f"Unknown option {key}", hint="storage-opt knows size only")
+    for text in config.exposed_ports:
+        resolve_network.parse_exposed(text)
+
+
+def _hostname(
+    config: ContainerConfig, container_id: str, mode: str, uts: str, lookup: Lookup
+) -> str:
+    if mode.startswith("container:"):
+        return lookup(mode.partition(":")[2]).spec.hostname
+    if config.hostname:
+        if uts == "host":
+            raise InvalidInput("conflicting options: hostname and the UTS mode")
+        return check_hostname(config.hostname)
+    if mode == "host" or uts == "host":
+        return socket.gethostname()
+    return ids.short_id(container_id)
+
+
+def _init(host: HostConfig, settings: EngineSettings, facts: HostFacts) -> str:
+    if not (settings.init if host.init is None else host.init):
+        return ""
+    path = settings.init_path or facts.init_binary
+    if not path:
+        raise HostUnsupported(
+            "--init needs tini or catatonit, neither is installed",
+            hint="sudo apt-get install tini",
+        )
+    return path
+
+
+def _inherited(volumes_from: Sequence[str], lookup: Lookup) -> tuple[MountSpec, ...]:
+    found: list[MountSpec] = []
+    for entry in volumes_from:
+        name, _, mode = entry.partition(":")
+        if mode not in ("", "ro", "rw", "z", "Z"):
+            raise InvalidInput(f"invalid mode for volumes-from: {mode}")
+        for mount in lookup(name).spec.mounts:
+            if mount.type in ("bind", "volume"):
+                found.append(replace(mount, read_only=mount.read_only or mode == "ro"))
+    return tuple(found)
+
+
+def _mac(request: ContainerRequest) -> str:
+    return next((e.mac_address for e in request.endpoints if e.mac_address), "")
+
+
+def _shm_size(host: HostConfig, settings: EngineSettings) -> int:
+    if host.shm_size < 0:
+        raise InvalidInput("SHM size can not be less than 0")
+    return host.shm_size or settings.shm_size
+
+
+def _oom_score(host: HostConfig) -> int:
+    if not -1000 <= host.oom_score_adj <= 1000:
+        raise InvalidInput(
+            f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]"
+        )
+    return host.oom_score_adj
+
+
+def _log(wanted: LogConfig, settings: EngineSettings) -> LogConfig:
+    kind = wanted.type or settings.log_driver
+    if kind == "none":
+        return LogConfig("none")
+    if kind != "json-file":
+        raise InvalidInput(
+            f"logger: no log driver named '{kind}' is registered", hint="json-file or none"
+        )
+    options = {**dict(settings.log_options), **dict(wanted.config)}
+    for key in options:
+        if key not in _LOG_OPTIONS:
+            raise InvalidInput(f"unknown log opt '{key}' for json-file log driver")
+    if "max-size" in options and options["max-size"] != "-1":
+        parse_size(options["max-size"])
+    files = options.get("max-file", "1")
+    if not files.isdigit() or int(files) < 1:
+        raise InvalidInput(f"invalid max-file: {files!r} must be a number of at least 1")
+    if int(files) > 1 and "max-size" not in options:
+        raise InvalidInput("max-file is meaningless without max-size")
+    return LogConfig(kind, tuple(options.items()))
+
+
+def _warnings(request: ContainerRequest, mode: str) -> tuple[str, ...]:
+    warnings = [f"field {name} is not supported and was ignored" for name in request.ignored_fields]
+    if mode == "host" and request.host.port_bindings:
+        warnings.append("Published ports are discarded when using host network mode")
+    return tuple(warnings)

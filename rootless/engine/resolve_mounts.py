@@ -1,0 +1,251 @@
+"""Mounts: binds, volumes, tmpfs and the image's volumes, to their final form (pure but for lstat).
+
+Order of precedence by target, as in Docker: what the request mounts, then
+``--volumes-from``, then what the image declares.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rootless import ids
+from rootless.errors import InvalidInput
+from rootless.model.request import MountRequest
+from rootless.model.spec import MountSpec
+from rootless.units import parse_size
+
+_PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+_TMPFS_FLAGS = frozenset(
+    "rw ro exec noexec suid nosuid dev nodev size mode uid gid nr_inodes sync async dirsync "
+    "atime noatime diratime nodiratime relatime norelatime strictatime nostrictatime "
+    "mand nomand remount bind rbind unbindable runbindable private rprivate shared rshared "
+    "slave rslave defaults tmpcopyup".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeUse:
+    """A volume a container needs. ``anonymous`` ones are made for it and go with it."""
+
+    name: str
+    anonymous: bool
+    driver: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedMounts:
+    """Final mounts, the volumes they need, and bind sources that ``-v`` is to make."""
+
+    mounts: tuple[MountSpec, ...]
+    volumes: tuple[VolumeUse, ...]
+    missing_sources: tuple[str, ...]
+
+
+def clean_target(target: str) -> str:
+    """A canonical absolute path inside the container; refuses the root and relative paths."""
+    if not target or not target.startswith("/"):
+        raise InvalidInput(
+            f"invalid mount config: invalid mount path: '{target}' mount path must be absolute"
+        )
+    if "\0" in target:
+        raise InvalidInput("invalid mount path: NUL byte")
+    cleaned = posixpath.normpath("/" + target.lstrip("/"))
+    if cleaned == "/":
+        raise InvalidInput("invalid specification: destination can't be '/'")
+    return cleaned
+
+
+def resolve_mounts(
+    requests: Sequence[MountRequest],
+    inherited: Sequence[MountSpec],
+    image_volumes: Sequence[str],
+    *,
+    volume_path: Callable[[str], Path],
+    known_volumes: Mapping[str, object],
+    image_path: Callable[[str], str] | None = None,
+) -> ResolvedMounts:
+    """Everything that is mounted; ``inherited`` comes from ``--volumes-from``."""
+    mounts: dict[str, MountSpec] = {}
+    volumes: dict[str, VolumeUse] = {}
+    missing: list[str] = []
+    for request in requests:
+        target = clean_target(request.target)
+        if target in mounts:
+            raise InvalidInput(f"Duplicate mount point: {target}")
+        if request.type == "volume":
+            mounts[target] = _volume(request, target, volume_path, volumes)
+        elif request.type == "bind":
+            mounts[target] = _bind(request, target, missing)
+        elif request.type == "tmpfs":
+            mounts[target] = _tmpfs(request, target)
+        elif request.type == "image" and image_path is not None:
+            mounts[target] = MountSpec(
+                "image", target, source=image_path(request.source), read_only=True
+            )
+        else:
+            raise InvalidInput(f"mount type unknown: {request.type!r}")
+    for mount in inherited:
+        mounts.setdefault(mount.target, replace(mount, copy_up=False))
+    for declared in image_volumes:
+        target = clean_target(declared)
+        if target not in mounts:
+            request = MountRequest("volume", target)
+            mounts[target] = _volume(request, target, volume_path, volumes)
+    fresh = tuple(use for use in volumes.values() if use.name not in known_volumes)
+    # Parents before children, so that no mount hides another.
+    ordered = sorted(mounts.values(), key=lambda mount: mount.target.count("/"))
+    return ResolvedMounts(tuple(ordered), fresh, tuple(missing))
+
+
+def _volume(
+    request: MountRequest,
+    target: str,
+    volume_path: Callable[[str], Path],
+    volumes: dict[str, VolumeUse],
+) -> MountSpec:
+    anonymous = not request.source
+    name = request.source or ids.new_id()
+    if not anonymous:
+        if len(name) < 2 or not _is_volume_name(name):
+            raise InvalidInput(
+                f'"{name}" includes invalid characters for a local volume name, only '
+                '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host '
+                "directory, use absolute path"
+            )
+        if request.volume_driver not in ("", "local"):
+            raise InvalidInput(
+                f'Error looking up volume plugin {request.volume_driver}: plugin "'
+                f'{request.volume_driver}" not found',
+                hint="only the local driver exists",
+            )
+    volumes.setdefault(
+        name,
+        VolumeUse(
+            name, anonymous, request.volume_driver, request.volume_labels, request.volume_options
+        ),
+    )
+    return MountSpec(
+        "volume",
+        target,
+        source=str(volume_path(name)),
+        read_only=request.read_only,
+        volume_name=name,
+        subpath=_subpath(request.subpath),
+        copy_up=not request.no_copy and not request.subpath and not request.read_only,
+    )
+
+
+def _is_volume_name(name: str) -> bool:
+    try:
+        ids.check_name(name, what="volume")
+    except InvalidInput:
+        return False
+    return not name.startswith("/")
+
+
+def _subpath(path: str) -> str:
+    if path and (path.startswith("/") or ".." in path.split("/")):
+        raise InvalidInput(f"invalid volume subpath: {path!r} must be relative and stay inside")
+    return path
+
+
+def _bind(request: MountRequest, target: str, missing: list[str]) -> MountSpec:
+    source = request.source
+    if not source.startswith("/"):
+        raise InvalidInput(
+            f"invalid mount config for type \"bind\": invalid mount path: '{source}' "
+            "mount path must be absolute"
+        )
+    propagation = request.propagation or "rprivate"
+    if propagation not in _PROPAGATIONS:
+        raise InvalidInput(f"invalid propagation mode: {propagation}")
+    if not os.path.lexists(source):
+        if not request.create_source:
+            raise InvalidInput(
+                f'invalid mount config for type "bind": bind source path does not exist: {source}'
+            )
+        missing.append(source)
+    return stat_source(
+        MountSpec(
+            "bind",
+            target,
+            source=source,
+            read_only=request.read_only,
+            recursive_read_only=not request.read_only_non_recursive,
+            recursive=not request.non_recursive,
+            propagation=propagation,
+        )
+    )
+
+
+def stat_source(mount: MountSpec) -> MountSpec:
+    """The mount with its source's symlinks resolved and the file that is there now pinned.
+
+    The launcher refuses another file than the policy saw, so this runs right
+    before each admission: an editor that replaced a bound file is no attack.
+    """
+    if mount.type not in ("bind", "volume"):
+        return mount
+    real = os.path.realpath(mount.source)
+    try:
+        found = os.stat(real)
+    except OSError:
+        return replace(mount, source=real, source_dev=0, source_ino=0)
+    return replace(mount, source=real, source_dev=found.st_dev, source_ino=found.st_ino)
+
+
+def _tmpfs(request: MountRequest, target: str) -> MountSpec:
+    size, mode = request.tmpfs_size, request.tmpfs_mode
+    noexec, nosuid, nodev, read_only = True, True, True, request.read_only
+    rest = []
+    for option in request.tmpfs_options:
+        key, _, value = option.partition("=")
+        if key not in _TMPFS_FLAGS:
+            raise InvalidInput(f'invalid tmpfs option ["{option}"]')
+        if key == "size":
+            size = _tmpfs_size(value)
+        elif key == "mode":
+            mode = _octal(option, value)
+        elif key in ("uid", "gid", "nr_inodes"):
+            if not value.isdigit():
+                raise InvalidInput(f'invalid tmpfs option ["{option}"]')
+            rest.append(option)
+        else:
+            noexec = {"exec": False, "noexec": True}.get(key, noexec)
+            nosuid = {"suid": False, "nosuid": True}.get(key, nosuid)
+            nodev = {"dev": False, "nodev": True}.get(key, nodev)
+            read_only = {"ro": True, "rw": False}.get(key, read_only)
+    return MountSpec(
+        "tmpfs",
+        target,
+        read_only=read_only,
+        noexec=noexec,
+        nosuid=nosuid,
+        nodev=nodev,
+        size=size,
+        mode=0o1777 if mode is None else mode,
+        options=tuple(rest),
+    )
+
+
+def _tmpfs_size(value: str) -> int:
+    if value.endswith("%") and value[:-1].isdigit():
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return total * int(value[:-1]) // 100
+    return parse_size(value)
+
+
+def _octal(option: str, value: str) -> int:
+    try:
+        mode = int(value, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o7777:
+        raise InvalidInput(f'invalid tmpfs option ["{option}"]', hint="mode is octal: mode=1777")
+    return mode

@@ -1,0 +1,224 @@
+"""Network, namespaces and published ports (pure)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from rootless.engine.settings import EngineSettings
+from rootless.errors import Conflict, HostUnsupported, InvalidInput
+from rootless.model.facts import HostFacts
+from rootless.model.records import ContainerRecord
+from rootless.model.request import ContainerConfig, HostConfig, PortBinding
+from rootless.model.spec import NamespacesSpec, NetworkSpec
+
+Lookup = Callable[[str], ContainerRecord]
+"""A container by id, prefix or name; NotFound."""
+
+_PROTOCOLS = ("tcp", "udp", "sctp")
+_SYSCTLS = frozenset(
+    "kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall kernel.shmmax "
+    "kernel.shmmni kernel.shm_rmid_forced kernel.domainname".split()
+)
+"""Those of the IPC namespace (ipc_namespaces(7)) and the NIS domain name."""
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+def resolve_namespaces(host: HostConfig, network: str, lookup: Lookup) -> NamespacesSpec:
+    """Which namespaces are new, the host's, or another container's (with its full id)."""
+    return NamespacesSpec(
+        network={"host": "host"}.get(network, "private")
+        if not network.startswith("container:")
+        else network,
+        ipc=_mode("ipc", host.ipc_mode, ("private", "shareable", "none", "host"), lookup),
+        pid=_mode("pid", host.pid_mode, ("private", "host"), lookup),
+        uts=_mode("uts", host.uts_mode, ("private", "host"), None),
+        cgroup=_mode("cgroup", host.cgroupns_mode, ("private", "host"), None),
+        time="private" if host.time_namespace else "host",
+    )
+
+
+def _mode(kind: str, mode: str, known: tuple[str, ...], lookup: Lookup | None) -> str:
+    if mode in ("", "private"):
+        return "private"
+    if mode.startswith("container:") and lookup is not None:
+        return f"container:{_joined(mode, lookup)}"
+    if mode not in known:
+        raise InvalidInput(f"invalid {kind} mode: {mode}")
+    return "host" if mode == "host" else "private"
+
+
+def _joined(mode: str, lookup: Lookup) -> str:
+    name = mode.partition(":")[2]
+    if not name:
+        raise InvalidInput(f"invalid namespace mode: {mode}")
+    return lookup(name).id
+
+
+def network_mode(host: HostConfig, config: ContainerConfig, settings: EngineSettings,
+                 lookup: Lookup) -> str:  # fmt: skip
+    """slirp4netns, none, host or ``container:ID`` from what clients write."""
+    mode = host.network_mode
+    if config.network_disabled:
+        return "none"
+    if mode in ("", "default"):
+        mode = settings.default_network
+    if mode in ("bridge", "private", "slirp4netns"):
+        # Docker's default name: clients send it without meaning a bridge.
+        return "slirp4netns"
+    if mode in ("none", "host"):
+        return mode
+    if mode.startswith("container:"):
+        return f"container:{_joined(mode, lookup)}"
+    raise InvalidInput(
+        f"network {mode} not found",
+        hint="networks of this engine: slirp4netns (default), none, host, container:NAME",
+    )
+
+
+def resolve_network(
+    host: HostConfig,
+    config: ContainerConfig,
+    mode: str,
+    settings: EngineSettings,
+    *,
+    mac_address: str = "",
+) -> NetworkSpec:
+    """The network's final form; refuses what contradicts the mode, in Docker's words."""
+    if mode.startswith("container:"):
+        _check_joined(host, config)
+    if host.links:
+        raise InvalidInput(
+            "links are not supported by this engine's networks",
+            hint="use --network container:NAME to share a network",
+        )
+    ports = _ports(host, config, settings) if mode == "slirp4netns" else ()
+    for server in host.dns:
+        _address(server, what="DNS server")
+    for entry in host.extra_hosts:
+        _extra_host(entry)
+    return NetworkSpec(
+        mode=mode,
+        ports=ports,
+        dns=host.dns or settings.dns,
+        dns_options=host.dns_options or settings.dns_options,
+        dns_search=host.dns_search or settings.dns_search,
+        extra_hosts=host.extra_hosts,
+        mac_address=mac_address,
+        ipv6=settings.ipv6,
+    )
+
+
+def _check_joined(host: HostConfig, config: ContainerConfig) -> None:
+    conflicts = (
+        (bool(config.hostname), "hostname and the network mode"),
+        (bool(host.links), "container type network can't be used with links. "
+         "This would result in undefined behavior"),
+        (bool(host.dns), "dns and the network mode"),
+        (bool(host.extra_hosts), "custom host-to-IP mapping and the network mode"),
+        (bool(host.port_bindings) or host.publish_all_ports,
+         "port publishing and the container type network mode"),
+    )  # fmt: skip
+    for wrong, text in conflicts:
+        if wrong:
+            raise InvalidInput(f"conflicting options: {text}")
+
+
+def _address(text: str, *, what: str) -> None:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        raise InvalidInput(f"invalid {what}: {text} is not an IP address") from None
+
+
+def _extra_host(entry: str) -> None:
+    name, separator, address = entry.partition("=" if "=" in entry else ":")
+    if not separator or not _HOST_NAME.fullmatch(name):
+        raise InvalidInput(f'bad format for add-host: "{entry}"')
+    if address != "host-gateway":
+        try:
+            _address(address.strip("[]"), what="address")
+        except InvalidInput:
+            raise InvalidInput(f'invalid IP address in add-host: "{address}"') from None
+
+
+def _ports(
+    host: HostConfig, config: ContainerConfig, settings: EngineSettings
+) -> tuple[PortBinding, ...]:
+    bindings = list(host.port_bindings)
+    if host.publish_all_ports:
+        published = {(b.container_port, b.protocol) for b in bindings}
+        for text in config.exposed_ports:
+            for port, protocol in parse_exposed(text):
+                if (port, protocol) not in published:
+                    bindings.append(PortBinding(port, protocol))  # type: ignore[arg-type]
+    return tuple(_port(binding, settings) for binding in bindings)
+
+
+def _port(binding: PortBinding, settings: EngineSettings) -> PortBinding:
+    if binding.protocol not in _PROTOCOLS:
+        raise InvalidInput(f"invalid proto: {binding.protocol}")
+    if binding.protocol == "sctp":
+        raise HostUnsupported(
+            f"cannot publish {binding.container_port}/sctp: slirp4netns forwards tcp and udp only"
+        )
+    if not 1 <= binding.container_port <= 65535:
+        raise InvalidInput(f"invalid containerPort: {binding.container_port}")
+    if not 0 <= binding.host_port <= 65535 or not 0 <= binding.host_port_end <= 65535:
+        raise InvalidInput(f"invalid hostPort: {binding.host_port}")
+    if binding.host_ip:
+        _address(binding.host_ip, what="IP address")
+    return replace(binding, host_ip=binding.host_ip or settings.publish_address)
+
+
+def parse_exposed(text: str) -> Sequence[tuple[int, str]]:
+    """``80``, ``80/udp``, ``8000-8010/tcp`` as (port, protocol) pairs."""
+    numbers, _, protocol = text.partition("/")
+    protocol = protocol.lower() or "tcp"
+    first, dash, last = numbers.partition("-")
+    if not first.isdigit() or (dash and not last.isdigit()) or protocol not in _PROTOCOLS:
+        raise InvalidInput(f"invalid port specification: {text}")
+    start, end = int(first), int(last or first)
+    if not 1 <= start <= end <= 65535:
+        raise InvalidInput(f"invalid port specification: {text}")
+    return [(port, protocol) for port in range(start, end + 1)]
+
+
+def resolve_sysctls(host: HostConfig, namespaces: NamespacesSpec) -> tuple[tuple[str, str], ...]:
+    """Only sysctls of a namespace the container owns: others would be the host's."""
+    for key, value in host.sysctls:
+        dotted = key.replace("/", ".")
+        if ".." in dotted or "\0" in value or "\n" in value:
+            raise InvalidInput(f"invalid sysctl: {key!r}")
+        if dotted.startswith("net."):
+            if namespaces.network != "private":
+                raise InvalidInput(f"sysctl '{key}' not allowed in host network namespace")
+        elif dotted.startswith("fs.mqueue.") or dotted in _SYSCTLS:
+            if namespaces.ipc != "private":
+                raise InvalidInput(f"sysctl '{key}' not allowed in host ipc namespace")
+        else:
+            raise InvalidInput(
+                f"sysctl '{key}' is not whitelisted",
+                hint="only sysctls of the container's own network and IPC namespaces can be set",
+            )
+    return tuple((key.replace("/", "."), value) for key, value in host.sysctls)
+
+
+def check_joined_running(record: ContainerRecord) -> None:
+    """A namespace can only be joined while its container runs."""
+    if not record.state.running:
+        raise Conflict(
+            f"cannot join network of a non running container: {record.id}",
+            hint=f"rootless start {record.name}",
+        )
+
+
+def check_network_host(mode: str, facts: HostFacts) -> None:
+    """Refuse the default network where its program is missing."""
+    if mode == "slirp4netns" and not facts.slirp4netns:
+        raise HostUnsupported(
+            "the default network needs slirp4netns, which is not installed",
+            hint="sudo apt-get install slirp4netns, or run with --network none",
+        )

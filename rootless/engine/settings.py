@@ -1,0 +1,53 @@
+"""What the daemon's configuration means to the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rootless.model.request import RlimitRequest
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Paths are absolute; sizes in bytes; '' leaves the choice to the engine."""
+
+    data_root: Path
+    exec_root: Path
+    storage_driver: str = ""
+    default_network: str = "slirp4netns"
+    default_userns: str = "shared"
+    publish_address: str = "127.0.0.1"
+    ipv6: bool = True
+    shm_size: int = 64 << 20
+    ulimits: tuple[RlimitRequest, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    init: bool = False
+    init_path: str = ""
+    cgroup_parent: str = ""
+    no_new_privileges: bool = True
+    log_driver: str = "json-file"
+    log_options: tuple[tuple[str, str], ...] = ()
+    seccomp_profile: str = ""
+    """Path of the default profile; '' for the built-in one."""
+    policies: tuple[Path, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+    registry_mirrors: tuple[str, ...] = ()
+    proxies: tuple[tuple[str, str], ...] = ()
+    max_concurrent_downloads: int = 3
+    max_concurrent_uploads: int = 5
+    max_download_attempts: int = 5
+    labels: tuple[str, ...] = ()
+    debug: bool = False
+
+    @property
+    def containers_dir(self) -> Path:
+        """Where containers' directories are."""
+        return self.data_root / "containers"
+
+    @property
+    def volumes_dir(self) -> Path:
+        """Where volumes are."""
+        return self.data_root / "volumes"

@@ -1,0 +1,397 @@
+"""From request to spec: merging, defaults, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rootless import ids
+from rootless.engine import resolve as resolve_module
+from rootless.engine.resolve import Allocation, Resolved, World, resolve
+from rootless.engine.resolve_process import merge_config, parse_signal
+from rootless.engine.resolve_security import DEFAULT_CAPABILITIES, parse_userns
+from rootless.engine.settings import EngineSettings
+from rootless.errors import HostUnsupported, InvalidInput, NotFound, RootlessError
+from rootless.model.facts import CgroupFacts, HostFacts
+from rootless.model.records import ContainerRecord, ImageRecord
+from rootless.model.request import (
+    ContainerConfig,
+    ContainerRequest,
+    DeviceRequest,
+    Healthcheck,
+    HostConfig,
+    LogConfig,
+    MountRequest,
+    PortBinding,
+    Resources,
+    RestartPolicy,
+    RlimitRequest,
+)
+from rootless.model.spec import IdMap, MountSpec, RootfsMount, UsernsSpec
+
+from .samples import record
+
+FACTS = HostFacts(
+    kernel=(6, 1),
+    arch="x86_64",
+    uid=1000,
+    gid=1000,
+    user="tester",
+    id_count=65537,
+    native_overlay=True,
+    fuse_overlayfs="/usr/bin/fuse-overlayfs",
+    slirp4netns="/usr/bin/slirp4netns",
+    landlock_abi=4,
+    seccomp_user_notif=True,
+    selinux=False,
+    cgroup=CgroupFacts(2, "/sys/fs/cgroup", "", ()),
+    init_binary="/usr/bin/tini",
+)
+IMAGE = ImageRecord(
+    id="sha256:" + "a" * 64,
+    created_ns=0,
+    architecture="amd64",
+    os="linux",
+    config=ContainerConfig(
+        env=("PATH=/image/bin", "LANG=C"),
+        cmd=("serve",),
+        entrypoint=("/entry",),
+        working_dir="/srv",
+        user="www",
+        labels=(("from", "image"), ("tier", "image")),
+    ),
+    diff_ids=("sha256:" + "b" * 64,),
+    size=1,
+)
+OTHER = record("other", status="running")
+
+
+def _lookup(ref: str) -> ContainerRecord:
+    if ref in (OTHER.id, OTHER.name):
+        return OTHER
+    raise NotFound(f"No such container: {ref}")
+
+
+def _resolve(
+    host: HostConfig | None = None,
+    config: ContainerConfig | None = None,
+    image: ImageRecord = IMAGE,
+    facts: HostFacts = FACTS,
+    **settings: object,
+) -> Resolved:
+    world = World(
+        settings=EngineSettings(Path("/data"), Path("/run"), **settings),  # type: ignore[arg-type]
+        facts=facts,
+        lookup=_lookup,
+        volume_path=lambda name: Path("/data/volumes") / name / "_data",
+        known_volumes={"known": None},
+    )
+    allocation = Allocation(
+        ids.new_id(),
+        "web",
+        5,
+        UsernsSpec("shared", (IdMap(0, 1, 65536),), 65537),
+        RootfsMount("overlay", (), "", ""),
+    )
+    request = ContainerRequest(config=config or ContainerConfig(), host=host or HostConfig())
+    return resolve(request, image, allocation, world)
+
+
+@pytest.fixture(autouse=True)
+def _profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve_module, "default_seccomp_profile", lambda _: '{"default": 1}')
+
+
+def test_image_defaults() -> None:
+    spec = _resolve().spec
+    assert spec.process.args == ("/entry", "serve")
+    assert spec.process.cwd == "/srv"
+    assert spec.process.user == "www"
+    assert spec.process.env == (
+        "PATH=/image/bin",
+        f"HOSTNAME={ids.short_id(spec.id)}",
+        "LANG=C",
+    )
+    assert spec.hostname == ids.short_id(spec.id)
+    assert spec.network.mode == "slirp4netns"
+    assert spec.privileges.capabilities == tuple(
+        sorted(DEFAULT_CAPABILITIES, key=DEFAULT_CAPABILITIES.index)
+    )
+    assert spec.privileges.no_new_privileges
+    assert spec.seccomp.kind == "default"
+    assert "/proc/kcore" in spec.masked_paths
+    assert "/proc/sys" in spec.readonly_paths
+
+
+def test_defaults_grant_less_than_docker() -> None:
+    docker_only = {"CAP_NET_RAW", "CAP_MKNOD", "CAP_AUDIT_WRITE", "CAP_SETFCAP", "CAP_SETPCAP"}
+    assert not docker_only & set(_resolve().spec.privileges.capabilities)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (ContainerConfig(), ("/entry", "serve")),
+        (ContainerConfig(cmd=("ls", "-l")), ("/entry", "ls", "-l")),
+        (ContainerConfig(entrypoint=("sh",)), ("sh",)),
+        (ContainerConfig(entrypoint=("sh",), cmd=("-c", "x")), ("sh", "-c", "x")),
+        (ContainerConfig(entrypoint=("",), cmd=("ls",)), ("ls",)),
+    ],
+)
+def test_entrypoint_and_command(wanted: ContainerConfig, expected: tuple[str, ...]) -> None:
+    assert _resolve(config=wanted).spec.process.args == expected
+
+
+def test_a_cleared_entrypoint_takes_the_images_command_with_it() -> None:
+    with pytest.raises(InvalidInput, match="no command specified"):
+        _resolve(config=ContainerConfig(entrypoint=("",)))
+
+
+def test_environment_of_the_request_wins_and_can_unset() -> None:
+    config = ContainerConfig(env=("LANG=de", "PATH", "A=b=c"), tty=True)
+    spec = _resolve(config=config).spec
+    assert "LANG=de" in spec.process.env
+    assert "A=b=c" in spec.process.env
+    assert "TERM=xterm" in spec.process.env
+    assert not any(entry.startswith("PATH=/image") for entry in spec.process.env)
+
+
+def test_labels_and_health_merge() -> None:
+    merged = merge_config(
+        ContainerConfig(labels=(("tier", "mine"),), healthcheck=Healthcheck(retries=5)),
+        ContainerConfig(
+            labels=(("tier", "image"), ("from", "image")),
+            healthcheck=Healthcheck(test=("CMD", "x"), interval=10**9),
+        ),
+    )
+    assert dict(merged.labels) == {"tier": "mine", "from": "image"}
+    assert merged.healthcheck == Healthcheck(test=("CMD", "x"), interval=10**9, retries=5)
+
+
+@pytest.mark.parametrize(
+    ("add", "drop", "present", "absent"),
+    [
+        (("NET_RAW",), (), {"CAP_NET_RAW", "CAP_CHOWN"}, set()),
+        ((), ("chown",), set(), {"CAP_CHOWN"}),
+        ((), ("ALL",), set(), set(DEFAULT_CAPABILITIES)),
+        (("CAP_KILL",), ("ALL",), {"CAP_KILL"}, {"CAP_CHOWN"}),
+        (("ALL",), (), {"CAP_SYS_ADMIN", "CAP_BPF"}, set()),
+        (("ALL",), ("SYS_ADMIN",), {"CAP_BPF"}, {"CAP_SYS_ADMIN"}),
+    ],
+)
+def test_capabilities(
+    add: tuple[str, ...], drop: tuple[str, ...], present: set[str], absent: set[str]
+) -> None:
+    granted = set(_resolve(HostConfig(cap_add=add, cap_drop=drop)).spec.privileges.capabilities)
+    assert present <= granted
+    assert not absent & granted
+
+
+def test_privileged_lifts_what_docker_lifts() -> None:
+    spec = _resolve(HostConfig(privileged=True)).spec
+    assert "CAP_SYS_ADMIN" in spec.privileges.capabilities
+    assert spec.seccomp.kind == "unconfined"
+    assert spec.masked_paths == spec.readonly_paths == ()
+    assert spec.privileges.privileged
+
+
+def test_security_options() -> None:
+    spec = _resolve(
+        HostConfig(
+            security_opt=(
+                "no-new-privileges:false",
+                'seccomp={"defaultAction":"SCMP_ACT_ALLOW"}',
+                "seccomp-log",
+                "label=disable",
+                "apparmor=unconfined",
+            )
+        )
+    ).spec
+    assert not spec.privileges.no_new_privileges
+    assert spec.seccomp.kind == "custom"
+    assert spec.seccomp.log
+    assert _resolve(HostConfig(security_opt=("seccomp=unconfined",))).spec.seccomp.profile == ""
+
+
+def test_mounts() -> None:
+    image = replace(IMAGE, config=replace(IMAGE.config, volumes=("/var/lib/db", "/cache")))
+    result = _resolve(
+        HostConfig(
+            mounts=(
+                MountRequest("volume", "/cache/", source="known"),
+                MountRequest("volume", "/new", source="fresh", volume_labels=(("a", "b"),)),
+                MountRequest("bind", "/b", source="/etc", read_only=True),
+                MountRequest("bind", "/m", source="/no/such/place", create_source=True),
+                MountRequest("tmpfs", "/t", tmpfs_options=("size=64m", "exec", "mode=700")),
+            )
+        ),
+        image=image,
+    )
+    by_target = {mount.target: mount for mount in result.spec.mounts}
+    assert by_target["/cache"].source == "/data/volumes/known/_data"
+    assert by_target["/cache"].copy_up
+    assert by_target["/b"].read_only
+    found = os.stat("/etc")
+    assert (by_target["/b"].source_dev, by_target["/b"].source_ino) == (found.st_dev, found.st_ino)
+    tmpfs = by_target["/t"]
+    assert (tmpfs.size, tmpfs.mode, tmpfs.noexec, tmpfs.nodev) == (64 << 20, 0o700, False, True)
+    assert result.missing_sources == ("/no/such/place",)
+    anonymous = by_target["/var/lib/db"].volume_name
+    assert ids.is_full_id(anonymous)
+    assert [(v.name, v.anonymous) for v in result.volumes] == [
+        ("fresh", False),
+        (anonymous, True),
+    ]
+
+
+def test_parents_are_mounted_before_children() -> None:
+    mounts = (MountRequest("tmpfs", "/a/b/c"), MountRequest("tmpfs", "/a"))
+    spec = _resolve(HostConfig(mounts=mounts)).spec
+    assert [mount.target for mount in spec.mounts] == ["/a", "/a/b/c"]
+
+
+def test_volumes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = MountSpec("volume", "/data", source="/v", volume_name="v")
+    with_volume = replace(OTHER, spec=replace(OTHER.spec, mounts=(shared,)))
+    monkeypatch.setattr(f"{__name__}.OTHER", with_volume)
+    assert not _resolve(HostConfig(volumes_from=("other",))).spec.mounts[0].read_only
+    assert _resolve(HostConfig(volumes_from=("other:ro",))).spec.mounts[0].read_only
+
+
+def test_ports_bind_to_loopback_unless_asked() -> None:
+    host = HostConfig(
+        port_bindings=(
+            PortBinding(80, "tcp", host_port=8080),
+            PortBinding(53, "udp", host_ip="0.0.0.0"),
+        ),
+        publish_all_ports=True,
+    )
+    ports = _resolve(host, ContainerConfig(exposed_ports=("80/tcp", "9000-9001/tcp"))).spec
+    assert [(p.container_port, p.host_ip) for p in ports.network.ports] == [
+        (80, "127.0.0.1"),
+        (53, "0.0.0.0"),
+        (9000, "127.0.0.1"),
+        (9001, "127.0.0.1"),
+    ]
+
+
+def test_joining_another_container() -> None:
+    spec = _resolve(
+        HostConfig(network_mode="container:other", pid_mode="container:other", ipc_mode="host")
+    ).spec
+    assert spec.network.mode == f"container:{OTHER.id}"
+    assert spec.namespaces.network == f"container:{OTHER.id}"
+    assert spec.namespaces.pid == f"container:{OTHER.id}"
+    assert spec.namespaces.ipc == "host"
+    assert spec.hostname == OTHER.spec.hostname
+
+
+def test_limits_are_kept_or_refused() -> None:
+    host = HostConfig(resources=Resources(memory=64 << 20))
+    with pytest.raises(HostUnsupported, match="controller 'memory' is not in") as caught:
+        _resolve(host)
+    assert "Delegate=yes" in (caught.value.hint or "")
+    able = replace(FACTS, cgroup=CgroupFacts(2, "/c", "/c/user", ("memory", "cpu")))
+    limits = _resolve(host, facts=able).spec.resources
+    assert (limits.memory, limits.memory_swap) == (64 << 20, 128 << 20)
+    assert _resolve(HostConfig(resources=Resources(pids_limit=50))).spec.resources.pids_limit == 50
+
+
+@pytest.mark.parametrize(
+    ("host", "config", "message"),
+    [
+        ({"cap_add": ("NET_NONSENSE",)}, {}, 'invalid capability: "NET_NONSENSE"'),
+        ({"security_opt": ("secomp=unconfined",)}, {}, "invalid --security-opt"),
+        ({"security_opt": ("seccomp=no json",)}, {}, "Decoding seccomp profile failed"),
+        ({"security_opt": ("label=type:x",)}, {}, "SELinux"),
+        ({"security_opt": ("apparmor=docker-default",)}, {}, "AppArmor"),
+        ({"mounts": (MountRequest("bind", "/x", source="rel"),)}, {}, "must be absolute"),
+        ({"mounts": (MountRequest("bind", "/x", source="/no/such"),)}, {}, "does not exist"),
+        ({"mounts": (MountRequest("bind", "/", source="/etc"),)}, {}, "can't be '/'"),
+        ({"mounts": (MountRequest("bind", "/a/../..", source="/etc"),)}, {}, "can't be '/'"),
+        ({"mounts": (MountRequest("tmpfs", "/x"), MountRequest("tmpfs", "/x/"))}, {}, "Duplicate"),
+        ({"mounts": (MountRequest("volume", "/x", source="../up"),)}, {}, "invalid characters"),
+        ({"mounts": (MountRequest("volume", "/x", "ok", subpath="../u"),)}, {}, "subpath"),
+        ({"mounts": (MountRequest("tmpfs", "/x", tmpfs_options=("sise=1",)),)}, {}, "tmpfs option"),
+        ({"network_mode": "nonet"}, {}, "network nonet not found"),
+        ({"network_mode": "container:nobody"}, {}, "No such container: nobody"),
+        ({"network_mode": "container:other"}, {"hostname": "x"}, "hostname and the network mode"),
+        (
+            {"network_mode": "container:other", "port_bindings": (PortBinding(1, "tcp"),)},
+            {},
+            "port publishing",
+        ),
+        ({"port_bindings": (PortBinding(80, "sctp"),)}, {}, "sctp"),
+        ({"port_bindings": (PortBinding(80, "tcp", host_ip="here"),)}, {}, "not an IP address"),
+        ({"dns": ("one.one",)}, {}, "DNS server"),
+        ({"extra_hosts": ("nocolon",)}, {}, "bad format for add-host"),
+        ({"extra_hosts": ("evil\nname:1.2.3.4",)}, {}, "bad format for add-host"),
+        ({"sysctls": (("kernel.core_pattern", "|/x"),)}, {}, "not whitelisted"),
+        ({"sysctls": (("net.ipv4.x", "1"),), "network_mode": "host"}, {}, "not allowed in host"),
+        ({"ulimits": (RlimitRequest("nofiles", 1, 1),)}, {}, "invalid ulimit type"),
+        ({"ulimits": (RlimitRequest("nofile", 5, 1),)}, {}, "soft limit must be less"),
+        ({"resources": Resources(memory=1)}, {}, "Minimum memory limit"),
+        ({"resources": Resources(memory_swap=10 << 20)}, {}, "always set the Memory limit"),
+        ({"resources": Resources(nano_cpus=10**15)}, {}, "range of CPUs"),
+        ({"resources": Resources(cpuset_cpus="0-x")}, {}, "Invalid value"),
+        ({"restart_policy": RestartPolicy("always"), "auto_remove": True}, {}, "AutoRemove"),
+        ({"runtime": "kata"}, {}, "unknown or invalid runtime name"),
+        ({"log_config": LogConfig("syslog")}, {}, "no log driver named 'syslog'"),
+        ({"log_config": LogConfig("", (("max-sise", "1m"),))}, {}, "unknown log opt"),
+        ({"devices": (DeviceRequest("/dev/null", "/dev/x", "z"),)}, {}, "invalid device mode"),
+        ({"devices": (DeviceRequest("/dev/nope", "/dev/x"),)}, {}, "no such file"),
+        ({"shm_size": -1}, {}, "SHM size"),
+        ({"oom_score_adj": 5000}, {}, "oom score adj"),
+        ({"cgroup_parent": "x"}, {}, "no cgroup is delegated"),
+        ({}, {"working_dir": "rel"}, "needs to be an absolute path"),
+        ({}, {"hostname": "a b"}, "invalid hostname format"),
+        ({}, {"stop_signal": "SIGFOO"}, "invalid signal: SIGFOO"),
+        ({}, {"cmd": ("a\0b",)}, "NUL"),
+        ({}, {"healthcheck": Healthcheck(("RUN", "x"))}, "Unknown type in Healthcheck"),
+        ({}, {"healthcheck": Healthcheck(("CMD", "x"), interval=5)}, "cannot be less than 1ms"),
+        ({}, {"exposed_ports": ("99999/tcp",)}, "invalid port specification"),
+    ],
+)
+def test_refusals_say_what_is_wrong(
+    host: dict[str, object], config: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RootlessError, match=message):
+        _resolve(HostConfig(**host), ContainerConfig(**config))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", ("shared", 0)), ("auto", ("auto", 0)), ("auto:size=2000", ("auto", 2000))],
+)
+def test_userns_modes(text: str, expected: tuple[str, int]) -> None:
+    assert parse_userns(text, default="shared") == expected
+
+
+@pytest.mark.parametrize("text", ["host", "keep-id", "auto:size=", "auto:uidmapping=0:1:1"])
+def test_userns_modes_that_cannot_be(text: str) -> None:
+    with pytest.raises(InvalidInput, match="userns mode"):
+        parse_userns(text, default="shared")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("", 15), ("SIGKILL", 9), ("term", 15), ("10", 10), ("RTMIN+3", 37), ("SIGRTMAX-1", 63)],
+)
+def test_signals(text: str, number: int) -> None:
+    assert parse_signal(text) == number
+
+
+@pytest.mark.parametrize("text", ["0", "65", "RTMIN-1", "RTMAX+1", "-9", "SIGRTMIN+99"])
+def test_bad_signals(text: str) -> None:
+    with pytest.raises(InvalidInput, match="invalid signal"):
+        parse_signal(text)
+
+
+def test_missing_init_names_the_package() -> None:
+    facts = replace(FACTS, init_binary="")
+    with pytest.raises(HostUnsupported) as caught:
+        _resolve(HostConfig(init=True), facts=facts)
+    assert "apt-get install" in (caught.value.hint or "")
