@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from rootless.archive.limits import DEFAULT_LIMITS, Limits
 from rootless.archive.reader import Readable
@@ -55,12 +55,11 @@ class _Decompressor(Protocol):
 def _decompressor(kind: Compression) -> tuple[Callable[[], _Decompressor], type[Exception]]:
     """How to make a decompressor, and what it raises on damaged data besides the usual."""
     if kind == "gzip":
-        from isal import igzip_lib, isal_zlib
+        from isal import igzip_lib
 
-        return (
-            lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
-            isal_zlib.IsalError,
-        )
+        # Its stub calls the class an instance.
+        error = cast("type[Exception]", igzip_lib.IsalError)
+        return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), error
     if kind == "zstd":
         from backports import zstd
 
