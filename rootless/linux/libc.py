@@ -14,6 +14,8 @@ import os
 from rootless.errors import HostUnsupported, SyscallError
 
 libc = ctypes.CDLL(None, use_errno=True)
+libc_with_gil = ctypes.PyDLL(None, use_errno=True)
+"""For fork-like calls: the interpreter's lock is not released around them."""
 
 _syscall = libc.syscall
 _syscall.restype = ctypes.c_long

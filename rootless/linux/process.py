@@ -162,7 +162,7 @@ def clone(flags: int, signal: int) -> int:
     first, second = ctypes.c_long(flags | signal), zero
     if os.uname().machine == "s390x":
         first, second = second, first
-    pid: int = libc.libc.syscall(number, first, second, zero, zero, zero)
+    pid: int = libc.libc_with_gil.syscall(number, first, second, zero, zero, zero)
     if pid == 0:
         _after_child()
         return 0

@@ -1,0 +1,111 @@
+"""Making and opening paths inside a root that somebody else controls.
+
+Every component is resolved by the kernel with ``RESOLVE_IN_ROOT`` and without
+magic links, so that neither an absolute symlink nor a race leads outside
+(the runc bugs CVE-2021-30465 and CVE-2024-21626 were of this kind).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from rootless.errors import SyscallError
+from rootless.linux.openat2 import openat2
+
+_MAX_DEPTH = 255
+
+
+def open_path(root: int, path: str) -> int:
+    """An O_PATH descriptor of ``path`` below ``root``, the last symlink followed inside."""
+    return openat2(root, path, os.O_PATH)
+
+
+def _components(path: str) -> list[str]:
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    if len(parts) > _MAX_DEPTH:
+        raise SyscallError("openat2", path, errno.ENAMETOOLONG)
+    return parts
+
+
+def ensure_dir(root: int, path: str, mode: int = 0o755) -> int:
+    """Open the directory ``path`` below ``root``, making what is missing; an O_PATH descriptor.
+
+    A dangling symlink on the way is an error (ENOENT), as its target is not
+    something the caller asked to be made.
+    """
+    try:
+        return openat2(root, path or ".", os.O_PATH | os.O_DIRECTORY)
+    except SyscallError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    done = "."
+    for part in _components(path):
+        here = openat2(root, done, os.O_PATH | os.O_DIRECTORY)
+        try:
+            try:
+                os.mkdir(part, mode, dir_fd=here)
+            except FileExistsError:
+                pass
+            except OSError as error:
+                raise SyscallError("mkdir", path, error.errno or 0) from None
+        finally:
+            os.close(here)
+        done = f"{done}/{part}"
+    return openat2(root, done, os.O_PATH | os.O_DIRECTORY)
+
+
+def ensure_file(root: int, path: str, mode: int = 0o644) -> int:
+    """Open the file ``path`` below ``root`` with O_PATH, making an empty one when it is missing."""
+    try:
+        return openat2(root, path, os.O_PATH)
+    except SyscallError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    parts = _components(path)
+    parent = ensure_dir(root, "/".join(parts[:-1]))
+    try:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(parts[-1], flags, mode, dir_fd=parent))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise SyscallError("open", path, error.errno or 0) from None
+    finally:
+        os.close(parent)
+    return openat2(root, path, os.O_PATH)
+
+
+def ensure_like(root: int, path: str, source: int) -> int:
+    """A mount point for ``source`` (a descriptor): a directory for a directory, else a file."""
+    if stat.S_ISDIR(os.fstat(source).st_mode):
+        return ensure_dir(root, path)
+    return ensure_file(root, path)
+
+
+def read_file(root: int, path: str, limit: int) -> bytes | None:
+    """The content of the regular file ``path`` below ``root``; None when there is none.
+
+    At most ``limit`` bytes; a longer file is an error, so that an image cannot
+    make its reader swallow gigabytes. O_NONBLOCK keeps a FIFO from hanging us.
+    """
+    try:
+        fd = openat2(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except SyscallError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES}:
+            return None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        chunks = []
+        left = limit + 1
+        while left > 0 and (chunk := os.read(fd, min(left, 1 << 16))):
+            chunks.append(chunk)
+            left -= len(chunk)
+    finally:
+        os.close(fd)
+    if left <= 0:
+        raise SyscallError("read", path, errno.EFBIG)
+    return b"".join(chunks)

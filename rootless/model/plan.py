@@ -1,0 +1,106 @@
+"""What the launcher executes: data only, produced by the planner.
+
+A plan crosses the private socket between daemon and launcher
+(``runtime.wire``). Its steps are subclasses of :class:`Step` that live in
+``runtime.steps``; each knows how to apply and how to describe itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rootless.model.spec import IdMap
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that is done on the way to the container's process."""
+
+    def describe(self) -> str:
+        """One line for ``rootless run --dry-run``: what is done and why."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class LogPlan:
+    """Where output is written. ``path`` '' writes none; sizes in bytes, 0 for no limit."""
+
+    path: str = ""
+    max_size: int = 0
+    max_files: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StdioPlan:
+    """The process' standard streams. ``size`` is rows and columns of the terminal."""
+
+    terminal: bool
+    stdin: bool
+    stdin_once: bool
+    size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """The program and everything that is applied right before its execve(2).
+
+    ``capabilities`` is a bit mask. ``seccomp`` names a file of raw BPF
+    instructions, '' for no filter; with ``notify`` the filter reports denied
+    calls to the shim instead of answering them itself.
+    """
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    user: str
+    groups: tuple[str, ...]
+    capabilities: int
+    no_new_privileges: bool
+    seccomp: str
+    notify: bool = False
+    forbid_root: bool = False
+    rlimits: tuple[tuple[str, int, int], ...] = ()
+    make_cwd: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """One container's start.
+
+    ``prepare`` runs in the shim, inside the engine's namespaces; ``enter`` runs
+    in init, inside the container's. ``namespaces`` are the CLONE_NEW… flags.
+    ``nproc`` bounds the processes of the container's user namespace (0: not).
+    ``cgroup`` is a directory to move init into, '' for none.
+    """
+
+    container_id: str
+    directory: str
+    owner: int
+    maps: tuple[IdMap, ...]
+    namespaces: int
+    stdio: StdioPlan
+    log: LogPlan
+    process: ProcessPlan
+    prepare: tuple[Step, ...] = field(default=())
+    enter: tuple[Step, ...] = field(default=())
+    nproc: int = 0
+    cgroup: str = ""
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecPlan:
+    """One further process in a running container.
+
+    ``directory`` is the exec's own directory; ``init_pid`` and ``init_start``
+    (clock ticks since boot, proc(5)) name the container's first process.
+    """
+
+    container_id: str
+    exec_id: str
+    directory: str
+    init_pid: int
+    init_start: int
+    stdio: StdioPlan
+    process: ProcessPlan
+    cgroup: str = ""

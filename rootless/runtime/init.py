@@ -1,0 +1,311 @@
+"""The container's first process, up to the moment it becomes the user's program.
+
+It runs in a fork of the launcher, so nothing is imported here: once the
+container's mount namespace is entered, an import would read the container's
+files. :func:`forbid_imports` makes that impossible rather than unlikely.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from rootless.errors import RootlessError, StartFailed, SyscallError
+from rootless.linux import libc, process
+from rootless.linux.inroot import ensure_dir, read_file
+from rootless.linux.openat2 import openat2
+from rootless.linux.seccomp import load_filter
+from rootless.linux.terminal import make_controlling
+from rootless.model.plan import LaunchPlan, ProcessPlan
+from rootless.runtime import users, wire
+from rootless.runtime.context import InitContext
+from rootless.runtime.steps.base import InitStep
+
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def forbid_imports() -> None:
+    """Make any import of a module that is not loaded yet fail."""
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+
+
+def reset_signals() -> None:
+    """Default dispositions and an empty mask: execve(2) keeps ignored and blocked signals."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def run(
+    plan: LaunchPlan,
+    sync: socket.socket,
+    fds: dict[str, int],
+    stdio: list[int],
+    *,
+    last_capability: int,
+) -> NoReturn:
+    """Everything from the clone to execve(2); never returns.
+
+    ``sync`` speaks with the shim: it says ``mapped`` when the id maps are
+    written, hears ``ready`` (with the terminal's master) when the sandbox
+    stands, says ``go``, and hears an error or the end of the stream, which
+    execve(2) causes.
+    """
+    step_name = "init"
+    try:
+        wire.receive(sync)
+        forbid_imports()
+        become_root()
+        ctx = InitContext(fds=fds, last_capability=last_capability)
+        for step in plan.enter:
+            step_name = type(step).__name__
+            assert isinstance(step, InitStep)
+            step.apply(ctx)
+        _finish(plan.process, ctx, sync, stdio)
+    except BaseException as error:
+        fail(sync, error, step_name)
+
+
+def fail(sync: socket.socket, error: BaseException, step: str) -> NoReturn:
+    """Report ``error`` to the shim and end."""
+    try:
+        wire.send(sync, wire.error_fields(error, step))
+    except OSError:
+        os._exit(125)  # the shim is gone: nobody is left to tell
+    os._exit(125)
+
+
+def become_root() -> None:
+    """Become uid and gid 0 of the container's user namespace, without supplementary groups."""
+    try:
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    except OSError as error:
+        raise SyscallError("setresuid", "0", error.errno or 0) from None
+    process.prctl(process.PR_SET_DUMPABLE, 0, what="PR_SET_DUMPABLE")
+
+
+def resolve_user(plan: ProcessPlan, root: int) -> users.ResolvedUser:
+    """The process' ids, from the files of the root that ``root`` refers to."""
+    passwd = read_file(root, "etc/passwd", users.MAX_FILE)
+    group = read_file(root, "etc/group", users.MAX_FILE)
+    found = users.resolve(plan.user, plan.groups, passwd, group)
+    if plan.forbid_root and found.uid == 0:
+        raise StartFailed(
+            "the policy forbids uid 0, and the user resolves to it",
+            step="ResolveUser",
+            exit_code=125,
+            hint="name another user with --user",
+        )
+    return found
+
+
+def enter_directory(plan: ProcessPlan, root: int, owner: users.ResolvedUser) -> None:
+    """Make the working directory when missing, enter it, and check that it is inside.
+
+    getcwd(2) answers ``(unreachable)…`` for a directory outside the root: a
+    descriptor leaked from the host could lead there (CVE-2024-21626).
+    """
+    del owner
+    try:
+        if plan.make_cwd:
+            fd = ensure_dir(root, plan.cwd)
+        else:
+            fd = openat2(root, plan.cwd, os.O_PATH | os.O_DIRECTORY)
+        os.fchdir(fd)
+        os.close(fd)
+        inside = os.getcwd().startswith("/")
+    except (SyscallError, OSError) as error:
+        code = error.errno or 0
+        raise StartFailed(
+            f"cannot enter the working directory {plan.cwd!r}: {os.strerror(code)}",
+            step="EnterWorkingDirectory",
+            exit_code=126,
+        ) from None
+    if not inside:
+        raise StartFailed(
+            f"the working directory {plan.cwd!r} is outside the container",
+            step="EnterWorkingDirectory",
+            exit_code=125,
+        )
+
+
+def _finish(plan: ProcessPlan, ctx: InitContext, sync: socket.socket, stdio: list[int]) -> NoReturn:
+    user = resolve_user(plan, ctx.root)
+    enter_directory(plan, ctx.root, user)
+    os.setsid()
+    if ctx.terminal_slave >= 0:
+        stdio = [ctx.terminal_slave] * 3
+    bpf = plan_filter(ctx)
+    message: dict[str, object] = {"ready": True, "uid": user.uid, "gid": user.gid}
+    master = (ctx.terminal_master,) if ctx.terminal_master >= 0 else ()
+    wire.send(sync, message, master)
+    if wire.receive(sync) is None:
+        os._exit(125)  # nobody said go: the start was given up
+    stdio = with_null(stdio, ctx.root)
+    become_process(plan, user, stdio, bpf, sync, last_capability=ctx.last_capability)
+
+
+def with_null(stdio: list[int], root: int) -> list[int]:
+    """``stdio`` with the container's own /dev/null for a stream nobody gave."""
+    if min(stdio) >= 0:
+        return stdio
+    null = openat2(root, "/dev/null", os.O_RDWR)
+    return [fd if fd >= 0 else null for fd in stdio]
+
+
+def plan_filter(ctx: InitContext) -> bytes:
+    """The seccomp program, which the shim left in an open file."""
+    fd = ctx.fds.get("seccomp", -1)
+    return os.pread(fd, os.fstat(fd).st_size, 0) if fd >= 0 else b""
+
+
+def become_process(
+    plan: ProcessPlan,
+    user: users.ResolvedUser,
+    stdio: list[int],
+    bpf: bytes,
+    sync: socket.socket,
+    *,
+    last_capability: int,
+) -> NoReturn:
+    """Take on the process' streams, limits and credentials, and execute the program."""
+    env = with_home(plan.env, user.home)
+    program = _finder(plan.args[0], env)
+    _take_streams(stdio, user, terminal=len(set(stdio)) == 1)
+    for name, soft, hard in plan.rlimits:
+        _set_limit(name, soft, hard)
+    reset_signals()
+    os.umask(0o022)
+    privileged_filter = not plan.no_new_privileges
+    if plan.no_new_privileges:
+        process.prctl(process.PR_SET_NO_NEW_PRIVS, 1, what="PR_SET_NO_NEW_PRIVS")
+    elif bpf:
+        # Without no_new_privs only CAP_SYS_ADMIN may load a filter (seccomp(2)),
+        # so it comes before the capabilities go.
+        _load(bpf, plan, sync)
+    _take_credentials(plan, user, last_capability)
+    process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL, what="PR_SET_PDEATHSIG")
+    if select.select([sync], [], [], 0)[0]:
+        os._exit(125)  # the shim ended before the line above could bind us to it
+    if bpf and not privileged_filter:
+        _load(bpf, plan, sync)
+    program(list(plan.args), env)
+
+
+def _load(bpf: bytes, plan: ProcessPlan, sync: socket.socket) -> None:
+    listener = load_filter(bpf, listener=plan.notify)
+    if listener is not None:
+        wire.send(sync, {"listener": True}, (listener,))
+        os.close(listener)
+
+
+def with_home(env: tuple[str, ...], home: str) -> dict[str, str]:
+    """The environment as a mapping, later entries winning; HOME from passwd unless given."""
+    result: dict[str, str] = {}
+    for entry in env:
+        key, _, value = entry.partition("=")
+        result[key] = value
+    if not result.get("HOME"):
+        result["HOME"] = home
+    return result
+
+
+def _take_streams(stdio: list[int], user: users.ResolvedUser, *, terminal: bool) -> None:
+    for target, fd in enumerate(stdio):
+        # The program's streams must survive execve(2); dup2 clears the flag.
+        if fd == target:
+            os.set_inheritable(fd, True)
+        else:
+            os.dup2(fd, target)
+    if terminal:
+        os.fchown(0, user.uid, -1)
+        make_controlling(0)
+    # Everything else is close-on-exec by construction; this holds whatever a
+    # library may have opened otherwise (close_range(2), CLOSE_RANGE_CLOEXEC).
+    libc.syscall("close_range", 3, 0xFFFFFFFF, 4)
+
+
+def _set_limit(name: str, soft: int, hard: int) -> None:
+    number = getattr(resource, f"RLIMIT_{name.upper()}")
+    wanted_hard = resource.RLIM_INFINITY if hard < 0 else hard
+    wanted_soft = resource.RLIM_INFINITY if soft < 0 else soft
+    try:
+        resource.setrlimit(number, (wanted_soft, wanted_hard))
+    except (ValueError, OSError):
+        limit = resource.getrlimit(number)[1]
+        raise StartFailed(
+            f"cannot set ulimit {name} to {soft}:{hard}: the engine's own hard limit is {limit}",
+            step="SetRlimits",
+            exit_code=125,
+            hint=f"ask for at most {limit}, or raise the user's limit in limits.conf(5)",
+        ) from None
+
+
+def _take_credentials(plan: ProcessPlan, user: users.ResolvedUser, last: int) -> None:
+    known = (1 << (last + 1)) - 1
+    keep = plan.capabilities & known
+    process.drop_bounding(keep, last)
+    try:
+        os.setgroups(list(user.groups))
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    except OSError as error:
+        raise StartFailed(
+            f"cannot become user {user.uid}:{user.gid}: {os.strerror(error.errno or 0)}",
+            step="TakeCredentials",
+            exit_code=125,
+            hint="the id must be inside the container's id range; "
+            "see rootless inspect --format '{{.HostConfig.UsernsMode}}'",
+        ) from None
+    process.prctl(process.PR_CAP_AMBIENT, process.PR_CAP_AMBIENT_CLEAR_ALL, what="PR_CAP_AMBIENT")
+    granted = keep if user.uid == 0 else 0
+    process.set_capabilities(granted, granted, 0)
+
+
+def _finder(name: str, env: dict[str, str]) -> Callable[[list[str], dict[str, str]], NoReturn]:
+    """How to execute ``name``: directly when it has a slash, else along the PATH of ``env``."""
+    if "/" in name:
+        candidates = [name]
+    else:
+        path = env.get("PATH", _DEFAULT_PATH)
+        candidates = [f"{directory or '.'}/{name}" for directory in path.split(":")]
+
+    def execute(args: list[str], environment: dict[str, str]) -> NoReturn:
+        code = errno.ENOENT
+        for candidate in candidates:
+            try:
+                os.execve(candidate, args, environment)
+            except OSError as error:
+                if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+                    code = error.errno or errno.EACCES
+                if code == errno.E2BIG:
+                    break
+        raise _cannot_execute(name, code)
+
+    return execute
+
+
+def _cannot_execute(name: str, code: int) -> RootlessError:
+    if code == errno.ENOENT and "/" not in name:
+        reason = "executable file not found in $PATH"
+    elif code == errno.ENOENT:
+        reason = f"stat {name}: no such file or directory"
+    else:
+        reason = os.strerror(code).lower()
+    return StartFailed(
+        f'unable to start container process: exec: "{name}": {reason}',
+        step="Exec",
+        exit_code=127 if code == errno.ENOENT else 126,
+    )

@@ -1,0 +1,217 @@
+"""The launcher: a single-threaded fork server inside the engine's user namespace.
+
+It is started by the daemon with a SOCK_SEQPACKET socket, whose descriptor is
+its first argument, and first puts itself into the engine's namespaces: new ones, whose id maps
+newuidmap(1) and newgidmap(1) write, or those of a living process
+(``--join PID``). It then executes itself again, because a process that changed
+its user namespace keeps a memory map owned by the old one, and its children's
+/proc files would be closed to it.
+
+Everything is imported before the first request. A request is one message whose
+first descriptor is the reply socket; a forked child serves it, and the
+launcher itself never answers.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from rootless.errors import RootlessError, SyscallError
+from rootless.linux import process, subids
+from rootless.linux import rootfs as _rootfs  # noqa: F401 - loaded before the first fork
+from rootless.model.plan import ExecPlan, LaunchPlan
+from rootless.runtime import sequence as _sequence  # noqa: F401 - registers the steps
+from rootless.runtime import shim, wire
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of a launcher: isolated, without site-packages, from this very tree."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    code = (
+        f"import sys; sys.path.insert(0, {root!r}); "
+        "from rootless.runtime.launcher import main; main(sys.argv[1:])"
+    )
+    return [sys.executable, "-I", "-S", "-c", code, *arguments]
+
+
+def _enter_new_namespaces() -> None:
+    """Make the engine's user and mount namespace, with ids mapped by the setuid helpers.
+
+    The helpers must run outside; a child that was forked before waits for the
+    namespace and runs them.
+    """
+    count = subids.id_count()
+    tools = {kind: subids.map_tool(kind) for kind in ("uid", "gid")}
+    ranges = {kind: subids.engine_ranges(kind) for kind in ("uid", "gid")}
+    own = {"uid": os.getuid(), "gid": os.getgid()}
+    target = os.getpid()
+    made_read, made_write = os.pipe2(os.O_CLOEXEC)
+    helper = os.fork()
+    if helper == 0:
+        os.close(made_write)
+        if os.read(made_read, 1) != b"x":
+            os._exit(1)
+        for kind, tool in tools.items():
+            arguments = subids.map_arguments(target, own[kind], ranges[kind], count)
+            if os.spawnv(os.P_WAIT, tool, [tool, *arguments]) != 0:
+                os._exit(1)
+        os._exit(0)
+    os.close(made_read)
+    process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNS, "user and mount namespace")
+    os.write(made_write, b"x")
+    os.close(made_write)
+    _, status = os.waitpid(helper, 0)
+    if status != 0:
+        raise RootlessError(
+            "newuidmap or newgidmap refused the id map of the engine's user namespace",
+            hint=f"sudo rootless setup --user {subids.user_name(own['uid'])}",
+        )
+
+
+def _join_namespaces(pid: int) -> None:
+    pidfd = os.pidfd_open(pid)
+    try:
+        process.setns(pidfd, process.CLONE_NEWUSER | process.CLONE_NEWNS, f"engine of pid {pid}")
+    finally:
+        os.close(pidfd)
+
+
+def _become_engine_root() -> None:
+    try:
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        os.setgroups([])
+    except OSError as error:
+        raise SyscallError("setresuid", "0", error.errno or 0) from None
+
+
+def _serve(sock: socket.socket, functions: dict[str, Callable[..., object]]) -> None:
+    last_capability = process.last_capability()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    while True:
+        request = wire.receive(sock)
+        if request is None:
+            return
+        message, fds = request
+        if os.fork() == 0:
+            sock.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _handle(message, fds, functions, last_capability)
+        for fd in fds:
+            os.close(fd)
+
+
+def _handle(
+    message: dict[str, object],
+    fds: list[int],
+    functions: dict[str, Callable[..., object]],
+    last_capability: int,
+) -> NoReturn:
+    reply = socket.socket(fileno=fds[0])
+    try:
+        kind = message["op"]
+        plan = message.get("plan")
+        if kind == "create" and isinstance(plan, LaunchPlan):
+            shim.run_container(plan, reply, last_capability=last_capability)
+        elif kind == "exec" and isinstance(plan, ExecPlan):
+            shim.run_exec(plan, reply, last_capability=last_capability)
+        elif kind == "call":
+            arguments = message["arguments"]
+            assert isinstance(arguments, dict)
+            result = functions[str(message["function"])](**arguments)
+            wire.send(reply, {"result": result})
+        elif kind == "spawn":
+            _spawn(message, fds[1:], reply)
+    except BaseException as error:
+        wire.send(reply, wire.error_fields(error))
+    finally:
+        os._exit(0)
+
+
+def _spawn(message: dict[str, object], fds: list[int], reply: socket.socket) -> None:
+    """Run a program with the given descriptors and report its end.
+
+    The program dies with this watcher, and the watcher kills it when nobody
+    waits for the answer any more.
+    """
+    argv, targets = message["argv"], message["targets"]
+    assert isinstance(argv, tuple)
+    assert isinstance(targets, tuple)
+    watcher = os.getpid()
+    child = os.fork()
+    if child == 0:
+        process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != watcher:
+            os._exit(1)
+        # Descriptors move up first, so that no target is overwritten before it is used.
+        high = [(target, os.dup(fd)) for target, fd in zip(targets, fds, strict=True)]
+        for target, fd in high:
+            os.dup2(fd, int(target))
+        process.close_from(max([2, *(int(t) for t in targets)]) + 1)
+        os.execv(str(argv[0]), [str(a) for a in argv])
+    for fd in fds:
+        os.close(fd)
+    wire.send(reply, {"pid": child})
+    import select
+
+    pidfd = os.pidfd_open(child)
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    poller.register(reply, select.POLLIN)
+    for fd, _ in poller.poll():
+        if fd != pidfd:
+            os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    wire.send(reply, {"exit": shim.exit_code_of(status)})
+
+
+def _functions(modules: list[str]) -> dict[str, Callable[..., object]]:
+    """The callable functions of ``modules``, named ``storage.tree.remove_tree`` and so on."""
+    found: dict[str, Callable[..., object]] = {}
+    for name in modules:
+        module = importlib.import_module(f"rootless.{name}")
+        for key, value in vars(module).items():
+            if callable(value) and not key.startswith("_") and value.__module__ == module.__name__:
+                found[f"{name}.{key}"] = value
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    """Entry point: ``FD [--join PID | --inside] MODULE…``."""
+    number = arguments.pop(0)
+    sock = socket.socket(fileno=int(number))
+    try:
+        if arguments[:1] == ["--inside"]:
+            functions = _functions(arguments[1:])
+        else:
+            if arguments[:1] == ["--join"]:
+                _join_namespaces(int(arguments[1]))
+                arguments = arguments[2:]
+            else:
+                _enter_new_namespaces()
+            _become_engine_root()
+            sock.set_inheritable(True)
+            argv = command(number, "--inside", *arguments)
+            os.execv(argv[0], argv)
+        sock.set_inheritable(False)
+        process.set_name("rootless-launch")
+        process.prctl(process.PR_SET_DUMPABLE, 1)
+        wire.send(sock, {"ready": True, "pid": os.getpid()})
+    except RootlessError as error:
+        wire.send(sock, wire.error_fields(error))
+        sys.exit(1)
+    _serve(sock, functions)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

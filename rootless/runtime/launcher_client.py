@@ -1,0 +1,267 @@
+"""The daemon's side of the launcher."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rootless.errors import RootlessError, StartFailed, Unavailable
+from rootless.model.plan import ExecPlan, LaunchPlan
+from rootless.runtime import sequence as _sequence  # noqa: F401 - registers the steps
+from rootless.runtime import wire
+
+
+@dataclass(slots=True)
+class Created:
+    """A sandbox that waits for :meth:`go`.
+
+    The descriptors are the caller's to close; an exec has none (-1).
+    ``exit_fd`` reads the end of a pipe that the shim holds open.
+    """
+
+    shim_pid: int
+    init_pid: int
+    netns_fd: int
+    userns_fd: int
+    exit_fd: int
+    _reply: _Reply
+
+    async def go(self) -> None:
+        """Let init execute the program; returns when execve(2) succeeded, raises StartFailed."""
+        try:
+            self._reply.send({"go": True})
+            answer = await self._reply.receive()
+        finally:
+            self._reply.close()
+        if answer is None or "started" not in answer[0]:
+            message = answer[0] if answer else {}
+            raise _failure(
+                message
+                or {"error": "the container ended before its program was executed", "step": "Exec"}
+            )
+
+    def cancel(self) -> None:
+        """Give the start up: the shim kills init and undoes the sandbox."""
+        self._reply.close()
+        self.close_fds()
+
+    def close_fds(self) -> None:
+        """Close the namespace descriptors."""
+        for name in ("netns_fd", "userns_fd", "exit_fd"):
+            fd = getattr(self, name)
+            if fd >= 0:
+                os.close(fd)
+                setattr(self, name, -1)
+
+
+class Spawned:
+    """A program that runs inside the engine's user namespace."""
+
+    def __init__(self, pid: int, reply: _Reply) -> None:
+        self.pid = pid
+        self._reply = reply
+
+    async def wait(self) -> int:
+        """Its exit code; 128 + signal when it was killed."""
+        answer = await self._reply.receive()
+        self._reply.close()
+        if answer is None:
+            return 137
+        return int(str(answer[0].get("exit", 137)))
+
+    def kill(self) -> None:
+        """Kill it; :meth:`wait` returns afterwards."""
+        self._reply.shutdown()
+
+
+class _Reply:
+    """One request's private socket."""
+
+    def __init__(self) -> None:
+        self._sock, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._sock.setblocking(False)
+
+    def send(self, message: dict[str, object]) -> None:
+        wire.send(self._sock, message)
+
+    async def receive(self) -> tuple[dict[str, object], list[int]] | None:
+        """The next message; None when the other side is gone."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return wire.receive(self._sock)
+            except BlockingIOError:
+                ready = loop.create_future()
+                fd = self._sock.fileno()
+                loop.add_reader(fd, _wake, ready)
+                try:
+                    await ready
+                finally:
+                    loop.remove_reader(fd)
+            except ConnectionError:
+                return None
+
+    def shutdown(self) -> None:
+        """Tell the other side that nobody wants the result any more."""
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _failure(message: dict[str, object]) -> RootlessError:
+    hint = message.get("hint")
+    return StartFailed(
+        str(message["error"]),
+        step=str(message.get("step", "")),
+        exit_code=int(str(message.get("exit_code", 125))),
+        hint=str(hint) if hint else None,
+        context={"code": message.get("code"), "errno": message.get("errno")},
+    )
+
+
+class Launcher:
+    """A running launcher. ``modules`` hold the functions that :meth:`call` can run."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], sock: socket.socket) -> None:
+        self._popen = popen
+        self._sock = sock
+        self._lost: Callable[[], None] | None = None
+        self.pid = popen.pid
+
+    @classmethod
+    async def start(
+        cls, *, modules: Sequence[str] = ("storage.tree",), join_pid: int | None = None
+    ) -> Launcher:
+        """Start a launcher; with ``join_pid`` in the engine namespaces of that process."""
+        from rootless.runtime.launcher import command
+
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        arguments = ["--join", str(join_pid)] if join_pid is not None else []
+        popen = subprocess.Popen(
+            command(str(theirs.fileno()), *arguments, *modules),
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+        )
+        theirs.close()
+        ours.setblocking(False)
+        launcher = cls(popen, ours)
+        await launcher._handshake()
+        return launcher
+
+    async def _handshake(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                answer = wire.receive(self._sock)
+                break
+            except BlockingIOError:
+                ready = loop.create_future()
+                loop.add_reader(self._sock.fileno(), _wake, ready)
+                try:
+                    await ready
+                finally:
+                    loop.remove_reader(self._sock.fileno())
+        if answer is None or "ready" not in answer[0]:
+            self._popen.wait()
+            message = answer[0] if answer else {"error": "the launcher ended at its start"}
+            hint = message.get("hint")
+            raise Unavailable(
+                f"cannot make the engine's user namespace: {message['error']}",
+                hint=str(hint) if hint else "rootless doctor",
+            )
+        loop.add_reader(self._sock.fileno(), self._on_end)
+
+    def _on_end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._sock.fileno())
+        if self._lost is not None:
+            self._lost()
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the launcher ends unexpectedly."""
+        self._lost = callback
+
+    def _request(self, message: dict[str, object], fds: tuple[int, ...] = ()) -> _Reply:
+        reply = _Reply()
+        try:
+            wire.send(self._sock, message, (reply.theirs.fileno(), *fds))
+        except (BrokenPipeError, ConnectionError):
+            reply.close()
+            raise Unavailable("the launcher is not running", hint="retry the command") from None
+        finally:
+            reply.theirs.close()
+        return reply
+
+    async def create(self, plan: LaunchPlan) -> Created:
+        """Make a container's sandbox up to the point before its program runs."""
+        return await self._created({"op": "create", "plan": plan})
+
+    async def exec(self, plan: ExecPlan) -> Created:
+        """Make a further process in a running container, waiting like :meth:`create`."""
+        return await self._created({"op": "exec", "plan": plan})
+
+    async def _created(self, message: dict[str, object]) -> Created:
+        reply = self._request(message)
+        try:
+            answer = await reply.receive()
+        except BaseException:
+            reply.close()
+            raise
+        if answer is None or "created" not in answer[0]:
+            reply.close()
+            raise _failure(
+                answer[0]
+                if answer
+                else {"error": "the shim ended while it made the sandbox", "step": "sandbox"}
+            )
+        body, fds = answer
+        netns, userns, exit_fd = fds if len(fds) == 3 else (-1, -1, -1)
+        pids = int(str(body["shim_pid"])), int(str(body["init_pid"]))
+        return Created(*pids, netns, userns, exit_fd, reply)
+
+    async def call(self, function: str, /, **arguments: object) -> object:
+        """Run a function of the preloaded modules in a child inside the engine's namespaces."""
+        reply = self._request({"op": "call", "function": function, "arguments": arguments})
+        try:
+            answer = await reply.receive()
+        finally:
+            reply.close()
+        if answer is None:
+            raise Unavailable(f"the helper process for {function} ended without an answer")
+        message = answer[0]
+        if "error" in message:
+            hint = message.get("hint")
+            raise RootlessError(str(message["error"]), hint=str(hint) if hint else None)
+        return message["result"]
+
+    async def spawn(self, argv: Sequence[str], *, fds: Mapping[int, int]) -> Spawned:
+        """Run a program inside the engine's namespaces; ``fds`` maps its descriptors to ours."""
+        message: dict[str, object] = {
+            "op": "spawn",
+            "argv": list(argv),
+            "targets": list(fds),
+        }
+        reply = self._request(message, tuple(fds.values()))
+        answer = await reply.receive()
+        if answer is None or "pid" not in answer[0]:
+            reply.close()
+            detail = answer[0].get("error") if answer else "the watcher ended"
+            raise Unavailable(f"cannot run {argv[0]}: {detail}")
+        return Spawned(int(str(answer[0]["pid"])), reply)
+
+    async def close(self) -> None:
+        """End the launcher; shims and containers go on."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+        await loop.run_in_executor(None, self._popen.wait)

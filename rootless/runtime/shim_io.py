@@ -1,0 +1,480 @@
+"""The shim's event loop: streams of the process, attached clients, and questions.
+
+Clients connect to ``shim.sock`` and send one line of JSON:
+
+``{"op":"attach","stdin":true,"stdout":true,"stderr":true}``
+    answered by ``{"ok":true}`` and then framed both ways. A frame is Docker's:
+    one byte of type, three of zero, four of length (big endian), payload.
+    Types to the client: 1 stdout, 2 stderr. From the client: 0 stdin, 3 end of
+    stdin, 4 resize (two 16-bit numbers, rows and columns).
+``{"op":"wait"}``
+    answered when the process has ended, with the content of ``exit.json``.
+``{"op":"signal","signum":15}``, ``{"op":"resize","rows":…,"columns":…}``
+    answered at once.
+
+Nothing is dropped: a client that does not read stops the reading of the
+process' output once a mebibyte waits for it, and the process then blocks in
+write(2), as it would on a pipe to that client.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+_CHUNK = 1 << 16
+_HIGH_WATER = 1 << 20
+_MAX_LINE = 4096
+_MAX_FRAME = 1 << 20
+_HEADER = struct.Struct(">BxxxI")
+STDIN, STDOUT, STDERR, CLOSE_STDIN, RESIZE = 0, 1, 2, 3, 4
+
+Handler = Callable[[int], None]
+
+
+class Log(Protocol):
+    """Where output is recorded."""
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Record ``data`` of stream 1 or 2."""
+
+    def close(self) -> None:
+        """Finish."""
+
+
+class Client:
+    """One connection to the shim's socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.streams: set[int] = set()
+        self.feeds_stdin = False
+        self.attached = False
+        self.waiting = False
+        self.incoming = bytearray()
+        self.outgoing: deque[memoryview] = deque()
+        self.pending = 0
+        self.closing = False
+        self.read_closed = False
+        self.parsing = False
+
+
+class Pump:
+    """Moves bytes between one process and its clients; single-threaded."""
+
+    def __init__(self, listener: socket.socket, log: Log | None, *, stdin_once: bool) -> None:
+        self.selector = selectors.EpollSelector()
+        self.listener = listener
+        self.log = log
+        self.stdin_once = stdin_once
+        self.clients: set[Client] = set()
+        self.outputs: dict[int, int] = {}
+        self.stdin = -1
+        self.stdin_queue: deque[memoryview] = deque()
+        self.stdin_pending = 0
+        self.stdin_closing = False
+        self.terminal = -1
+        self.resize: Callable[[int, int], None] | None = None
+        self.send_signal: Callable[[int], None] | None = None
+        self.exit_text: bytes | None = None
+        self._paused: set[int] = set()
+        listener.setblocking(False)
+        self.watch(listener.fileno(), selectors.EVENT_READ, self._accept)
+
+    # -- registration ------------------------------------------------------
+
+    def watch(self, fd: int, events: int, handler: Handler) -> None:
+        """Call ``handler`` with the events of ``fd``; changes an earlier registration."""
+        try:
+            self.selector.modify(fd, events, handler)
+        except KeyError:
+            self.selector.register(fd, events, handler)
+
+    def forget(self, fd: int) -> None:
+        """Stop watching ``fd``."""
+        try:
+            self.selector.unregister(fd)
+        except KeyError:
+            return
+
+    def add_output(self, fd: int, stream: int) -> None:
+        """Read the process' stream from ``fd``."""
+        os.set_blocking(fd, False)
+        self.outputs[fd] = stream
+        self._update_output(fd)
+
+    def set_stdin(self, fd: int, *, terminal: bool) -> None:
+        """Write the process' input to ``fd``; a terminal's master is output as well."""
+        os.set_blocking(fd, False)
+        self.stdin = fd
+        if terminal:
+            self.terminal = fd
+
+    # -- the loop ----------------------------------------------------------
+
+    def step(self, timeout: float | None = None) -> None:
+        """Wait for events once and handle them."""
+        for key, events in self.selector.select(timeout):
+            if key.fd in self.selector.get_map():
+                key.data(events)
+
+    # -- output of the process ---------------------------------------------
+
+    def _read_output(self, fd: int) -> bool:
+        """Read one chunk; False when there is nothing more now."""
+        try:
+            data = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno != errno.EIO:  # a terminal whose last slave closed says EIO
+                raise
+            data = b""
+        if not data:
+            self._end_output(fd)
+            return False
+        stream = self.outputs[fd]
+        if self.log is not None:
+            self.log.write(stream, data)
+        header = _HEADER.pack(stream, len(data))
+        full = False
+        for client in list(self.clients):
+            if client.attached and stream in client.streams:
+                self._enqueue(client, header, data)
+                full = full or client.pending > _HIGH_WATER
+        if full:
+            self._pause_outputs()
+        return True
+
+    def _end_output(self, fd: int) -> None:
+        self.forget(fd)
+        del self.outputs[fd]
+        self._paused.discard(fd)
+        if fd != self.terminal:
+            os.close(fd)
+
+    def _pause_outputs(self) -> None:
+        for fd in self.outputs:
+            if fd not in self._paused:
+                self._paused.add(fd)
+                self._update_output(fd)
+
+    def _resume_outputs(self) -> None:
+        if self._paused and all(c.pending <= _HIGH_WATER // 2 for c in self.clients):
+            paused, self._paused = self._paused, set()
+            for fd in paused:
+                self._update_output(fd)
+
+    def _update_output(self, fd: int) -> None:
+        events = 0 if fd in self._paused else selectors.EVENT_READ
+        if fd == self.terminal and self.stdin_queue:
+            events |= selectors.EVENT_WRITE
+        if not events:
+            self.forget(fd)
+            return
+
+        def handle(happened: int) -> None:
+            if happened & selectors.EVENT_WRITE:
+                self._write_stdin()
+            if happened & selectors.EVENT_READ and fd in self.outputs:
+                self._read_output(fd)
+
+        self.watch(fd, events, handle)
+
+    def drain_outputs(self) -> None:
+        """After the process ended: take what is left in its pipes, without waiting for more."""
+        for fd in list(self.outputs):
+            while fd in self.outputs:
+                if any(c.pending > _HIGH_WATER for c in self.clients):
+                    self.step()
+                    continue
+                if not self._read_output(fd):
+                    break
+        for fd in list(self.outputs):
+            self._end_output(fd)
+
+    # -- input of the process ----------------------------------------------
+
+    def _feed(self, data: memoryview) -> None:
+        if self.stdin < 0 or self.stdin_closing:
+            return
+        self.stdin_queue.append(data)
+        self.stdin_pending += len(data)
+        self._write_stdin()
+
+    def _write_stdin(self) -> None:
+        while self.stdin_queue:
+            head = self.stdin_queue[0]
+            try:
+                count = os.write(self.stdin, head)
+            except BlockingIOError:
+                break
+            except OSError:  # the reader is gone: what it did not take is nobody's
+                self.stdin_queue.clear()
+                self.stdin_pending = 0
+                self._shut_stdin()
+                break
+            self.stdin_pending -= count
+            if count == len(head):
+                self.stdin_queue.popleft()
+            else:
+                self.stdin_queue[0] = head[count:]
+        self._after_stdin()
+
+    def _after_stdin(self) -> None:
+        if self.stdin < 0:
+            return
+        if self.stdin == self.terminal:
+            if self.terminal in self.outputs:
+                self._update_output(self.terminal)
+        elif self.stdin_queue:
+            self.watch(self.stdin, selectors.EVENT_WRITE, lambda _events: self._write_stdin())
+        else:
+            self.forget(self.stdin)
+        if not self.stdin_queue and self.stdin_closing:
+            self._shut_stdin()
+        if self.stdin_pending <= _HIGH_WATER // 2:
+            for client in list(self.clients):
+                if client.feeds_stdin and client.incoming:
+                    self._parse_frames(client)
+                self._update_client(client)
+
+    def close_stdin(self) -> None:
+        """Close the process' input once everything queued was written."""
+        if self.terminal >= 0:
+            return
+        self.stdin_closing = True
+        if not self.stdin_queue:
+            self._shut_stdin()
+
+    def _shut_stdin(self) -> None:
+        if self.stdin >= 0 and self.stdin != self.terminal:
+            self.forget(self.stdin)
+            os.close(self.stdin)
+        if self.stdin != self.terminal:
+            self.stdin = -1
+
+    # -- clients -----------------------------------------------------------
+
+    def _accept(self, _events: int) -> None:
+        try:
+            sock, _ = self.listener.accept()
+        except OSError:
+            return
+        sock.setblocking(False)
+        client = Client(sock)
+        self.clients.add(client)
+        self._update_client(client)
+
+    def _update_client(self, client: Client) -> None:
+        if client not in self.clients:
+            return
+        events = selectors.EVENT_WRITE if client.outgoing else 0
+        full = client.feeds_stdin and self.stdin_pending > _HIGH_WATER
+        if not client.read_closed and not full:
+            events |= selectors.EVENT_READ
+        if not events and (client.read_closed or full):
+            # Hang-ups are reported whatever is asked for (epoll_ctl(2)); a
+            # client that is only waited for would spin, so it is left out.
+            self.forget(client.sock.fileno())
+            return
+        self.watch(
+            client.sock.fileno(),
+            events,
+            lambda happened: self._client_event(client, happened),
+        )
+
+    def _client_event(self, client: Client, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._flush(client)
+        if events & selectors.EVENT_READ and client in self.clients:
+            self._client_readable(client)
+
+    def _client_readable(self, client: Client) -> None:
+        try:
+            data = client.sock.recv(_CHUNK * 4)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+            client.outgoing.clear()
+        if not data:
+            self._client_eof(client)
+            return
+        client.incoming += data
+        if client.attached:
+            self._parse_frames(client)
+        else:
+            self._parse_line(client)
+        self._update_client(client)
+
+    def _client_eof(self, client: Client) -> None:
+        client.read_closed = True
+        if client.feeds_stdin and self.stdin_once:
+            self.close_stdin()
+        self.drop(client)
+
+    def drop(self, client: Client) -> None:
+        """Close a client's connection."""
+        if client in self.clients:
+            self.clients.discard(client)
+            self.forget(client.sock.fileno())
+            client.sock.close()
+            self._resume_outputs()
+
+    def _parse_line(self, client: Client) -> None:
+        end = client.incoming.find(b"\n")
+        if end < 0:
+            if len(client.incoming) > _MAX_LINE:
+                self.drop(client)
+            return
+        line = bytes(client.incoming[:end])
+        del client.incoming[: end + 1]
+        try:
+            request = json.loads(line)
+            answer = self._answer(client, request)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            answer = {"ok": False, "error": f"bad request: {error}"}
+        except OSError as error:
+            answer = {"ok": False, "error": os.strerror(error.errno or 0), "errno": error.errno}
+        if answer is not None:
+            self._enqueue(client, json.dumps(answer).encode() + b"\n", b"")
+        if client.attached and client.incoming:
+            self._parse_frames(client)
+
+    def _answer(self, client: Client, request: dict[str, object]) -> dict[str, object] | None:
+        op = request["op"]
+        if op == "attach":
+            client.attached = True
+            client.feeds_stdin = bool(request.get("stdin"))
+            client.streams = {
+                stream
+                for stream, name in ((STDOUT, "stdout"), (STDERR, "stderr"))
+                if request.get(name)
+            }
+            if self.terminal >= 0 and client.streams:
+                client.streams = {STDOUT}
+        elif op == "wait":
+            client.waiting = True
+            if self.exit_text is not None:
+                self._enqueue(client, self.exit_text, b"")
+            return None
+        elif op == "signal" and self.send_signal is not None:
+            self.send_signal(int(str(request["signum"])))
+        elif op == "resize":
+            self._resize(int(str(request["rows"])), int(str(request["columns"])))
+        else:
+            raise ValueError(f"unknown op {op!r}")
+        return {"ok": True}
+
+    def _parse_frames(self, client: Client) -> None:
+        if client.parsing:  # feeding stdin may come back here for the same client
+            return
+        client.parsing = True
+        try:
+            self._take_frames(client)
+        finally:
+            client.parsing = False
+
+    def _take_frames(self, client: Client) -> None:
+        view = memoryview(bytes(client.incoming))
+        start = 0
+        while len(view) - start >= _HEADER.size:
+            if client.feeds_stdin and self.stdin_pending > _HIGH_WATER:
+                break
+            kind, length = _HEADER.unpack_from(view, start)
+            if length > _MAX_FRAME:
+                self.drop(client)
+                return
+            end = start + _HEADER.size + length
+            if end > len(view):
+                break
+            payload = view[start + _HEADER.size : end]
+            start = end
+            del client.incoming[: _HEADER.size + length]
+            if kind == STDIN and client.feeds_stdin:
+                self._feed(payload)
+            elif kind == CLOSE_STDIN and client.feeds_stdin:
+                client.feeds_stdin = False
+                if self.stdin_once:
+                    self.close_stdin()
+            elif kind == RESIZE and length == 4:
+                self._resize(*struct.unpack(">HH", payload))
+
+    def _resize(self, rows: int, columns: int) -> None:
+        if self.resize is not None:
+            self.resize(rows, columns)
+
+    def _enqueue(self, client: Client, header: bytes, data: bytes) -> None:
+        if not client.outgoing:
+            try:
+                sent = client.sock.sendmsg([header, data])
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.drop(client)
+                return
+        else:
+            sent = 0
+        total = len(header) + len(data)
+        if sent < total:
+            rest = memoryview(header + data)[sent:]
+            client.outgoing.append(rest)
+            client.pending += len(rest)
+            self._update_client(client)
+
+    def _flush(self, client: Client) -> None:
+        while client.outgoing:
+            head = client.outgoing[0]
+            try:
+                count = client.sock.send(head)
+            except BlockingIOError:
+                break
+            except OSError:
+                self.drop(client)
+                return
+            client.pending -= count
+            if count == len(head):
+                client.outgoing.popleft()
+            else:
+                client.outgoing[0] = head[count:]
+        if client.closing and not client.outgoing:
+            self.drop(client)
+            return
+        self._update_client(client)
+        self._resume_outputs()
+
+    # -- the end -----------------------------------------------------------
+
+    def finish(self, exit_text: bytes) -> None:
+        """Tell waiters how the process ended and let every client read what is queued for it."""
+        self.exit_text = exit_text
+        # A connection that was not accepted yet is reset by this, and its owner
+        # reads exit.json instead.
+        self.forget(self.listener.fileno())
+        self.listener.close()
+        for client in list(self.clients):
+            if client.waiting:
+                self._enqueue(client, exit_text, b"")
+            client.closing = True
+            if client in self.clients and not client.outgoing:
+                self.drop(client)
+        while self.clients:
+            self.step()
+
+
+def signal_pidfd(pidfd: int) -> Callable[[int], None]:
+    """A function that sends a signal to the process of ``pidfd`` (pidfd_send_signal(2))."""
+
+    def send(signum: int) -> None:
+        signal.pidfd_send_signal(pidfd, signal.Signals(signum) if signum < 32 else signum)
+
+    return send

@@ -1,0 +1,245 @@
+"""The kernel's own file systems and /dev."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from rootless.errors import SyscallError
+from rootless.linux import mounts
+from rootless.linux.inroot import ensure_dir, ensure_file, ensure_like, open_path
+from rootless.runtime.context import EngineContext, InitContext
+from rootless.runtime.steps.base import EngineStep, InitStep
+
+_SAFE = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+
+
+@dataclass(frozen=True, slots=True)
+class CloneDevices(EngineStep):
+    """Take the harmless device nodes from the host: a user namespace cannot make any."""
+
+    extra: tuple[tuple[str, str], ...] = ()
+    """Host path and path in the container of each ``--device``."""
+
+    def describe(self) -> str:
+        more = "".join(f", {target}" for _, target in self.extra)
+        return f"take device nodes {', '.join(_DEVICES)}{more} from the host by bind mount"
+
+    def apply(self, ctx: EngineContext) -> None:
+        for name in _DEVICES:
+            ctx.fds[f"dev:{name}"] = mounts.clone_tree(-100, f"/dev/{name}", recursive=False)
+        for index, (source, _) in enumerate(self.extra):
+            ctx.fds[f"device:{index}"] = mounts.clone_tree(
+                -100, source, recursive=False, follow=True
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class MakeFilesystems(InitStep):
+    """Make proc, sysfs, devpts, mqueue, cgroup2 and the tmpfs of /dev while the host's are visible.
+
+    The kernel lets a user namespace mount proc and sysfs only where an
+    unobstructed one is already in sight (mount_namespaces(7)), hence before the
+    host's tree is dropped.
+    """
+
+    proc: bool = True
+    sysfs: bool = True
+    mqueue: bool = True
+    cgroup: bool = True
+    shm_size: int = 64 << 20
+    tty_gid: int = 5
+
+    def describe(self) -> str:
+        names = ["proc"] * self.proc + ["sysfs read-only"] * self.sysfs
+        names += ["devpts", f"shm of {self.shm_size} bytes"]
+        names += ["mqueue"] * self.mqueue + ["cgroup2 read-only"] * self.cgroup
+        return f"make new {', '.join(names)} and a tmpfs for /dev"
+
+    def apply(self, ctx: InitContext) -> None:
+        readonly = _SAFE | mounts.MOUNT_ATTR_RDONLY
+        if self.proc:
+            ctx.fds["proc"] = mounts.new_mount("proc", attributes=_SAFE, source="proc")
+        if self.sysfs:
+            ctx.fds["sysfs"] = mounts.new_mount("sysfs", attributes=readonly, source="sysfs")
+        if self.mqueue:
+            ctx.fds["mqueue"] = mounts.new_mount("mqueue", attributes=_SAFE, source="mqueue")
+        if self.cgroup:
+            ctx.fds["cgroup"] = mounts.new_mount("cgroup2", attributes=readonly, source="cgroup")
+        ctx.fds["dev"] = mounts.new_mount(
+            "tmpfs",
+            (("mode", "755"), ("size", "65536k")),
+            attributes=mounts.MOUNT_ATTR_NOSUID,
+            source="tmpfs",
+        )
+        ctx.fds["devpts"] = mounts.new_mount(
+            "devpts",
+            (
+                ("newinstance", None),
+                ("ptmxmode", "0666"),
+                ("mode", "0620"),
+                ("gid", str(self.tty_gid)),
+            ),
+            attributes=mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC,
+            source="devpts",
+        )
+        ctx.fds["shm"] = mounts.new_mount(
+            "tmpfs",
+            (("mode", "1777"), ("size", str(self.shm_size))),
+            attributes=_SAFE,
+            source="shm",
+        )
+
+
+def place(ctx: InitContext, name: str, target: str) -> None:
+    """Attach the mount called ``name`` on the directory ``target``, made when missing."""
+    mount = ctx.take(name)
+    point = ensure_dir(ctx.root, target)
+    try:
+        mounts.move_mount(mount, point, target)
+    finally:
+        os.close(point)
+        os.close(mount)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceFilesystems(InitStep):
+    """Attach the kernel's file systems and fill /dev."""
+
+    devices: tuple[str, ...] = ()
+    """Paths in the container of the ``--device`` nodes."""
+
+    def describe(self) -> str:
+        return "attach /proc, /sys, /dev with the standard nodes, /dev/pts, /dev/shm, /dev/mqueue"
+
+    def apply(self, ctx: InitContext) -> None:
+        for name, target in (("proc", "/proc"), ("sysfs", "/sys"), ("cgroup", "/sys/fs/cgroup")):
+            if name in ctx.fds:
+                place(ctx, name, target)
+        place(ctx, "dev", "/dev")
+        for name in _DEVICES:
+            self._place_node(ctx, f"dev:{name}", f"/dev/{name}")
+        place(ctx, "devpts", "/dev/pts")
+        place(ctx, "shm", "/dev/shm")
+        if "mqueue" in ctx.fds:
+            place(ctx, "mqueue", "/dev/mqueue")
+        dev = ensure_dir(ctx.root, "/dev")
+        for link, to in (
+            ("ptmx", "pts/ptmx"),
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("core", "/proc/kcore"),
+        ):
+            os.symlink(to, link, dir_fd=dev)
+        os.close(dev)
+        for index, target in enumerate(self.devices):
+            self._place_node(ctx, f"device:{index}", target)
+
+    @staticmethod
+    def _place_node(ctx: InitContext, name: str, target: str) -> None:
+        mount = ctx.take(name)
+        point = ensure_like(ctx.root, target, mount)
+        mounts.move_mount(mount, point, target)
+        os.close(point)
+        os.close(mount)
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectPaths(InitStep):
+    """Hide and write-protect the parts of /proc and /sys that speak of the host.
+
+    A masked file shows /dev/null, a masked directory an empty read-only tmpfs.
+    Each path is opened once and that descriptor is what gets covered
+    (CVE-2025-31133: a path checked and mounted by name could be swapped).
+    """
+
+    masked: tuple[str, ...]
+    readonly: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"mask {len(self.masked)} paths, make {len(self.readonly)} paths read-only"
+
+    def apply(self, ctx: InitContext) -> None:
+        for path in self.readonly:
+            self._protect(ctx.root, path)
+        if not self.masked:
+            return
+        empty = mounts.new_mount(
+            "tmpfs",
+            (("size", "0"), ("mode", "755"), ("nr_inodes", "1")),
+            attributes=_SAFE | mounts.MOUNT_ATTR_RDONLY,
+            source="tmpfs",
+        )
+        # The clone source must be attached in this mount namespace before Linux
+        # 6.15, so the first masked directory gets the tmpfs itself and the rest
+        # clones of that mount.
+        attached = False
+        for path in self.masked:
+            attached = self._mask(ctx.root, path, empty, attached=attached)
+        os.close(empty)
+
+    @staticmethod
+    def _open(root: int, path: str) -> int | None:
+        try:
+            return open_path(root, path)
+        except SyscallError as error:
+            if error.errno in {2, 20}:  # the kernel does not have it: nothing to protect
+                return None
+            raise
+
+    def _protect(self, root: int, path: str) -> None:
+        fd = self._open(root, path)
+        if fd is None:
+            return
+        clone = mounts.clone_tree(fd)
+        mounts.set_attributes(
+            clone, add=mounts.MOUNT_ATTR_RDONLY | _SAFE, recursive=True, what=path
+        )
+        mounts.move_mount(clone, fd, path)
+        os.close(clone)
+        os.close(fd)
+
+    def _mask(self, root: int, path: str, empty: int, *, attached: bool) -> bool:
+        fd = self._open(root, path)
+        if fd is None:
+            return attached
+        mode = os.fstat(fd).st_mode
+        if mode & 0o170000 == 0o040000:
+            cover = mounts.clone_tree(empty) if attached else empty
+            mounts.move_mount(cover, fd, path)
+            if attached:
+                os.close(cover)
+            attached = True
+        else:
+            null = open_path(root, "/dev/null")
+            cover = mounts.clone_tree(null, recursive=False)
+            mounts.move_mount(cover, fd, path)
+            os.close(cover)
+            os.close(null)
+        os.close(fd)
+        return attached
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTerminal(InitStep):
+    """Open a pseudo-terminal of the container's own devpts and put it on /dev/console."""
+
+    rows: int
+    columns: int
+
+    def describe(self) -> str:
+        return "open a pseudo-terminal of the container's own and put it on /dev/console"
+
+    def apply(self, ctx: InitContext) -> None:
+        from rootless.linux.terminal import open_pair
+
+        master, slave, name = open_pair(ctx.root, self.rows, self.columns)
+        ctx.terminal_master, ctx.terminal_slave = master, slave
+        point = ensure_file(ctx.root, "/dev/console", 0o620)
+        source = mounts.clone_tree(open_path(ctx.root, name), recursive=False)
+        mounts.move_mount(source, point, "/dev/console")
+        os.close(source)
+        os.close(point)

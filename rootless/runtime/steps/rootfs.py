@@ -1,0 +1,78 @@
+"""The root file system: mounted by the engine, entered by init."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from rootless.linux import mounts
+from rootless.linux.rootfs import mount_rootfs
+from rootless.model.spec import RootfsMount
+from rootless.runtime.context import EngineContext, InitContext
+from rootless.runtime.steps.base import EngineStep, InitStep
+
+
+@dataclass(frozen=True, slots=True)
+class MountRootfs(EngineStep):
+    """Mount the layers as one tree, attached nowhere yet."""
+
+    rootfs: RootfsMount
+
+    def describe(self) -> str:
+        return (
+            f"mount the root file system with {self.rootfs.driver} from "
+            f"{len(self.rootfs.lowers)} layers, owned by the engine's user namespace "
+            "so that the container cannot change its options"
+        )
+
+    def apply(self, ctx: EngineContext) -> None:
+        mounted = mount_rootfs(self.rootfs, defer_read_only=True)
+        ctx.fds["rootfs"] = mounted.fd
+        if mounted.server_pid is not None:
+            ctx.helpers.append(mounted.server_pid)
+
+
+@dataclass(frozen=True, slots=True)
+class MakePrivate(InitStep):
+    """Cut mount propagation, so that nothing mounted here is seen outside or the other way."""
+
+    def describe(self) -> str:
+        return "make every mount private: no mount event leaves or enters"
+
+    def apply(self, ctx: InitContext) -> None:
+        mounts.mount("", "/", "", mounts.MS_REC | mounts.MS_PRIVATE)
+
+
+@dataclass(frozen=True, slots=True)
+class EnterRootfs(InitStep):
+    """Make the root file system the root and drop the host's whole tree.
+
+    The tree is attached over ``/`` and becomes the root with pivot_root(".",
+    "."), which needs no directory for the old root (pivot_root(2), NOTES); the
+    old root is then the topmost mount and goes with one lazy unmount.
+    """
+
+    def describe(self) -> str:
+        return "make it the root directory with pivot_root and detach the host's tree"
+
+    def apply(self, ctx: InitContext) -> None:
+        rootfs = ctx.take("rootfs")
+        slash = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        mounts.move_mount(rootfs, slash, "/")
+        os.close(slash)
+        os.fchdir(rootfs)
+        mounts.pivot_root(".", ".")
+        mounts.umount(".", mounts.MNT_DETACH)
+        os.chdir("/")
+        ctx.root = rootfs
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRootReadOnly(InitStep):
+    """``--read-only``: after every mount point was made."""
+
+    def describe(self) -> str:
+        return "make the root file system read-only"
+
+    def apply(self, ctx: InitContext) -> None:
+        mounts.set_attributes(ctx.root, add=mounts.MOUNT_ATTR_RDONLY, what="/")

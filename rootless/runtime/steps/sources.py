@@ -1,0 +1,161 @@
+"""Bind mounts, volumes and tmpfs the user asked for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from rootless.errors import Denied, InvalidInput, SyscallError
+from rootless.linux import mounts
+from rootless.linux.inroot import ensure_dir, ensure_like
+from rootless.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
+from rootless.model.spec import MountSpec
+from rootless.runtime.context import EngineContext, InitContext
+from rootless.runtime.steps.base import EngineStep, InitStep
+
+_PROC_ROOT_INODE = 1
+
+
+def attributes_of(mount: MountSpec) -> int:
+    """The MOUNT_ATTR_… flags a mount asks for, without read-only."""
+    flags = mounts.MOUNT_ATTR_NOSUID if mount.nosuid else 0
+    flags |= mounts.MOUNT_ATTR_NODEV if mount.nodev else 0
+    return flags | (mounts.MOUNT_ATTR_NOEXEC if mount.noexec else 0)
+
+
+def _open_source(mount: MountSpec) -> int:
+    """Open the source and, below it, the subpath, which must not lead out of a volume."""
+    try:
+        fd = os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise InvalidInput(
+            f"invalid mount config for type {mount.type!r}: "
+            f"bind source path does not exist: {mount.source}"
+        ) from None
+    except OSError as error:
+        raise SyscallError("open", mount.source, error.errno or 0) from None
+    if not mount.subpath:
+        return fd
+    try:
+        flags = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS
+        return openat2(fd, mount.subpath, os.O_PATH, resolve=flags)
+    except SyscallError as error:
+        raise InvalidInput(
+            f"cannot use subpath {mount.subpath!r} of {mount.volume_name or mount.source}: "
+            f"{os.strerror(error.errno)}",
+            hint="the subpath must exist and stay inside the volume",
+        ) from None
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True, slots=True)
+class CloneSource(EngineStep):
+    """Take a host directory or file as a detached mount with its final attributes."""
+
+    index: int
+    mount: MountSpec
+
+    def describe(self) -> str:
+        mode = "read-only" if self.mount.read_only else "read-write"
+        return f"bind {self.mount.source} for {self.mount.target} ({mode}), by descriptor"
+
+    def apply(self, ctx: EngineContext) -> None:
+        mount = self.mount
+        source = _open_source(mount)
+        try:
+            self._check_identity(source)
+            clone = mounts.clone_tree(source, recursive=mount.recursive)
+        finally:
+            os.close(source)
+        try:
+            flags = attributes_of(mount)
+            kind = mount.propagation.removeprefix("r")
+            mounts.set_attributes(
+                clone, add=flags, propagation=kind, recursive=True, what=mount.target
+            )
+            if mount.read_only:
+                mounts.set_attributes(
+                    clone,
+                    add=mounts.MOUNT_ATTR_RDONLY,
+                    recursive=mount.recursive_read_only,
+                    what=mount.target,
+                )
+        except BaseException:
+            os.close(clone)
+            raise
+        ctx.fds[f"mount:{self.index}"] = clone
+
+    def _check_identity(self, fd: int) -> None:
+        """The file that is mounted must be the one the policy saw, not one swapped in since."""
+        mount = self.mount
+        if not mount.source_ino or mount.subpath:
+            return
+        found = os.fstat(fd)
+        if (found.st_dev, found.st_ino) != (mount.source_dev, mount.source_ino):
+            raise Denied(
+                f"mount source {mount.source} was replaced after the policy admitted it",
+                hint="start the container again once nobody changes the path",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceMount(InitStep):
+    """Attach a prepared source, or a new tmpfs, on its target inside the root."""
+
+    index: int
+    mount: MountSpec
+
+    def describe(self) -> str:
+        what = "a new tmpfs" if self.mount.type == "tmpfs" else self.mount.source
+        return f"attach {what} on {self.mount.target}, resolved inside the root"
+
+    def apply(self, ctx: InitContext) -> None:
+        mount = self.mount
+        fd = self._make_tmpfs() if mount.type == "tmpfs" else ctx.take(f"mount:{self.index}")
+        try:
+            if mount.type == "tmpfs":
+                point = ensure_dir(ctx.root, mount.target)
+            else:
+                point = ensure_like(ctx.root, mount.target, fd)
+        except SyscallError as error:
+            os.close(fd)
+            raise InvalidInput(
+                f"cannot make the mount point {mount.target}: {os.strerror(error.errno)}"
+            ) from None
+        try:
+            self._refuse_proc(ctx, point)
+            mounts.move_mount(fd, point, mount.target)
+        finally:
+            os.close(point)
+            os.close(fd)
+
+    def _refuse_proc(self, ctx: InitContext, point: int) -> None:
+        """Nothing may cover files of /proc, which the engine's own protection relies on.
+
+        A symlink in the image could make a harmless target lead there
+        (CVE-2019-16884, CVE-2025-52881); hence the check on the opened file.
+        """
+        proc = openat2(ctx.root, "/proc", os.O_PATH | os.O_DIRECTORY)
+        try:
+            same = os.fstat(proc).st_dev == os.fstat(point).st_dev
+            is_proc = os.fstat(proc).st_ino == _PROC_ROOT_INODE
+        finally:
+            os.close(proc)
+        if same and is_proc:
+            raise Denied(
+                f"mount target {self.mount.target} is inside /proc",
+                hint="choose a target outside /proc",
+            )
+
+    def _make_tmpfs(self) -> int:
+        mount = self.mount
+        options: list[tuple[str, str | None]] = []
+        if mount.size:
+            options.append(("size", str(mount.size)))
+        options.append(("mode", f"{mount.mode if mount.mode is not None else 0o1777:o}"))
+        for option in mount.options:
+            key, sep, value = option.partition("=")
+            options.append((key, value if sep else None))
+        flags = attributes_of(mount) | (mounts.MOUNT_ATTR_RDONLY if mount.read_only else 0)
+        return mounts.new_mount("tmpfs", options, attributes=flags, source="tmpfs")

@@ -1,0 +1,134 @@
+"""How plans travel between daemon, launcher and shim: JSON of registered dataclasses.
+
+Both ends are this program and the socket is private, yet only classes that
+were registered can come out of a message: the receiver never runs what the
+sender names.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+from dataclasses import fields, is_dataclass
+
+from rootless.errors import RootlessError, Unavailable
+
+_CLASSES: dict[str, tuple[type, tuple[str, ...]]] = {}
+_INLINE_LIMIT = 64 << 10
+_MAX_FDS = 250
+_MAX_MESSAGE = 1 << 20
+
+
+def register(*classes: type) -> None:
+    """Let ``classes`` (dataclasses) cross the wire."""
+    for cls in classes:
+        _CLASSES[cls.__name__] = (cls, tuple(f.name for f in fields(cls)))
+
+
+def pack(value: object) -> object:
+    """``value`` as JSON types; a dataclass becomes an object tagged with its class."""
+    if isinstance(value, (str, int, float, type(None))):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [pack(item) for item in value]
+    if isinstance(value, dict):
+        return {key: pack(item) for key, item in value.items()}
+    if is_dataclass(value) and type(value).__name__ in _CLASSES:
+        name = type(value).__name__
+        packed: dict[str, object] = {f: pack(getattr(value, f)) for f in _CLASSES[name][1]}
+        packed["#"] = name
+        return packed
+    raise TypeError(f"{type(value).__name__} is not registered for the wire")
+
+
+def unpack(value: object) -> object:
+    """The inverse of :func:`pack`; lists come back as tuples, as frozen data wants them."""
+    if isinstance(value, list):
+        return tuple(unpack(item) for item in value)
+    if isinstance(value, dict):
+        name = value.pop("#", None)
+        if name is None:
+            return {key: unpack(item) for key, item in value.items()}
+        return _CLASSES[name][0](**{key: unpack(item) for key, item in value.items()})
+    return value
+
+
+def send(sock: socket.socket, message: dict[str, object], fds: tuple[int, ...] = ()) -> None:
+    """Send one message over a SOCK_SEQPACKET socket.
+
+    A long message (an environment may have megabytes) goes through an unnamed
+    memory file, since a packet is bounded by the socket's buffer.
+    """
+    body = json.dumps(pack(message), separators=(",", ":")).encode()
+    if len(body) <= _INLINE_LIMIT:
+        _send(sock, b"J" + body, fds)
+        return
+    memory = os.memfd_create("rootless-message", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(body)
+        while view:
+            view = view[os.write(memory, view) :]
+        _send(sock, b"M", (memory, *fds))
+    finally:
+        os.close(memory)
+
+
+def _send(sock: socket.socket, data: bytes, fds: tuple[int, ...]) -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sock.sendmsg([data], rights)
+
+
+def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
+    """Receive one message and its descriptors (close-on-exec); None at the end of the stream."""
+    space = socket.CMSG_SPACE(_MAX_FDS * 4)
+    data, ancillary, flags, _ = sock.recvmsg(_MAX_MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            numbers = array.array("i")
+            numbers.frombytes(payload[: len(payload) - len(payload) % 4])
+            fds.extend(numbers)
+    if not data:
+        for fd in fds:
+            os.close(fd)
+        return None
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        for fd in fds:
+            os.close(fd)
+        raise Unavailable("a message between the engine's processes was cut")
+    if data[:1] == b"M":
+        memory = fds.pop(0)
+        try:
+            size = os.fstat(memory).st_size
+            body = os.pread(memory, size, 0)
+        finally:
+            os.close(memory)
+    else:
+        body = data[1:]
+    message = unpack(json.loads(body))
+    if not isinstance(message, dict):
+        raise Unavailable("a message between the engine's processes is not an object")
+    return message, fds
+
+
+def error_fields(error: BaseException, step: str = "") -> dict[str, object]:
+    """How a failure is reported over the wire."""
+    if isinstance(error, RootlessError):
+        return {
+            "error": error.message,
+            "hint": error.hint,
+            "code": error.code,
+            "step": getattr(error, "step", step),
+            "exit_code": getattr(error, "exit_code", 125),
+            "errno": getattr(error, "errno", 0),
+        }
+    return {
+        "error": f"{type(error).__name__}: {error}",
+        "hint": None,
+        "code": "internal",
+        "step": step,
+        "exit_code": 125,
+        "errno": getattr(error, "errno", 0) or 0,
+    }
