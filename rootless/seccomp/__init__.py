@@ -1,0 +1,1 @@
+"""Seccomp profiles (OCI and Docker JSON) and their compilation to kernel filters."""
