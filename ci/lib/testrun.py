@@ -81,9 +81,17 @@ def _run(lane: str, arguments: list[str]) -> int:
 
 def prepare_host(root: Path, name: str) -> str:
     """Apply ``rootless setup`` for the test user; the cgroup it may use, '' for none."""
-    note(f"preparing this host for {name}")
     sys.path.insert(0, str(root))
-    return ""
+    from rootless.errors import RootlessError
+    from rootless.host import setup
+    from rootless.host.facts import host_for
+
+    try:
+        host = host_for(name)
+        setup.apply(host, packages=False, say=note)
+        return setup.delegated_cgroup(host)
+    except RootlessError as error:
+        raise SetupFailed(str(error)) from None
 
 
 def _lay_out(place: Path, root: Path, venv: Path, user: account.Account) -> dict[str, str]:
