@@ -29,6 +29,7 @@ from rootless.seccomp.profile import (
     parse_profile,
     resolve,
 )
+from rootless.seccomp.verify import verify
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -191,6 +192,7 @@ def _compile(profile: ResolvedProfile) -> tuple[bytes, tuple[str, ...]]:
     made = _new_filter(library, profile)
     answers: dict[int, dict[int, int]] = {arch.audit: {} for arch in profile.arches}
     gaps: dict[str, None] = {}
+    numbers: dict[str, int] = {}
     closed = _closed_socketcall(profile)
     if closed:
         # Never reached, the answer before it comes first; it keeps libseccomp from
@@ -206,12 +208,15 @@ def _compile(profile: ResolvedProfile) -> tuple[bytes, tuple[str, ...]]:
                 gaps[rule.name] = None
         else:
             _add(library, made, rule, number)
+            own = library.resolve_syscall(profile.arches[0].audit, rule.name)
+            if own >= 0:
+                numbers[rule.name] = own
     with tempfile.TemporaryFile() as file:
         made.export_bpf(file)
         file.seek(0)
         code = file.read()
     whole = bpf_code.prefix(bpf_code.prefix(code, closed), answers)
-    bpf_code.decode(whole)
+    verify(bpf_code.decode(whole), profile, numbers, library_version())
     return whole, tuple(gaps)
 
 
