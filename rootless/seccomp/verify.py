@@ -53,13 +53,13 @@ def _points(rules: Sequence[ResolvedRule]) -> Iterator[tuple[int, ...]]:
     for rule in rules:
         for comparison in rule.args:
             boundaries.setdefault(comparison.index, set()).update(_values(comparison))
-    bases = {(0,) * 6}
+    bases: set[tuple[int, ...]] = {(0,) * 6}
     for rule in rules:
-        base = [0] * 6
+        chosen = [0] * 6
         for comparison in rule.args:
             fitting = (v for v in sorted(_values(comparison)) if holds(comparison, v))
-            base[comparison.index] = next(fitting, 0)
-        bases.add(tuple(base))
+            chosen[comparison.index] = next(fitting, 0)
+        bases.add(tuple(chosen))
     for base in bases:
         for index, values in boundaries.items():
             for value in values:
