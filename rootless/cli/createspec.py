@@ -142,8 +142,7 @@ def parse_volume(text: str) -> tuple[str, str]:
 def _absolute_target(target: str, text: str) -> None:
     if not target.startswith("/"):
         raise UsageError(
-            f"invalid volume specification: '{text}': "
-            f"mount path must be absolute, not '{target}'"
+            f"invalid volume specification: '{text}': mount path must be absolute, not '{target}'"
         )
     if os.path.normpath(target) == "/":
         raise UsageError(
@@ -238,8 +237,8 @@ def key_values(items: list[str]) -> dict[str, str]:
 def read_env_file(path: str) -> list[str]:
     """An ``--env-file``: one NAME=VALUE or NAME per line, ``#`` comments."""
     lines = []
-    for number, line in enumerate(_text(path, "env file").split("\n"), 1):
-        line = line.rstrip("\r").lstrip()
+    for number, raw in enumerate(_text(path, "env file").split("\n"), 1):
+        line = raw.rstrip("\r").lstrip()
         if not line or line.startswith("#"):
             continue
         name = line.partition("=")[0]

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def each(
-    names: list[str], work: Callable[[str], object], *, show: Callable[[str, object], str] | None = None
+    names: list[str],
+    work: Callable[[str], object],
+    *,
+    show: Callable[[str, object], str] | None = None,
 ) -> int:
     """Do ``work`` for every name, as Docker does: go on after an error, status 1 at the end."""
     status = 0

@@ -143,9 +143,9 @@ def guarded(work: Callable[[], int], session: Session) -> int:
     except Terminated as error:
         number = error.number
     except OutputClosed:
-        from _signal import SIGPIPE
+        from rootless.client.rawsignal import raw
 
-        number = SIGPIPE
+        number = raw.SIGPIPE
     finally:
         session.close()
     return die_by(number)

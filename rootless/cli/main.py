@@ -75,11 +75,11 @@ def _complain(message: str, hint: str | None, status: int) -> int:
 
 def _closed_output() -> int:
     """Nobody reads our output: end as any filter does, by SIGPIPE's default action."""
-    from _signal import SIGPIPE
+    from rootless.client.rawsignal import raw
 
     from rootless.client.signals import die_by
 
-    return die_by(SIGPIPE)
+    return die_by(raw.SIGPIPE)
 
 
 def _unexpected(error: Exception) -> int:

@@ -339,5 +339,3 @@ def read_file(fd: int, size: int = CHUNK) -> Iterator[bytes]:
     """A descriptor's content for an upload."""
     while piece := os.read(fd, size):
         yield piece
-
-

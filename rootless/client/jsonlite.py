@@ -31,7 +31,7 @@ try:
     from _json import encode_basestring_ascii as _quote
     from _json import make_scanner as _make_scanner
 
-    _scan: Callable[[str, int], tuple[Any, int]] | None = _make_scanner(_Context())
+    _scan: Callable[[str, int], tuple[Any, int]] | None = _make_scanner(_Context())  # type: ignore[arg-type]
 except (ImportError, TypeError, AttributeError):
     from json.encoder import encode_basestring_ascii as _quote
 
@@ -95,8 +95,15 @@ def dumps(value: object) -> str:
     raise TypeError(f"cannot encode {type(value).__name__} as JSON")
 
 
-def pretty(value: object, *, indent: int = 4) -> str:
+def pretty(value: object, *, indent: int | str = 4) -> str:
     """Encode as Go's ``MarshalIndent`` does: not ASCII-only, HTML characters kept."""
     import json
 
     return json.dumps(value, indent=indent, ensure_ascii=False)
+
+
+def pretty_line(value: object) -> str:
+    """On one line, not ASCII-only."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,20 +1,17 @@
-"""Signals while a container is in the foreground.
-
-``_signal`` is what the ``signal`` module is made of; importing the latter costs
-3 ms for its enums.
-"""
+"""Signals while a container is in the foreground."""
 
 from __future__ import annotations
 
-import _signal as sig
 import os
 
+from rootless.client.rawsignal import raw as sig
 from rootless.errors import RootlessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import Any
 
     from rootless.client.terminal import RawMode
 
@@ -81,7 +78,7 @@ class Foreground:
         self.raw = raw
         self._ready = False
         self._pending: list[int] = []
-        self._old: dict[int, object] = {}
+        self._old: dict[int, Any] = {}
 
     def install(self) -> None:
         """Take over the signals and the terminal."""
@@ -113,7 +110,7 @@ class Foreground:
         if self.raw is not None:
             self.raw.leave()
         for number, handler in self._old.items():
-            sig.signal(number, sig.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
+            sig.signal(number, sig.SIG_DFL if handler is None else handler)
         self._old = {}
 
     def started(self) -> None:

@@ -14,10 +14,11 @@ import os
 import select
 
 from rootless.client.http import BrokenReply, Connection
+from rootless.client.rawsignal import raw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 BUFFER = 256 * 1024
 _IOV_MAX = 1024
@@ -147,6 +148,11 @@ class DetachFilter:
                 out.append(byte)
         return bytes(out), False
 
+    def flush(self) -> bytes:
+        """What was held back, at the end of the input."""
+        held, self._held = self.keys[: self._held], 0
+        return held
+
 
 def parse_detach_keys(text: str) -> bytes:
     """``ctrl-p,ctrl-q`` or single characters; ``ValueError`` for anything else."""
@@ -168,7 +174,7 @@ def parse_detach_keys(text: str) -> bytes:
 class Pump:
     """Moves one hijacked connection's bytes until it ends or the user detaches."""
 
-    __slots__ = ("_keys", "_sink", "connection", "detached", "input_done", "stdin")
+    __slots__ = ("_keys", "_sink", "connection", "detached", "stdin")
 
     def __init__(
         self,
@@ -183,7 +189,6 @@ class Pump:
         self.stdin = stdin
         self._keys = DetachFilter(detach_keys) if detach_keys else None
         self.detached = False
-        self.input_done: Callable[[], None] | None = None
 
     def run(self) -> None:
         """Returns at the end of the output. Call it in the main thread (signals run here)."""
@@ -215,6 +220,8 @@ class Pump:
     def _input(self, fd: int) -> None:
         send = self.connection.sock.sendall
         view = memoryview(bytearray(BUFFER))
+        # Handlers run in the main thread only: a signal taken here would leave it asleep.
+        raw.pthread_sigmask(raw.SIG_BLOCK, raw.valid_signals())
         try:
             while size := _read_some(fd, view):
                 if self._keys is None:
@@ -227,6 +234,8 @@ class Pump:
                     self.detached = True
                     self.connection.shutdown()
                     return
+            if self._keys is not None and (held := self._keys.flush()):
+                send(held)
             self.connection.shutdown_write()
         except OSError:
             # The container ended or closed its input: the output side tells the story.

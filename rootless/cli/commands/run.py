@@ -109,9 +109,7 @@ def foreground(
     return stream_and_wait(session, attach, reply, container)
 
 
-def stream_and_wait(
-    session: Session, attach: Connection, reply: Response, container: str
-) -> int:
+def stream_and_wait(session: Session, attach: Connection, reply: Response, container: str) -> int:
     """The streams to their end, then the status that the wait request brings."""
     try:
         session.pump(attach)
@@ -210,9 +208,7 @@ def _open_cidfile(path: str) -> int | None:
             hint="make sure the other container isn't running, or delete the file",
         ) from None
     except OSError as error:
-        raise UsageError(
-            f"cannot create the container ID file {path}: {error.strerror}"
-        ) from None
+        raise UsageError(f"cannot create the container ID file {path}: {error.strerror}") from None
 
 
 DESCRIPTION = """

@@ -18,9 +18,7 @@ def run(call: Invocation) -> int:
     if call["checkpoint"] or call["checkpoint-dir"]:
         raise UsageError("checkpoints are not supported: CRIU needs root")
     if not call["attach"] and not call["interactive"]:
-        return each(
-            call.args, lambda name: call.client.post(f"/containers/{quote(name)}/start")
-        )
+        return each(call.args, lambda name: call.client.post(f"/containers/{quote(name)}/start"))
     if len(call.args) > 1:
         raise UsageError("you cannot start and attach multiple containers at once", status=1)
     try:

@@ -1,0 +1,190 @@
+"""``rootless ps``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rootless.cli.command import BOOL, FORMAT_HELP, INT, LIST, STRING, Command, Invocation
+from rootless.cli.filters import parse_filters
+from rootless.cli.formats import Listing
+from rootless.cli.human import duration, local_time, size3
+from rootless.client.api import query
+
+_WIDE = 20
+"""Docker cuts a command at 20 characters."""
+
+
+def ports_text(ports: list[dict[str, Any]]) -> str:
+    """``0.0.0.0:80->80/tcp, 443/tcp``; ranges of ports that follow each other are joined."""
+    rows = []
+    for port in sorted(
+        ports, key=lambda p: (p.get("Type", ""), p.get("PrivatePort", 0), p.get("IP") or "")
+    ):
+        rows.append(
+            (
+                port.get("IP") or "",
+                int(port.get("PublicPort") or 0),
+                int(port.get("PrivatePort") or 0),
+                port.get("Type", "tcp"),
+            )
+        )
+    groups: list[list[Any]] = []
+    for ip, public, private, kind in sorted(rows, key=lambda r: (r[0], r[3], r[2], r[1])):
+        last = groups[-1] if groups else None
+        follows = (
+            last is not None
+            and (last[0], last[5]) == (ip, kind)
+            and private == last[4] + 1
+            and (public == last[2] + 1 if public and last[1] else not public and not last[1])
+        )
+        if follows and last is not None:
+            last[2], last[4] = public, private
+        else:
+            groups.append([ip, public, public, private, private, kind])
+    groups.sort(key=lambda g: (not g[1], g[3], g[0]))
+    return ", ".join(_port_group(*group) for group in groups)
+
+
+def _port_group(ip: str, pub1: int, pub2: int, priv1: int, priv2: int, kind: str) -> str:
+    inside = f"{priv1}-{priv2}" if priv2 > priv1 else str(priv1)
+    if not pub1:
+        return f"{inside}/{kind}"
+    outside = f"{pub1}-{pub2}" if pub2 > pub1 else str(pub1)
+    address = f"[{ip}]" if ":" in ip else ip
+    return f"{address}:{outside}->{inside}/{kind}"
+
+
+def _ellipsis(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _created(item: dict[str, Any]) -> str:
+    import time
+
+    return duration(time.time() - int(item.get("Created", 0))) + " ago"
+
+
+def _names(item: dict[str, Any], *, full: bool) -> str:
+    names = [name.removeprefix("/") for name in item.get("Names") or ()]
+    if not full:  # links' names have a slash inside
+        names = [name for name in names if "/" not in name] or names
+    return ",".join(names)
+
+
+def _size(item: dict[str, Any]) -> str:
+    used = size3(int(item.get("SizeRw") or 0))
+    root = int(item.get("SizeRootFs") or 0)
+    return f"{used} (virtual {size3(root)})" if root else used
+
+
+def _image(item: dict[str, Any], *, full: bool) -> str:
+    image = str(item.get("Image", ""))
+    if not full and image.startswith("sha256:"):
+        return image[7:19]
+    return image or "<no image>"
+
+
+def listing(*, full: bool, size: bool) -> Listing:
+    """Columns and fields of ``ps``."""
+    headings = {
+        "ID": "CONTAINER ID",
+        "Image": "IMAGE",
+        "Command": "COMMAND",
+        "CreatedAt": "CREATED AT",
+        "RunningFor": "CREATED",
+        "Ports": "PORTS",
+        "State": "STATE",
+        "Status": "STATUS",
+        "Size": "SIZE",
+        "Names": "NAMES",
+        "Labels": "LABELS",
+        "LocalVolumes": "LOCAL VOLUMES",
+        "Mounts": "MOUNTS",
+        "Networks": "NETWORKS",
+        "Platform": "PLATFORM",
+    }
+    fields = {
+        "ID": lambda c: c["Id"] if full else c["Id"][:12],
+        "Image": lambda c: _image(c, full=full),
+        "Command": lambda c: (
+            '"' + (c.get("Command", "") if full else _ellipsis(c.get("Command", ""), _WIDE)) + '"'
+        ),
+        "CreatedAt": lambda c: local_time(int(c.get("Created", 0))),
+        "RunningFor": _created,
+        "Ports": lambda c: ports_text(c.get("Ports") or []),
+        "State": lambda c: c.get("State", ""),
+        "Status": lambda c: c.get("Status", ""),
+        "Size": _size,
+        "Names": lambda c: _names(c, full=full),
+        "Labels": lambda c: ",".join(
+            f"{k}={v}" for k, v in sorted((c.get("Labels") or {}).items())
+        ),
+        "LocalVolumes": lambda c: str(
+            sum(1 for m in c.get("Mounts") or () if m.get("Driver") == "local")
+        ),
+        "Mounts": lambda c: ",".join(_mount_name(m, full=full) for m in c.get("Mounts") or ()),
+        "Networks": lambda c: ",".join((c.get("NetworkSettings") or {}).get("Networks") or {}),
+        "Platform": lambda c: c.get("Platform", ""),
+    }
+    default = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
+    return Listing(headings, fields, (*default, "Size") if size else default)
+
+
+def _mount_name(mount: dict[str, Any], *, full: bool) -> str:
+    name = mount.get("Name") or mount.get("Source") or ""
+    return name if full else _ellipsis(name, 15)
+
+
+def run(call: Invocation) -> int:
+    """List containers."""
+    form = call["format"] or default_format("psFormat")
+    size = call["size"] or ".Size" in form
+    last = 1 if call["latest"] else call["last"]
+    target = "/containers/json" + query(
+        all=True if call["all"] or last > 0 else None,
+        limit=last if last > 0 else None,
+        size=size or None,
+        filters=parse_filters(call["filter"]),
+    )
+    items = call.client.get(target)
+    items.sort(key=lambda item: -int(item.get("Created", 0)))
+    listing(full=call["no-trunc"], size=size).print(
+        items, form, quiet="ID" if call["quiet"] else None
+    )
+    return 0
+
+
+def default_format(key: str) -> str:
+    """A default from ~/.docker/config.json (``psFormat``, ``imagesFormat`` …)."""
+    from rootless.client.dockerconfig import load
+
+    value = load().get(key)
+    return value if isinstance(value, str) else ""
+
+
+COMMAND = Command(
+    run,
+    usage="ps [OPTIONS]",
+    summary="List containers",
+    description="""
+Filters: ancestor, before, exited, expose, health, id, label, name, network,
+publish, since, status, volume. Several values of one key mean any of them,
+several keys mean all of them.
+""",
+    aliases="container ls, container list, container ps, ps",
+    flags=(
+        ("all", "a", BOOL, False, "Show all containers (default shows just running)"),
+        ("filter", "f", LIST, None, "Filter output based on conditions provided"),
+        ("format", "", STRING, "", FORMAT_HELP),
+        ("last", "n", INT, -1, "Show n last created containers (includes all states)"),
+        ("latest", "l", BOOL, False, "Show the latest created container (includes all states)"),
+        ("no-trunc", "", BOOL, False, "Don't truncate output"),
+        ("quiet", "q", BOOL, False, "Only display container IDs"),
+        ("size", "s", BOOL, False, "Display total file sizes"),
+    ),
+    examples="""
+rootless ps -a --filter status=exited
+rootless ps --format 'table {{.Names}}\\t{{.Status}}\\t{{.Ports}}'
+rootless ps --format '{{json .}}'
+""",
+)

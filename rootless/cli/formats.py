@@ -1,0 +1,131 @@
+"""``--format`` for lists and single objects: tables, JSON, templates.
+
+A list command names its columns once: field name, heading, and the function
+that makes the cell. Templates see the same fields (and their labels).
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rootless.client import jsonlite
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+
+def table_text(rows: Iterable[Iterable[str]]) -> str:
+    """Go's tabwriter as Docker sets it up: cells at least 10 wide, 3 between, last cell free."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths: list[int] = []
+    for row in cells:
+        for index, cell in enumerate(row[:-1]):
+            if index == len(widths):
+                widths.append(7)
+            widths[index] = max(widths[index], len(cell))
+    lines = []
+    for row in cells:
+        head = "".join(
+            f"{cell:<{width + 3}}" for cell, width in zip(row[:-1], widths, strict=False)
+        )
+        lines.append(head + (row[-1] if row else ""))
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def unescape(form: str) -> str:
+    r"""Docker turns a typed ``\t`` and ``\n`` into the characters."""
+    return form.replace("\\t", "\t").replace("\\n", "\n")
+
+
+class Listing:
+    """How one command lists: all fields with headings, and which make the default table."""
+
+    __slots__ = ("default", "fields", "headings")
+
+    def __init__(
+        self,
+        headings: dict[str, str],
+        fields: dict[str, Callable[[Any], Any]],
+        default: tuple[str, ...],
+    ) -> None:
+        self.headings = headings
+        self.fields = fields
+        self.default = default
+
+    def print(self, items: list[Any], form: str, *, quiet: str | None = None) -> None:
+        """Write ``items``; ``quiet`` names the one field to print instead."""
+        sys.stdout.write(self.text(items, form, quiet=quiet))
+
+    def text(
+        self, items: list[Any], form: str, *, quiet: str | None = None, heading: bool = True
+    ) -> str:
+        """The list as text."""
+        if quiet is not None and form in ("", "table"):
+            return "".join(f"{self.fields[quiet](item)}\n" for item in items)
+        if form in ("", "table"):
+            head = [[self.headings[name] for name in self.default]] if heading else []
+            return table_text(
+                head + [[str(self.fields[name](item)) for name in self.default] for item in items]
+            )
+        rows = (_Fields(self, item) for item in items)
+        if form == "json":
+            return "".join(f"{jsonlite.pretty_line(row.all())}\n" for row in rows)
+        from rootless.cli.gotemplate import Template
+
+        table = form.startswith("table ")
+        template = Template(unescape(form[6:] if table else form))
+        lines = [template.render(row) for row in rows]
+        if not table:
+            return "".join(f"{line}\n" for line in lines)
+        top = template.render(_Headings(self.headings)) if heading else None
+        return table_text(line.split("\t") for line in ([] if top is None else [top]) + lines)
+
+
+class _Fields(dict):  # type: ignore[type-arg]
+    """One item's fields, made when a template asks for them."""
+
+    def __init__(self, listing: Listing, item: Any) -> None:
+        super().__init__()
+        self._listing = listing
+        self._item = item
+        for name in listing.fields:
+            super().__setitem__(name, None)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._listing.fields[name](self._item)
+
+    def all(self) -> dict[str, Any]:
+        """Every field (for ``json``)."""
+        return {name: self[name] for name in sorted(self._listing.fields)}
+
+    def items(self) -> Any:
+        return self.all().items()
+
+
+class _Headings(dict):  # type: ignore[type-arg]
+    """Headings by field; what has none heads its column with its own name in capitals."""
+
+    def __init__(self, headings: dict[str, str]) -> None:
+        super().__init__(headings)
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> str:
+        return name.upper()
+
+
+def print_one(form: str, value: object) -> None:
+    """One object by a template or as JSON (version, info, inspect of one)."""
+    sys.stdout.write(one_text(form, value) + "\n")
+
+
+def one_text(form: str, value: object) -> str:
+    """The text for ``--format`` on one object."""
+    if form == "json":
+        return jsonlite.pretty_line(value)
+    from rootless.cli.gotemplate import Template
+
+    return Template(unescape(form)).render(value)
