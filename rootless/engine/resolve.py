@@ -39,6 +39,7 @@ from rootless.model.spec import (
     UsernsSpec,
 )
 from rootless.resources import resource_path
+from rootless.storage.volumes import Volume
 from rootless.units import parse_size
 
 _LOG_OPTIONS = frozenset(
@@ -55,7 +56,7 @@ class World:
     facts: HostFacts
     lookup: Lookup
     volume_path: Callable[[str], Path]
-    known_volumes: Mapping[str, object]
+    known_volumes: Mapping[str, Volume]
     image_path: Callable[[str], str] | None = None
 
 

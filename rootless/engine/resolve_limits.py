@@ -6,7 +6,8 @@ import os
 from dataclasses import replace
 
 from rootless.errors import HostUnsupported, InvalidInput
-from rootless.model.facts import CgroupFacts, HostFacts
+from rootless.linux.cgrouplimits import check_resources
+from rootless.model.facts import HostFacts
 from rootless.model.request import HostConfig, Resources
 
 MINIMUM_MEMORY = 6 << 20
@@ -17,19 +18,11 @@ def resolve_limits(resources: Resources, facts: HostFacts) -> Resources:
     """Check ranges in Docker's words, then that the host has the controllers."""
     checked = _swap(_memory(resources))
     _cpu(checked)
-    if checked.oom_kill_disable:
-        raise HostUnsupported(
-            "oom-kill-disable is not possible: cgroup v2 has no such switch",
-            hint="leave it out",
-        )
-    if checked.memory_swappiness is not None and checked.memory_swappiness != -1:
-        raise HostUnsupported("memory-swappiness is not possible: cgroup v2 has no such file")
     if checked.pids_limit is not None and checked.pids_limit < 0:
         checked = replace(checked, pids_limit=0)
     if checked.blkio_weight and not 10 <= checked.blkio_weight <= 1000:
         raise InvalidInput("range of blkio weight is from 10 to 1000")
-    for what, controller in _wanted(checked):
-        _require(what, controller, facts.cgroup)
+    check_resources(checked, facts.cgroup)
     return checked
 
 
@@ -101,40 +94,6 @@ def _is_set(text: str) -> bool:
         if not first.isdigit() or (dash and (not last.isdigit() or int(last) < int(first))):
             return False
     return True
-
-
-def _wanted(resources: Resources) -> list[tuple[str, str]]:
-    """(what the user asked for, the controller that keeps it)."""
-    memory = bool(resources.memory or resources.memory_reservation)
-    cpu = bool(resources.nano_cpus or resources.cpu_shares or resources.cpu_quota > 0
-               or resources.cpu_period)  # fmt: skip
-    io = bool(
-        resources.blkio_weight
-        or resources.blkio_weight_device
-        or resources.blkio_read_bps
-        or resources.blkio_write_bps
-        or resources.blkio_read_iops
-        or resources.blkio_write_iops
-    )
-    asked = [("memory", "memory")] if memory else []
-    asked += [("cpu", "cpu")] if cpu else []
-    asked += [("cpuset", "cpuset")] if resources.cpuset_cpus or resources.cpuset_mems else []
-    asked += [("block I/O", "io")] if io else []
-    # pids is kept by RLIMIT_NPROC over the container's namespace owner where
-    # there is no controller (user_namespaces(7)), so it needs none.
-    return asked
-
-
-def _require(what: str, controller: str, cgroup: CgroupFacts) -> None:
-    if cgroup.delegated and controller in cgroup.controllers:
-        return
-    where = f"{cgroup.delegated}/cgroup.controllers" if cgroup.delegated else "any delegated cgroup"
-    has = ", ".join(cgroup.controllers) or "none"
-    raise HostUnsupported(
-        f"{what} limit requested but controller '{controller}' is not in {where} (has: {has})",
-        hint="run the daemon as a systemd user service with Delegate=yes: "
-        "rootless system service install",
-    )
 
 
 def check_cgroup_parent(host: HostConfig, facts: HostFacts) -> str:

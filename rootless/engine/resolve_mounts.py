@@ -16,6 +16,8 @@ from rootless import ids
 from rootless.errors import InvalidInput
 from rootless.model.request import MountRequest
 from rootless.model.spec import MountSpec
+from rootless.storage import localdriver
+from rootless.storage.volumes import Volume
 from rootless.units import parse_size
 
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
@@ -67,7 +69,7 @@ def resolve_mounts(
     image_volumes: Sequence[str],
     *,
     volume_path: Callable[[str], Path],
-    known_volumes: Mapping[str, object],
+    known_volumes: Mapping[str, Volume],
     image_path: Callable[[str], str] | None = None,
 ) -> ResolvedMounts:
     """Everything that is mounted; ``inherited`` comes from ``--volumes-from``."""
@@ -79,7 +81,7 @@ def resolve_mounts(
         if target in mounts:
             raise InvalidInput(f"Duplicate mount point: {target}")
         if request.type == "volume":
-            mounts[target] = _volume(request, target, volume_path, volumes)
+            mounts[target] = _volume(request, target, volume_path, known_volumes, volumes)
         elif request.type == "bind":
             mounts[target] = _bind(request, target, missing)
         elif request.type == "tmpfs":
@@ -96,7 +98,7 @@ def resolve_mounts(
         target = clean_target(declared)
         if target not in mounts:
             request = MountRequest("volume", target)
-            mounts[target] = _volume(request, target, volume_path, volumes)
+            mounts[target] = _volume(request, target, volume_path, known_volumes, volumes)
     fresh = tuple(use for use in volumes.values() if use.name not in known_volumes)
     # Parents before children, so that no mount hides another.
     ordered = sorted(mounts.values(), key=lambda mount: mount.target.count("/"))
@@ -107,6 +109,7 @@ def _volume(
     request: MountRequest,
     target: str,
     volume_path: Callable[[str], Path],
+    known: Mapping[str, Volume],
     volumes: dict[str, VolumeUse],
 ) -> MountSpec:
     anonymous = not request.source
@@ -130,6 +133,11 @@ def _volume(
             name, anonymous, request.volume_driver, request.volume_labels, request.volume_options
         ),
     )
+    existing = known.get(name)
+    options = dict(request.volume_options if existing is None else existing.options)
+    backed = localdriver.to_mount(options, target=target, name=name, read_only=request.read_only)
+    if backed is not None:
+        return stat_source(backed)
     return MountSpec(
         "volume",
         target,

@@ -1,0 +1,149 @@
+"""Clients attached to containers and execs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+from rootless.errors import InvalidInput
+from rootless.model.records import LogEntry
+
+if TYPE_CHECKING:
+    from rootless.runtime.shim_client import Attachment, ShimClient
+
+DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+_CONTROL = re.compile(r"ctrl-([a-z@\[\\\]^_])")
+
+
+def parse_detach_keys(text: str) -> bytes:
+    """The byte sequence of ``ctrl-p,ctrl-q`` or ``a,b``; '' takes the default."""
+    keys = bytearray()
+    for part in (text or DEFAULT_DETACH_KEYS).split(","):
+        match = _CONTROL.fullmatch(part)
+        if match is not None:
+            keys.append(ord(match[1].upper()) & 0x1F)
+        elif len(part) == 1 and part.isascii():
+            keys.append(ord(part))
+        else:
+            raise InvalidInput(f"Invalid detach keys ({text}) provided")
+    return bytes(keys)
+
+
+class DetachScanner:
+    """Finds the detach sequence in what a client types; half of it is held back."""
+
+    def __init__(self, keys: bytes) -> None:
+        self._keys = keys
+        self._matched = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bool]:
+        """(what to pass on, whether the whole sequence was seen)."""
+        passed = bytearray()
+        for byte in data:
+            if byte == self._keys[self._matched]:
+                self._matched += 1
+                if self._matched == len(self._keys):
+                    self._matched = 0
+                    return bytes(passed), True
+                continue
+            passed += self._keys[: self._matched]
+            self._matched = int(byte == self._keys[0])
+            if not self._matched:
+                passed.append(byte)
+        return bytes(passed), False
+
+
+class Attached:
+    """One client's streams; see :class:`rootless.engine.interface.AttachStreams`.
+
+    Made before or after the container starts; :meth:`connect` joins it to the
+    shim, before the program is executed when it was made before the start.
+    """
+
+    def __init__(
+        self,
+        *,
+        tty: bool,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        detach_keys: bytes = b"",
+        history: AsyncIterator[LogEntry] | None = None,
+        stream: bool = True,
+        on_detach: Callable[[], None] | None = None,
+    ) -> None:
+        self.tty = tty
+        self._wanted = (stdin, stdout, stderr)
+        self._scanner = DetachScanner(detach_keys) if tty and detach_keys else None
+        self._history = history
+        self._stream = stream
+        self._on_detach = on_detach
+        self._ready: asyncio.Future[Attachment | None] = asyncio.get_running_loop().create_future()
+        self.on_close: Callable[[], None] | None = None
+
+    async def connect(self, shim: ShimClient) -> None:
+        """Join the running process; a client that went away meanwhile is left out."""
+        stdin, stdout, stderr = self._wanted
+        if self._ready.done():
+            return
+        made = await shim.attach(stdin=stdin, stdout=stdout, stderr=stderr)
+        if self._ready.done():
+            await made.close()
+        else:
+            self._ready.set_result(made)
+
+    def fail(self) -> None:
+        """There will be no process: iteration ends."""
+        if not self._ready.done():
+            self._ready.set_result(None)
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
+        if self._history is not None:
+            async for entry in self._history:
+                yield (2 if entry.stream == "stderr" and not self.tty else 1), entry.data
+        if not self._stream:
+            return
+        attachment = await asyncio.shield(self._ready)
+        if attachment is None:
+            return
+        async for stream, data in attachment:
+            yield stream, data
+
+    async def write(self, data: bytes) -> None:
+        """Feed stdin; the detach sequence detaches instead."""
+        detach = False
+        if self._scanner is not None:
+            data, detach = self._scanner.feed(data)
+        attachment = await asyncio.shield(self._ready)
+        if attachment is not None and data:
+            try:
+                await attachment.write(data)
+            except BrokenPipeError:
+                # The process is gone; its end reaches the client through the output.
+                return
+        if detach:
+            if self._on_detach is not None:
+                self._on_detach()
+            await self.close()
+
+    async def close_stdin(self) -> None:
+        """End of input."""
+        attachment = await asyncio.shield(self._ready)
+        if attachment is not None:
+            await attachment.close_stdin()
+
+    async def resize(self, height: int, width: int) -> None:
+        """Set the terminal's size in characters."""
+        if self._ready.done() and (attachment := self._ready.result()) is not None:
+            await attachment.resize(height, width)
+
+    async def close(self) -> None:
+        """Detach; the process goes on."""
+        if self.on_close is not None:
+            self.on_close()
+        if not self._ready.done():
+            self._ready.set_result(None)
+        elif (attachment := self._ready.result()) is not None:
+            await attachment.close()

@@ -1,0 +1,72 @@
+"""One container in the daemon's memory: its record and what is attached to its life."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rootless.model.records import ContainerRecord, WaitCondition, WaitResult
+
+if TYPE_CHECKING:
+    from rootless.engine.attach import Attached
+    from rootless.runtime.shim_client import ShimClient
+
+
+class Unit:
+    """A container. ``lock`` is held by whoever changes its state on purpose.
+
+    The end of its process is an event, not an operation: it changes the record
+    without the lock, because ``stop`` holds the lock while it waits for it.
+    """
+
+    def __init__(self, record: ContainerRecord) -> None:
+        self.record = record
+        self.lock = asyncio.Lock()
+        self.shim: ShimClient | None = None
+        self.init_start = 0
+        self.cgroup = ""
+        self.ended = asyncio.Event()
+        """Set while no process of the container exists."""
+        if not record.state.running:
+            self.ended.set()
+        self.removed = False
+        self.pending: set[Attached] = set()
+        """Attached clients that wait for the start."""
+        self.restart_delay = 0.0
+        self.restart_task: asyncio.Task[None] | None = None
+        self.watch_task: asyncio.Task[None] | None = None
+        self.health_task: asyncio.Task[None] | None = None
+        self.execs: set[str] = set()
+        self._waiters: dict[WaitCondition, set[asyncio.Future[WaitResult]]] = {}
+
+    @property
+    def id(self) -> str:
+        """The container's id."""
+        return self.record.id
+
+    @property
+    def directory(self) -> Path:
+        """``containers/<id>`` below the data root."""
+        return Path(self.record.directory)
+
+    def wait(self, condition: WaitCondition) -> Awaitable[WaitResult]:
+        """What ends when the condition holds; registered now."""
+        future: asyncio.Future[WaitResult] = asyncio.get_running_loop().create_future()
+        state = self.record.state
+        if condition == "not-running" and not state.running and state.status != "restarting":
+            future.set_result(WaitResult(state.exit_code))
+        else:
+            waiters = self._waiters.setdefault(condition, set())
+            waiters.add(future)
+            future.add_done_callback(waiters.discard)
+        return future
+
+    def notify(self, *conditions: WaitCondition, error: str = "") -> None:
+        """Tell the waiters of ``conditions`` how the container ended."""
+        result = WaitResult(self.record.state.exit_code, error)
+        for condition in conditions:
+            for future in self._waiters.pop(condition, set()):
+                if not future.done():
+                    future.set_result(result)

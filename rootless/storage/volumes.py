@@ -1,0 +1,164 @@
+"""Named and anonymous volumes.
+
+::
+
+    volumes/<name>/meta.json    labels, options, creation time
+    volumes/<name>/_data/       the content, owned by subordinate ids
+    volumes/tmp-XXXX/           being made or removed
+
+A volume appears and disappears by one rename. The store runs in the daemon;
+``_data`` is made (``tree.make_volume``), filled (``tree.copy_up``) and removed
+(``tree.remove_tree``) inside the engine's user namespace.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rootless import ids
+from rootless.errors import Conflict, NotFound, RootlessError
+from rootless.linux.sync import fsync_dir, write_new
+from rootless.storage import localdriver
+
+ANONYMOUS_LABEL = "com.docker.volume.anonymous"
+"""Docker's label of volumes nobody named; prune takes only those by default."""
+_TEMPORARY = "tmp-"
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One volume. ``options`` are those of driver ``local`` (type, device, o)."""
+
+    name: str
+    created_ns: int
+    labels: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    driver: str = "local"
+    anonymous: bool = False
+
+
+class VolumeStore:
+    """Volumes below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def create(
+        self,
+        name: str,
+        make_data: Callable[[str], object],
+        *,
+        labels: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+        driver: str = "local",
+        anonymous: bool = False,
+    ) -> Volume:
+        """Make volume ``name``, or an anonymous one for ''; ``anonymous`` with a name chosen before.
+
+        ``make_data`` is called with the path of the data directory to make; it
+        runs ``tree.make_volume`` in the engine's user namespace. An existing
+        volume is returned as it is, like Docker does, unless the options differ.
+        """
+        if driver not in ("", "local"):
+            raise NotFound(
+                f"volume driver {driver!r} is not known", hint="this engine has driver local"
+            )
+        anonymous = anonymous or not name
+        name = ids.new_id() if not name else ids.check_name(name, what="volume")
+        wanted = tuple(sorted((options or {}).items()))
+        localdriver.check(dict(wanted))
+        existing = self.lookup(name)
+        if existing is not None:
+            if wanted and wanted != existing.options:
+                raise Conflict(
+                    f"volume {name} exists with other options",
+                    hint=f"rootless volume rm {name}, or choose another name",
+                )
+            return existing
+        marks = dict(labels or {})
+        if anonymous:
+            marks[ANONYMOUS_LABEL] = ""
+        volume = Volume(
+            name, time.time_ns(), tuple(sorted(marks.items())), wanted, anonymous=anonymous
+        )
+        return self._publish(volume, make_data)
+
+    def _publish(self, volume: Volume, make_data: Callable[[str], object]) -> Volume:
+        temporary = self._root / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        temporary.mkdir(mode=0o700)
+        make_data(str(temporary / "_data"))
+        write_new(temporary / "meta.json", json.dumps(asdict(volume)).encode())
+        fsync_dir(temporary)
+        try:
+            temporary.rename(self._root / volume.name)
+        except OSError as error:
+            existing = self.lookup(volume.name)
+            if existing is not None:
+                return existing
+            raise RootlessError(f"volume {volume.name} cannot be made: {error.strerror}") from None
+        fsync_dir(self._root)
+        return volume
+
+    def lookup(self, name: str) -> Volume | None:
+        """The volume, or None."""
+        path = self._root / ids.check_name(name, what="volume") / "meta.json"
+        try:
+            fields = json.loads(path.read_bytes())
+            fields["labels"] = tuple((k, v) for k, v in fields["labels"])
+            fields["options"] = tuple((k, v) for k, v in fields["options"])
+            return Volume(**fields)
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError):
+            raise RootlessError(
+                f"volume {name} is damaged: {path} cannot be read",
+                hint=f"restore the file or remove the directory {path.parent}",
+            ) from None
+
+    def get(self, name: str) -> Volume:
+        """The volume; raises NotFound with Docker's words."""
+        found = self.lookup(name)
+        if found is None:
+            raise NotFound(f"no such volume: {name}", hint="rootless volume ls")
+        return found
+
+    def data(self, name: str) -> str:
+        """The absolute path of the volume's content (Docker's Mountpoint)."""
+        return str(self._root / name / "_data")
+
+    def all(self) -> Iterator[Volume]:
+        """Every volume by name."""
+        for entry in sorted(os.listdir(self._root)):
+            if entry.startswith(_TEMPORARY):
+                continue
+            found = self.lookup(entry)
+            if found is not None:
+                yield found
+
+    def remove(self, name: str) -> Path:
+        """Take volume ``name`` away at once; the path returned is left to ``remove_tree``.
+
+        The caller made sure that no container uses it. Raises NotFound.
+        """
+        self.get(name)
+        away = self._root / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        (self._root / name).rename(away)
+        fsync_dir(self._root)
+        return away
+
+    def prune_candidates(self, in_use: Collection[str], *, every: bool = False) -> list[Volume]:
+        """Volumes no container uses: anonymous ones, or ``every`` one (``--all``)."""
+        used = frozenset(in_use)
+        return [v for v in self.all() if v.name not in used and (every or v.anonymous)]
+
+    def leftovers(self) -> list[Path]:
+        """What a crash left: for ``remove_tree`` at start-up."""
+        names = sorted(os.listdir(self._root))
+        return [self._root / name for name in names if name.startswith(_TEMPORARY)]
