@@ -22,6 +22,8 @@ _ARCHITECTURES = {
     "loongarch64": "loong64",
 }
 
+_SYSTEMS = frozenset(("linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "wasip1"))
+
 
 @dataclass(frozen=True, slots=True)
 class Platform:
@@ -70,6 +72,8 @@ def parse(text: str) -> Platform:
         if parts[0].lower() == "linux":
             return host()
         return normalise(Platform("linux", parts[0], ""))
+    if len(parts) == 2 and parts[0].lower() not in _SYSTEMS:
+        return normalise(Platform("linux", parts[0], parts[1]))
     return normalise(Platform(parts[0], parts[1], parts[2] if len(parts) == 3 else ""))
 
 

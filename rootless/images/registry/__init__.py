@@ -1,0 +1,1 @@
+"""The distribution API: pulling from and pushing to registries."""
