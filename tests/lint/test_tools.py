@@ -41,3 +41,18 @@ def test_mypy(repository: Path, tmp_path: Path) -> None:
 def test_mypy_of_ci(repository: Path, tmp_path: Path) -> None:
     where = str(repository / "ci")
     _run(repository, "mypy", "--cache-dir", str(tmp_path / "cache"), "-p", "lib", MYPYPATH=where)
+
+
+def test_import_contracts(repository: Path) -> None:
+    # The module has no command-line guard of its own, hence the call.
+    code = "import sys; from importlinter.cli import lint_imports_command as main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--no-cache"],
+        cwd=repository,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
