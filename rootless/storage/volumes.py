@@ -4,7 +4,7 @@
 
     volumes/<name>/meta.json    labels, options, creation time
     volumes/<name>/_data/       the content, owned by subordinate ids
-    volumes/tmp-XXXX/           being made or removed
+    volumes/.tmp-XXXX/          being made or removed
 
 A volume appears and disappears by one rename. The store runs in the daemon;
 ``_data`` is made (``tree.make_volume``), filled (``tree.copy_up``) and removed
@@ -28,7 +28,8 @@ from rootless.storage import localdriver
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 """Docker's label of volumes nobody named; prune takes only those by default."""
-_TEMPORARY = "tmp-"
+_TEMPORARY = ".tmp-"
+"""No volume can be called so (``ids.check_name``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +61,39 @@ class VolumeStore:
         driver: str = "local",
         anonymous: bool = False,
     ) -> Volume:
-        """Make volume ``name``, or an anonymous one for ''; ``anonymous`` with a name chosen before.
+        """:meth:`begin`, ``make_data(path)`` and :meth:`commit` in one.
 
-        ``make_data`` is called with the path of the data directory to make; it
-        runs ``tree.make_volume`` in the engine's user namespace. An existing
-        volume is returned as it is, like Docker does, unless the options differ.
+        ``make_data`` runs ``tree.make_volume`` in the engine's user namespace.
+        """
+        volume, temporary = self.begin(
+            name, labels=labels, options=options, driver=driver, anonymous=anonymous
+        )
+        if temporary is None:
+            return volume
+        make_data(str(temporary / "_data"))
+        return self.commit(volume, temporary)
+
+    def begin(
+        self,
+        name: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+        driver: str = "local",
+        anonymous: bool = False,
+    ) -> tuple[Volume, Path | None]:
+        """The new volume and the temporary directory to make ``_data`` in before :meth:`commit`.
+
+        An existing volume is returned as it is (with None), like Docker does,
+        unless the options differ. '' makes an anonymous volume with a random
+        name; ``anonymous`` one with a name chosen before.
         """
         if driver not in ("", "local"):
             raise NotFound(
                 f"volume driver {driver!r} is not known", hint="this engine has driver local"
             )
         anonymous = anonymous or not name
-        name = ids.new_id() if not name else ids.check_name(name, what="volume")
+        name = ids.check_name(name, what="volume") if name else ids.new_id()
         wanted = tuple(sorted((options or {}).items()))
         localdriver.check(dict(wanted))
         existing = self.lookup(name)
@@ -81,19 +103,19 @@ class VolumeStore:
                     f"volume {name} exists with other options",
                     hint=f"rootless volume rm {name}, or choose another name",
                 )
-            return existing
+            return existing, None
         marks = dict(labels or {})
         if anonymous:
             marks[ANONYMOUS_LABEL] = ""
         volume = Volume(
             name, time.time_ns(), tuple(sorted(marks.items())), wanted, anonymous=anonymous
         )
-        return self._publish(volume, make_data)
-
-    def _publish(self, volume: Volume, make_data: Callable[[str], object]) -> Volume:
         temporary = self._root / f"{_TEMPORARY}{secrets.token_hex(8)}"
         temporary.mkdir(mode=0o700)
-        make_data(str(temporary / "_data"))
+        return volume, temporary
+
+    def commit(self, volume: Volume, temporary: Path) -> Volume:
+        """Let the volume appear; when another one of its name was faster, that one is returned."""
         write_new(temporary / "meta.json", json.dumps(asdict(volume)).encode())
         fsync_dir(temporary)
         try:

@@ -1,0 +1,281 @@
+"""Copying in and out of a container, export and commit, on a root given as a descriptor.
+
+The descriptor is ``/proc/PID/root`` of a running container or a root file system
+mounted for the purpose. Either way its content is hostile and may change at any
+moment: every path is resolved by openat2(2) with ``RESOLVE_IN_ROOT`` and without
+magic links, and what was opened is what is used (CVE-2018-15664 and
+CVE-2019-14271 were copies that trusted a path). Semantics are those of the
+Engine API's ``/containers/{id}/archive``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from rootless.archive.create import Created, create
+from rootless.archive.extract import Extracted, extract
+from rootless.archive.limits import IdShift
+from rootless.archive.whiteout import PREFIX
+from rootless.archive.writer import TarWriter, entry
+from rootless.errors import Conflict, InvalidInput, NotFound, RootlessError, SyscallError
+from rootless.linux.openat2 import openat2
+from rootless.model.spec import RootfsMount
+from rootless.storage import changes, merged, walk, whiteouts
+
+_GO_TYPES = {
+    stat.S_IFDIR: 1 << 31,
+    stat.S_IFLNK: 1 << 27,
+    stat.S_IFBLK: 1 << 26,
+    stat.S_IFCHR: 1 << 26 | 1 << 21,
+    stat.S_IFIFO: 1 << 25,
+    stat.S_IFSOCK: 1 << 24,
+}
+"""Type bits of Go's os.FileMode, which the API's stat header uses."""
+_REGULAR_KIND = ord("0")
+
+
+@dataclass(frozen=True, slots=True)
+class PathStat:
+    """The content of ``X-Docker-Container-Path-Stat``; ``mode`` is a Go FileMode."""
+
+    name: str
+    size: int
+    mode: int
+    mtime_ns: int
+    link_target: str
+
+
+def go_mode(mode: int) -> int:
+    """st_mode as Go's os.FileMode."""
+    bits = (mode & 0o777) | _GO_TYPES.get(stat.S_IFMT(mode), 0)
+    bits |= 1 << 23 if mode & stat.S_ISUID else 0
+    bits |= 1 << 22 if mode & stat.S_ISGID else 0
+    return bits | (1 << 20 if mode & stat.S_ISVTX else 0)
+
+
+def stat_path(root: int, path: str) -> PathStat:
+    """What ``path`` is; a symlink at its end is described, not followed, unless ``/`` ends it.
+
+    Raises NotFound.
+    """
+    fd = _open(root, path, follow=False)
+    try:
+        status = os.fstat(fd)
+        target = ""
+        if stat.S_ISLNK(status.st_mode):
+            target = _link_target(root, path, fd)
+        return PathStat(
+            base_name(path), status.st_size, go_mode(status.st_mode), status.st_mtime_ns, target
+        )
+    finally:
+        os.close(fd)
+
+
+def base_name(path: str) -> str:
+    """The last component as Go's filepath.Base names it: ``/`` for the root, ``.`` for ``x/.``."""
+    return path.rstrip("/").rpartition("/")[2] or "/"
+
+
+def read_archive(root: int, path: str, out: BinaryIO, *, shift: IdShift) -> PathStat:
+    """Write ``path`` as a tar to ``out``: a directory with all below it, else the one file.
+
+    Entries are named after ``path``'s last component. A symlink at its end is
+    archived as a symlink; with a trailing ``/`` or ``/.`` what it leads to.
+    """
+    found = stat_path(root, path)
+    fd = _open(root, path, follow=False)
+    try:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            directory = openat2(fd, ".", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                name = os.fsencode(found.name)
+                create(
+                    directory,
+                    out,
+                    arcname=b"" if name in (b".", b"/") else name,
+                    shift=shift,
+                    include_root=True,
+                )
+            finally:
+                os.close(directory)
+            return found
+    finally:
+        os.close(fd)
+    parent_path, _, base = path.rpartition("/")
+    parent = openat2(root, parent_path or "/", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        create(parent, out, name=os.fsencode(base), shift=shift)
+    finally:
+        os.close(parent)
+    return found
+
+
+def write_archive(
+    root: int,
+    path: str,
+    source: BinaryIO,
+    *,
+    shift: IdShift,
+    no_overwrite_dir_non_dir: bool = False,
+    owner: tuple[int, int] | None = None,
+) -> Extracted:
+    """Unpack the tar ``source`` into directory ``path``, following symlinks inside ``root``.
+
+    ``no_overwrite_dir_non_dir`` refuses to replace a directory by something
+    else and the reverse. ``owner`` (the container's ids) replaces the archive's
+    owners, for the API's ``copyUIDGID``. Raises NotFound, InvalidInput when
+    ``path`` is no directory, Conflict when it is read-only.
+    """
+    fd = _open(root, path, follow=True)
+    try:
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise InvalidInput(f"extraction point is not a directory: {path}")
+        directory = openat2(fd, ".", os.O_RDONLY | os.O_DIRECTORY)
+    finally:
+        os.close(fd)
+    try:
+        return extract(
+            source,
+            directory,
+            shift=shift,
+            existing="keep-type" if no_overwrite_dir_non_dir else "replace",
+            follow_parents=True,
+            owner=owner,
+        )
+    except SyscallError as error:
+        if error.errno == errno.EROFS:
+            raise Conflict(
+                f"{path} is on a read-only file system of the container",
+                hint="copy to a volume or tmpfs, or run it without --read-only",
+            ) from None
+        raise
+    finally:
+        os.close(directory)
+
+
+def export(
+    root: int, out: BinaryIO, *, shift: IdShift, mount_points: Collection[str] = ()
+) -> Created:
+    """The whole file system as a tar, without what is mounted at ``mount_points``.
+
+    Paths are absolute in the container (see :func:`mount_points_of`).
+    """
+    skipped = frozenset(os.fsencode(path).strip(b"/") for path in mount_points)
+    directory = openat2(root, ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return create(directory, out, shift=shift, exclude=skipped.__contains__)
+    finally:
+        os.close(directory)
+
+
+def mount_points_of(pid: int) -> list[str]:
+    """Where something is mounted in the container of process ``pid``, its root left out."""
+    try:
+        with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            points = [line.split(" ")[4] for line in file]
+    except OSError as error:
+        raise SyscallError("open", f"/proc/{pid}/mountinfo", error.errno or 0) from None
+    # proc_pid_mountinfo(5): space, tab, newline and backslash are octal escapes.
+    for octal, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        points = [point.replace(octal, char) for point in points]
+    return sorted({point for point in points if point != "/"})
+
+
+def write_diff(
+    mount: RootfsMount, out: BinaryIO, *, ignore: Collection[str] = (), shift: IdShift
+) -> Created:
+    """What the container changed as a layer (OCI image spec, layer.md), for commit.
+
+    ``ignore`` are absolute paths of mount points the engine made in it. Upper
+    directories hold the image's ids + 1 whatever the container's range, so
+    ``shift`` is the layers'.
+    """
+    walk.raise_open_limit()
+    form = whiteouts.of_driver(mount.driver)
+    skipped = frozenset(os.fsencode(path).strip(b"/") for path in ignore)
+    if form.complete:
+        return _write_changes(mount, out, skipped, shift)
+    upper = os.open(mount.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def exclude(path: bytes) -> bool:
+        # A file that is really called .wh.x would remove x from the image made of this.
+        return path in skipped or path.rpartition(b"/")[2].startswith(PREFIX)
+
+    try:
+        return create(upper, out, shift=shift, whiteouts=form, exclude=exclude)
+    finally:
+        os.close(upper)
+
+
+def _write_changes(
+    mount: RootfsMount, out: BinaryIO, skipped: frozenset[bytes], shift: IdShift
+) -> Created:
+    """The same for a driver that keeps complete trees: only what differs from the image."""
+    form = whiteouts.of_driver(mount.driver)
+    ignore = [b"/" + path for path in skipped]
+    with (
+        merged.open_union([mount.upper], form) as upper,
+        merged.open_union(mount.lowers) as lower,
+    ):
+        found = changes.changes(upper, lower, ignore)
+        kept = {change.path[1:] for change in found if change.kind != "D"}
+        removed = [change.path[1:] for change in found if change.kind == "D"]
+        written = create(
+            upper[0].fd,
+            out,
+            shift=shift,
+            exclude=lambda path: path not in kept or path.rpartition(b"/")[2].startswith(PREFIX),
+            finish=False,
+        )
+    tar = TarWriter(out)
+    for path in removed:
+        head, slash, base = path.rpartition(b"/")
+        tar.add(entry(head + slash + PREFIX + base, _REGULAR_KIND))
+    tar.finish()
+    return Created(written.bytes, written.entries + tar.entries)
+
+
+def _open(root: int, path: str, *, follow: bool) -> int:
+    """An O_PATH descriptor; a symlink in the last component is opened itself unless ``follow``."""
+    flags = os.O_PATH
+    if not follow and not path.endswith(("/", "/.", "/..")):
+        flags |= os.O_NOFOLLOW
+    try:
+        return openat2(root, path or "/", flags)
+    except SyscallError as error:
+        raise _explain(error, path) from None
+
+
+def _explain(error: SyscallError, path: str) -> RootlessError:
+    if error.errno == errno.ENOENT:
+        return NotFound(f"Could not find the file {path} in the container")
+    if error.errno == errno.ENOTDIR:
+        return InvalidInput(f"not a directory: {path}")
+    if error.errno == errno.ELOOP:
+        return InvalidInput(f"too many symbolic links: {path}")
+    if error.errno == errno.ENAMETOOLONG:
+        return InvalidInput(f"path is too long: {path[:64]}…")
+    return error
+
+
+def _link_target(root: int, path: str, link: int) -> str:
+    """Where the symlink leads inside the container, or what it says when it leads nowhere."""
+    said = os.readlink("", dir_fd=link)
+    try:
+        fd = openat2(root, path, os.O_PATH)
+    except SyscallError:
+        here = posixpath.dirname(posixpath.join("/", path))
+        return posixpath.normpath(posixpath.join(here, said))
+    try:
+        top = os.readlink(f"/proc/self/fd/{root}").rstrip("/")
+        full = os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+    inside = full.removeprefix(top)
+    return inside if inside.startswith("/") else "/" + inside

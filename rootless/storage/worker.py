@@ -1,0 +1,142 @@
+"""File operations as a program, started by the launcher's ``spawn`` in the engine's namespace.
+
+``python -m rootless.storage.worker OPERATION JSON`` with the archive on
+standard input or output and the report, one JSON object, on descriptor 3:
+``{"result": …}`` or ``{"error": message, "code": …, "hint": …}``. Exit status 0 or 1.
+
+The JSON names the root: ``pid`` of a process of a running container, or
+``mount`` (a RootfsMount) of a stopped one; with ``pid`` as well, ``mount`` still
+tells the ids. Operations: ``stat`` (path), ``read`` (path), ``write`` (path,
+no_overwrite_dir_non_dir, owner), ``export``, ``diff`` (ignore; needs ``mount``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import BinaryIO, Literal
+
+from rootless.archive.limits import LAYER_SHIFT, IdShift
+from rootless.errors import InvalidInput, NotFound, RootlessError
+from rootless.linux import rootfs
+from rootless.storage import files, shift, tree, walk
+from rootless.storage.tree import Json
+
+REPORT_FD = 3
+_FIELDS = Mapping[str, Json]
+
+
+def command(operation: str, fields: _FIELDS) -> list[str]:
+    """The argument vector for ``spawn``; ``mount`` in ``fields`` is ``tree.rootfs_to_json``'s."""
+    return [sys.executable, "-m", "rootless.storage.worker", operation, json.dumps(fields)]
+
+
+@contextmanager
+def open_root(fields: _FIELDS) -> Iterator[int]:
+    """The container's root: through its process when it runs, else mounted for the purpose."""
+    pid = fields.get("pid")
+    if pid:
+        try:
+            fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound("the container has stopped meanwhile", hint="try again") from None
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+        return
+    mounted = rootfs.mount_rootfs(tree.rootfs_from_json(fields["mount"]))
+    try:
+        yield mounted.fd
+    finally:
+        os.close(mounted.fd)
+        if mounted.server_pid is not None:
+            # The mount is gone with its descriptor, so the server finishes writing and ends.
+            os.waitpid(mounted.server_pid, 0)
+
+
+def _shift(fields: _FIELDS) -> IdShift:
+    mount = fields.get("mount")
+    return shift.of_maps(tree.rootfs_from_json(mount).id_maps) if mount else LAYER_SHIFT
+
+
+def _stat(fields: _FIELDS) -> Json:
+    with open_root(fields) as root:
+        return asdict(files.stat_path(root, fields["path"]))
+
+
+def _read(fields: _FIELDS) -> Json:
+    with open_root(fields) as root, _stream(1, "wb") as out:
+        return asdict(files.read_archive(root, fields["path"], out, shift=_shift(fields)))
+
+
+def _write(fields: _FIELDS) -> Json:
+    owner = fields.get("owner")
+    with open_root(fields) as root, _stream(0, "rb") as source:
+        done = files.write_archive(
+            root,
+            fields["path"],
+            source,
+            shift=_shift(fields),
+            no_overwrite_dir_non_dir=bool(fields.get("no_overwrite_dir_non_dir")),
+            owner=(owner[0], owner[1]) if owner else None,
+        )
+    return {"bytes": done.bytes, "entries": done.entries}
+
+
+def _export(fields: _FIELDS) -> Json:
+    pid = fields.get("pid")
+    points = files.mount_points_of(pid) if pid else fields.get("ignore", ())
+    with open_root(fields) as root, _stream(1, "wb") as out:
+        return asdict(files.export(root, out, shift=_shift(fields), mount_points=points))
+
+
+def _diff(fields: _FIELDS) -> Json:
+    mount = tree.rootfs_from_json(fields["mount"])
+    with _stream(1, "wb") as out:
+        done = files.write_diff(mount, out, ignore=fields.get("ignore", ()), shift=LAYER_SHIFT)
+    return asdict(done)
+
+
+@contextmanager
+def _stream(fd: int, mode: Literal["rb", "wb"]) -> Iterator[BinaryIO]:
+    with open(os.dup(fd), mode, buffering=1 << 17) as file:
+        try:
+            yield file
+            file.flush()
+        except BrokenPipeError:
+            raise InvalidInput("the reader of the archive went away") from None
+
+
+_OPERATIONS: Mapping[str, Callable[[_FIELDS], Json]] = {
+    "stat": _stat,
+    "read": _read,
+    "write": _write,
+    "export": _export,
+    "diff": _diff,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one operation and report it."""
+    walk.raise_open_limit()
+    report: dict[str, Json]
+    try:
+        operation, text = arguments
+        report = {"result": _OPERATIONS[operation](json.loads(text))}
+    except RootlessError as error:
+        report = {"error": error.message, "code": error.code, "hint": error.hint}
+    except OSError as error:
+        report = {"error": str(error), "code": "syscall", "hint": None}
+    line = memoryview(json.dumps(report).encode())
+    while line:
+        line = line[os.write(REPORT_FD, line) :]
+    return 0 if "result" in report else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
