@@ -29,6 +29,7 @@ def enter(
     target: int,
     sync: socket.socket,
     peer: socket.socket,
+    *,
     stdio: list[int],
     seccomp: int,
     last_capability: int,

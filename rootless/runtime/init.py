@@ -66,6 +66,8 @@ def run(
         wire.receive(sync)
         forbid_imports()
         become_root()
+        if plan.namespaces & process.CLONE_NEWIPC:
+            process.unshare(process.CLONE_NEWIPC, "ipc namespace")
         ctx = InitContext(fds=fds, last_capability=last_capability)
         for step in plan.enter:
             step_name = type(step).__name__

@@ -211,6 +211,8 @@ def _prepare(
         steps.append(JoinNamespace(_NS_FILES[kind], pid, start, container))
     if modes["network"].startswith("container:"):
         steps.append(MountForJoined("sysfs"))
+    if modes["pid"].startswith("container:"):
+        steps.append(MountForJoined("proc"))
     if modes["ipc"] != "private":
         steps.append(MountForJoined("mqueue"))
     return steps
@@ -220,7 +222,7 @@ def _enter(spec: ContainerSpec, modes: dict[str, str], mounts: tuple[MountSpec, 
     steps: list[Step] = [
         MakePrivate(),
         MakeFilesystems(
-            proc=modes["pid"] != "host",
+            proc=modes["pid"] == "private",
             sysfs=modes["network"] == "private",
             mqueue=modes["ipc"] == "private",
             cgroup=modes["cgroup"] == "private",

@@ -32,7 +32,7 @@ PREPARE = (
     CloneHostTree,
     PlaceInitProgram,
     # Joining comes last on this side: from here on the shim is in another
-    # container's namespaces, and new mounts of sysfs and mqueue show those.
+    # container's namespaces, and new mounts of sysfs, mqueue and proc show those.
     JoinNamespace,
     MountForJoined,
 )

@@ -363,7 +363,10 @@ def _clone_init(shim: Shim, plan: LaunchPlan, context: EngineContext, last_capab
         process.prctl(process.PR_SET_DUMPABLE, 1, what="PR_SET_DUMPABLE")
         if plan.nproc:
             resource.setrlimit(resource.RLIMIT_NPROC, (plan.nproc, limits[1]))
-        pid = process.clone(plan.namespaces | process.CLONE_NEWUSER, signal.SIGCHLD)
+        # The ipc namespace is made by init itself once it is root: its mqueue
+        # file system takes the maker's uid, which has no mapping yet here.
+        flags = plan.namespaces & ~process.CLONE_NEWIPC | process.CLONE_NEWUSER
+        pid = process.clone(flags, signal.SIGCHLD)
         if pid == 0:
             if plan.nproc:
                 resource.setrlimit(resource.RLIMIT_NPROC, limits)
@@ -464,7 +467,13 @@ def run_exec(plan: ExecPlan, reply: socket.socket, *, last_capability: int) -> N
             if plan.process.seccomp:
                 seccomp = os.open(plan.process.seccomp, os.O_RDONLY | os.O_CLOEXEC)
             shim.pid = exec_init.enter(
-                plan, target, shim.sync, shim.peer, shim.streams.theirs, seccomp, last_capability
+                plan,
+                target,
+                shim.sync,
+                shim.peer,
+                stdio=list(shim.streams.theirs),
+                seccomp=seccomp,
+                last_capability=last_capability,
             )
             shim.pidfd = os.pidfd_open(shim.pid)
             shim.peer.close()

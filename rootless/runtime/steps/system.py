@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -86,7 +87,7 @@ class CloneHostTree(EngineStep):
 
 @dataclass(frozen=True, slots=True)
 class MountForJoined(EngineStep):
-    """Make sysfs or mqueue for a namespace that another container owns.
+    """Make sysfs, mqueue or proc for a namespace that another container owns.
 
     Its mount needs privilege over that namespace, which only the engine's root has.
     """
@@ -100,7 +101,31 @@ class MountForJoined(EngineStep):
         flags = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
         if self.name == "sysfs":
             flags |= mounts.MOUNT_ATTR_RDONLY
-        ctx.fds[self.name] = mounts.new_mount(self.name, attributes=flags, source=self.name)
+        if self.name == "proc":
+            ctx.fds["proc"] = _mount_in_child(flags)
+        else:
+            ctx.fds[self.name] = mounts.new_mount(self.name, attributes=flags, source=self.name)
+
+
+def _mount_in_child(attributes: int) -> int:
+    """A proc mount of the joined pid namespace, which holds for children only (setns(2))."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        child = os.fork()
+        if child == 0:
+            try:
+                fd = mounts.new_mount("proc", attributes=attributes, source="proc")
+                socket.send_fds(theirs, [b"proc"], [fd])
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        theirs.close()
+        os.waitpid(child, 0)
+        _, fds, _, _ = socket.recv_fds(ours, 16, 1)
+    if not fds:
+        raise SyscallError("fsmount", "proc of the shared pid namespace", errno.EPERM)
+    os.set_inheritable(fds[0], False)
+    return fds[0]
 
 
 @dataclass(frozen=True, slots=True)

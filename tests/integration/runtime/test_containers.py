@@ -1,0 +1,430 @@
+"""Sandboxes on the real kernel: what they contain, what they deny, how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rootless.errors import RootlessError, StartFailed
+from rootless.model.request import Resources, RlimitRequest
+from rootless.model.spec import (
+    MountSpec,
+    NamespacesSpec,
+    PrivilegesSpec,
+)
+from rootless.runtime.shim_client import ShimClient, read_state
+from tests.support.sandbox import Sandbox
+
+pytestmark = pytest.mark.integration
+
+
+async def test_exit_code_and_output(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sh", "-c", "echo out; echo err >&2; exit 3")
+    status, log = await sandbox.run(spec)
+    assert status.code == 3
+    assert sorted(log.split()) == ["err", "out"]
+
+
+async def test_every_namespace_is_its_own(sandbox: Sandbox) -> None:
+    names = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
+    spec = await sandbox.spec(
+        "sh", "-c", "for n in $*; do readlink /proc/self/ns/$n; done", "sh", *names
+    )
+    _, log = await sandbox.run(spec)
+    ours = {os.readlink(f"/proc/self/ns/{name}") for name in names}
+    assert len(log.split()) == len(names)
+    assert not ours & set(log.split())
+
+
+async def test_root_is_a_subordinate_id(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sleep", "1000")
+    client = await sandbox.start(spec)
+    state = read_state(client.directory)
+    assert state is not None
+    owner = os.stat(f"/proc/{state.init_pid}").st_uid
+    assert owner not in {0, os.getuid()}
+    await client.signal(signal.SIGKILL)
+    assert (await client.wait()).code == 137
+
+
+async def test_host_files_are_out_of_reach(sandbox: Sandbox, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    spec = await sandbox.spec("sh", "-c", f"cat {secret}; ls /proc/1/root/{secret}; cd ../..; pwd")
+    _, log = await sandbox.run(spec)
+    assert log.count("No such file") == 2
+    assert log.endswith("/\n")
+
+
+async def test_processes_of_the_host_are_invisible(sandbox: Sandbox) -> None:
+    _, log = await sandbox.run(await sandbox.spec("sh", "-c", "echo /proc/[0-9]*"))
+    assert log == "/proc/1\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "mount -t tmpfs x /tmp",
+        "hostname evil",
+        "mknod /tmp/m b 8 0",
+        "echo 1 > /proc/sys/kernel/ns_last_pid",
+        "echo 1 > /sys/kernel/uevent_seqnum",
+        "umount /proc/acpi",
+        "chroot /tmp /bin/true",
+    ],
+)
+async def test_a_default_container_is_denied(sandbox: Sandbox, command: str) -> None:
+    status, _ = await sandbox.run(await sandbox.spec("sh", "-c", f"{command}; exit $?"))
+    assert status.code != 0
+
+
+async def test_capabilities_are_what_was_granted(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec(
+        "grep", "^Cap", "/proc/self/status", privileges=PrivilegesSpec(("CAP_CHOWN", "CAP_KILL"))
+    )
+    _, log = await sandbox.run(spec)
+    caps = dict(line.split() for line in log.splitlines())
+    mask = (1 << 0) | (1 << 5)
+    assert int(caps["CapEff:"], 16) == int(caps["CapPrm:"], 16) == int(caps["CapBnd:"], 16) == mask
+    assert int(caps["CapInh:"], 16) == int(caps["CapAmb:"], 16) == 0
+
+
+async def test_no_new_privileges(sandbox: Sandbox) -> None:
+    for wanted in (True, False):
+        privileges = PrivilegesSpec((), no_new_privileges=wanted)
+        spec = await sandbox.spec("grep", "NoNewPrivs", "/proc/self/status", privileges=privileges)
+        _, log = await sandbox.run(spec)
+        assert log.split() == ["NoNewPrivs:", str(int(wanted))]
+
+
+async def test_masked_and_readonly_paths(sandbox: Sandbox) -> None:
+    script = "cat /proc/keys | wc -c; ls /sys/firmware | wc -l; echo 1 > /proc/sys/vm/drop_caches"
+    _, log = await sandbox.run(await sandbox.spec("sh", "-c", script))
+    assert log.split()[:2] == ["0", "0"]
+    assert "Read-only file system" in log
+
+
+async def test_named_user_with_groups_and_home(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sh", "-c", "id; echo $HOME; grep CapEff /proc/self/status")
+    spec = replace(spec, process=replace(spec.process, user="alice", group_add=("7",)))
+    _, log = await sandbox.run(spec)
+    assert (
+        "uid=1000(alice) gid=1000(alice) groups=29(audio),7,"
+        in log.replace("groups=1000(alice),", "groups=")
+        or "groups=7" in log
+        or "29(audio)" in log
+    )
+    assert "/home/alice\n" in log
+    assert log.endswith("0000000000000000\n")
+
+
+async def test_unknown_user_is_a_clear_error(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("true")
+    spec = replace(spec, process=replace(spec.process, user="bob"))
+    with pytest.raises(StartFailed, match="unable to find user bob"):
+        await sandbox.start(spec)
+    assert read_state(sandbox.base / spec.id) is None
+
+
+async def test_policy_obligation_forbids_root(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("true")
+    with pytest.raises(StartFailed, match="forbids uid 0"):
+        await sandbox.start(replace(spec, process=replace(spec.process, forbid_root=True)))
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "words"),
+    [
+        ("nosuch", 127, "executable file not found in $PATH"),
+        ("/no/such", 127, "no such file or directory"),
+        ("/etc/passwd", 126, "permission denied"),
+        ("/tmp", 126, "permission denied"),
+    ],
+)
+async def test_a_program_that_cannot_run(
+    sandbox: Sandbox, program: str, code: int, words: str
+) -> None:
+    spec = await sandbox.spec(program)
+    with pytest.raises(StartFailed) as caught:
+        await sandbox.start(spec)
+    assert caught.value.exit_code == code
+    assert words in caught.value.message
+
+
+async def test_working_directory_is_made(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("pwd")
+    _, log = await sandbox.run(replace(spec, process=replace(spec.process, cwd="/new/deep")))
+    assert log == "/new/deep\n"
+
+
+async def test_stdin_reaches_the_process_and_ends(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sh", "-c", "wc -c; echo done")
+    spec = replace(spec, process=replace(spec.process, open_stdin=True))
+    created = await sandbox.create(spec)
+    created.close_fds()
+    client = ShimClient(sandbox.base / spec.id)
+    attachment = await client.attach(stdin=True, stdout=True, stderr=True)
+    await created.go()
+    block = b"x" * (1 << 20)
+    for _ in range(32):
+        await attachment.write(block)
+    await attachment.close_stdin()
+    output = b"".join([data async for _, data in attachment])
+    assert output.split() == [str(32 << 20).encode(), b"done"]
+    assert (await client.wait()).code == 0
+    await attachment.close()
+
+
+async def test_a_slow_reader_loses_nothing(sandbox: Sandbox) -> None:
+    size = 24 << 20
+    spec = await sandbox.spec("sh", "-c", f"head -c {size} /dev/zero")
+    created = await sandbox.create(spec, log_path="")
+    created.close_fds()
+    client = ShimClient(sandbox.base / spec.id)
+    attachment = await client.attach(stdin=False, stdout=True, stderr=False)
+    await created.go()
+    await asyncio.sleep(0.3)  # long enough for every buffer on the way to fill up
+    total = 0
+    async for _, data in attachment:
+        total += len(data)
+    assert total == size
+    await attachment.close()
+
+
+async def test_terminal(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec(
+        "sh", "-c", "tty; stty size; ls /dev/console; read a; stty size; echo got $a"
+    )
+    spec = replace(
+        spec, process=replace(spec.process, terminal=True, open_stdin=True, console_size=(30, 100))
+    )
+    created = await sandbox.create(spec)
+    created.close_fds()
+    client = ShimClient(sandbox.base / spec.id)
+    attachment = await client.attach(stdin=True, stdout=True, stderr=True)
+    await created.go()
+    seen = b""
+    answered = False
+    async for stream, data in attachment:
+        assert stream == 1
+        seen += data
+        if b"/dev/console" in seen and not answered:
+            answered = True
+            await attachment.resize(40, 120)
+            await attachment.write(b"hello\n")
+    lines = seen.decode().split()
+    assert lines[:4] == ["/dev/pts/0", "30", "100", "/dev/console"]
+    assert lines[-4:] == ["40", "120", "got", "hello"]
+    await attachment.close()
+
+
+async def test_exec_joins_everything(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sleep", "1000")
+    client = await sandbox.start(spec)
+    created, shim = await sandbox.exec(
+        spec,
+        "sh",
+        "-c",
+        "for p in 1 self; do for n in /proc/$p/ns/*; do readlink $n; done; done; cat; exit 5",
+        attach_stdin=True,
+    )
+    attachment = await shim.attach(stdin=True, stdout=True, stderr=True)
+    await created.go()
+    await attachment.write(b"bye\n")
+    await attachment.close_stdin()
+    output = b"".join([data async for _, data in attachment]).decode().split()
+    half = len(output) // 2
+    assert output[-1] == "bye"
+    assert output[:half] == output[half:-1]
+    assert (await shim.wait()).code == 5
+    await attachment.close()
+    await client.signal(9)
+    await client.wait()
+
+
+async def test_exec_of_a_missing_program(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sleep", "1000")
+    client = await sandbox.start(spec)
+    created, _ = await sandbox.exec(spec, "nosuch")
+    with pytest.raises(StartFailed) as caught:
+        await created.go()
+    assert caught.value.exit_code == 127
+    await client.signal(9)
+    await client.wait()
+
+
+async def test_process_limit_without_a_controller(sandbox: Sandbox) -> None:
+    bomb = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; wait"
+    limited = await sandbox.spec("sh", "-c", bomb, resources=Resources(pids_limit=5))
+    _, log = await sandbox.run(limited)
+    assert "can't fork" in log
+    free = await sandbox.spec("sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do true & done; wait")
+    status, log = await sandbox.run(free)
+    assert (status.code, log) == (0, "")
+
+
+async def test_ulimit(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sh", "-c", "ulimit -n", rlimits=(RlimitRequest("nofile", 77, 88),))
+    _, log = await sandbox.run(spec)
+    assert log == "77\n"
+    spec = await sandbox.spec("true", rlimits=(RlimitRequest("nofile", 1 << 30, 1 << 30),))
+    with pytest.raises(StartFailed, match="hard limit"):
+        await sandbox.start(spec)
+
+
+async def test_bind_mounts(sandbox: Sandbox, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "file").write_text("content\n")
+    mounts = (
+        MountSpec("bind", "/mnt/ro", source=str(tmp_path), read_only=True),
+        MountSpec("bind", "/mnt/one", source=str(tmp_path / "file")),
+        MountSpec("tmpfs", "/scratch", size=1 << 20, mode=0o700),
+    )
+    script = (
+        "cat /mnt/ro/file /mnt/one; touch /mnt/ro/x; stat -c %a /scratch; df -k /scratch | tail -1"
+    )
+    _, log = await sandbox.run(await sandbox.spec("sh", "-c", script, mounts=mounts))
+    assert log.count("content") == 2
+    assert "Read-only file system" in log
+    assert "700\n" in log
+    assert " 1024 " in log
+
+
+async def test_a_missing_bind_source(sandbox: Sandbox, tmp_path: Path) -> None:
+    mount = MountSpec("bind", "/mnt", source=str(tmp_path / "none"))
+    with pytest.raises(RootlessError, match="does not exist"):
+        await sandbox.start(await sandbox.spec("true", mounts=(mount,)))
+
+
+async def test_a_replaced_bind_source_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
+    mount = MountSpec("bind", "/mnt", source=str(tmp_path), source_dev=1, source_ino=1)
+    with pytest.raises(RootlessError, match="replaced after the policy"):
+        await sandbox.start(await sandbox.spec("true", mounts=(mount,)))
+
+
+async def test_a_mount_cannot_cover_proc(sandbox: Sandbox, tmp_path: Path) -> None:
+    await sandbox.shell('ln -s /proc "$0/innocent"', str(sandbox.base / "layer"))
+    mount = MountSpec("bind", "/innocent/sys", source=str(tmp_path))
+    with pytest.raises(RootlessError, match="inside /proc"):
+        await sandbox.start(await sandbox.spec("true", mounts=(mount,)))
+
+
+async def test_a_mount_target_symlink_stays_inside(sandbox: Sandbox, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    await sandbox.shell('ln -s "$1" "$0/out"', str(sandbox.base / "layer"), str(outside))
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "marker").touch()
+    mount = MountSpec("bind", "/out/x", source=str(source))
+    with pytest.raises(RootlessError, match="cannot make the mount point"):
+        await sandbox.start(await sandbox.spec("true", mounts=(mount,)))
+    assert not list(outside.iterdir())
+
+
+async def test_read_only_root(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sh", "-c", "touch /x; touch /dev/shm/y && echo ok")
+    spec = replace(spec, rootfs=replace(spec.rootfs, read_only=True))
+    _, log = await sandbox.run(spec)
+    assert "Read-only file system" in log
+    assert log.endswith("ok\n")
+
+
+async def test_giving_up_before_go_leaves_nothing(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sleep", "1000")
+    created = await sandbox.create(spec)
+    pidfd = os.pidfd_open(created.shim_pid)
+    created.cancel()
+    await asyncio.to_thread(_wait_pidfd, pidfd)
+    assert not os.path.exists(f"/proc/{created.init_pid}/root")
+    assert read_state(sandbox.base / spec.id) is None
+
+
+async def test_a_killed_shim_takes_its_container_along(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sleep", "1000")
+    client = await sandbox.start(spec)
+    state = read_state(client.directory)
+    assert state is not None
+    init = os.pidfd_open(state.init_pid)
+    os.kill(state.shim_pid, signal.SIGKILL)
+    await asyncio.to_thread(_wait_pidfd, init)
+
+
+async def test_containers_outlive_the_launcher(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sh", "-c", "sleep 0.2; echo alive; exit 4")
+    client = await sandbox.start(spec)
+    os.kill(sandbox.launcher.pid, signal.SIGKILL)
+    assert (await client.wait()).code == 4
+    assert sandbox.log(spec) == "alive\n"
+    await sandbox.launcher.close()
+    from rootless.runtime.launcher_client import Launcher
+
+    sandbox.launcher = await Launcher.start()
+
+
+async def test_a_new_launcher_enters_the_old_namespace(sandbox: Sandbox) -> None:
+    from rootless.runtime.launcher_client import Launcher
+
+    spec = await sandbox.spec("sleep", "1000")
+    client = await sandbox.start(spec)
+    state = read_state(client.directory)
+    assert state is not None
+    await sandbox.launcher.close()
+    sandbox.launcher = await Launcher.start(join_pid=state.shim_pid)
+    created, shim = await sandbox.exec(spec, "sh", "-c", "exit 6")
+    await created.go()
+    assert (await shim.wait()).code == 6
+    await client.signal(9)
+    await client.wait()
+
+
+@pytest.mark.parametrize("kind", ["network", "ipc", "pid", "uts"])
+async def test_sharing_a_namespace(sandbox: Sandbox, kind: str) -> None:
+    first = await sandbox.spec("sleep", "1000")
+    client = await sandbox.start(first)
+    state = read_state(client.directory)
+    assert state is not None
+    name = "net" if kind == "network" else kind
+    spec = await sandbox.spec(
+        "sh",
+        "-c",
+        f"readlink /proc/self/ns/{name}; ls /sys/class/net /dev/mqueue; echo /proc/[0-9]*",
+        namespaces=replace(NamespacesSpec(), **{kind: f"container:{first.id}"}),
+    )
+    wanted = os.readlink(f"/proc/{state.init_pid}/ns/{name}")
+    pids = ((kind, state.init_pid, state.init_start),)
+    status, log = await sandbox.run(spec, namespace_pids=pids)
+    assert status.code == 0, log
+    assert log.split()[0] == wanted
+    await client.signal(9)
+    await client.wait()
+
+
+async def test_nothing_of_the_engine_is_open_or_importable(sandbox: Sandbox) -> None:
+    _, log = await sandbox.run(await sandbox.spec("sh", "-c", "ls /proc/self/fd; env"))
+    descriptors = [word for word in log.split() if word.isdigit()]
+    assert descriptors == ["0", "1", "2", "3"]  # 3 is ls reading the directory
+    assert "PYTHON" not in log
+
+
+async def test_abstract_sockets_of_the_host_are_out_of_reach(sandbox: Sandbox) -> None:
+    name = f"rootless-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("\0" + name)
+        _, log = await sandbox.run(await sandbox.spec("cat", "/proc/net/unix"))
+    assert name not in log
+
+
+def _wait_pidfd(fd: int) -> None:
+    import select
+
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    assert poller.poll(20000)
+    os.close(fd)
