@@ -76,7 +76,6 @@ def _complain(message: str, hint: str | None, status: int) -> int:
 def _closed_output() -> int:
     """Nobody reads our output: end as any filter does, by SIGPIPE's default action."""
     from rootless.client.rawsignal import raw
-
     from rootless.client.signals import die_by
 
     return die_by(raw.SIGPIPE)

@@ -42,10 +42,11 @@ def ports_text(ports: list[dict[str, Any]]) -> str:
         else:
             groups.append([ip, public, public, private, private, kind])
     groups.sort(key=lambda g: (not g[1], g[3], g[0]))
-    return ", ".join(_port_group(*group) for group in groups)
+    return ", ".join(_port_group(group) for group in groups)
 
 
-def _port_group(ip: str, pub1: int, pub2: int, priv1: int, priv2: int, kind: str) -> str:
+def _port_group(group: list[Any]) -> str:
+    ip, pub1, pub2, priv1, priv2, kind = group
     inside = f"{priv1}-{priv2}" if priv2 > priv1 else str(priv1)
     if not pub1:
         return f"{inside}/{kind}"

@@ -1,0 +1,45 @@
+"""``rootless commit``."""
+
+from __future__ import annotations
+
+import sys
+
+from rootless.cli.command import BOOL, LIST, STRING, Command, Invocation
+from rootless.client.api import query
+
+
+def run(call: Invocation) -> int:
+    """Make an image of a container; prints its id."""
+    reference = call.args[1] if len(call.args) > 1 else ""
+    name, mark, tag = reference.rpartition(":")
+    if not mark or "/" in tag:
+        name, tag = reference, ""
+    target = "/commit" + query(
+        container=call.args[0],
+        repo=name or None,
+        tag=tag or None,
+        comment=call["message"] or None,
+        author=call["author"] or None,
+        pause=call["pause"],
+        changes=call["change"] or None,
+    )
+    answer = call.client.post(target, {})
+    sys.stdout.write(f"{answer['Id']}\n")
+    return 0
+
+
+COMMAND = Command(
+    run,
+    usage="commit [OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
+    summary="Create a new image from a container's changes",
+    aliases="container commit, commit",
+    flags=(
+        ("author", "a", STRING, "", 'Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")'),
+        ("change", "c", LIST, None, "Apply Dockerfile instruction to the created image"),
+        ("message", "m", STRING, "", "Commit message"),
+        ("pause", "p", BOOL, True, "Pause container during commit"),
+    ),
+    min_args=1,
+    max_args=2,
+    examples="rootless commit -c 'CMD [\"/app\"]' build app:1",
+)

@@ -1,0 +1,57 @@
+"""``rootless network ls``."""
+
+from __future__ import annotations
+
+from rootless.cli.command import BOOL, FORMAT_HELP, LIST, STRING, Command, Invocation
+from rootless.cli.filters import parse_filters
+from rootless.cli.formats import Listing
+from rootless.client.api import query
+
+
+def listing(*, full: bool) -> Listing:
+    """Columns and fields of ``network ls``."""
+    return Listing(
+        {
+            "ID": "NETWORK ID",
+            "Name": "NAME",
+            "Driver": "DRIVER",
+            "Scope": "SCOPE",
+            "IPv6": "IPV6",
+            "Internal": "INTERNAL",
+            "Labels": "LABELS",
+            "CreatedAt": "CREATED AT",
+        },
+        {
+            "ID": lambda n: n["Id"] if full else n["Id"][:12],
+            "Name": lambda n: n["Name"],
+            "Driver": lambda n: n.get("Driver", ""),
+            "Scope": lambda n: n.get("Scope", ""),
+            "IPv6": lambda n: "true" if n.get("EnableIPv6") else "false",
+            "Internal": lambda n: "true" if n.get("Internal") else "false",
+            "Labels": lambda n: ",".join(f"{k}={v}" for k, v in (n.get("Labels") or {}).items()),
+            "CreatedAt": lambda n: n.get("Created", ""),
+        },
+        ("ID", "Name", "Driver", "Scope"),
+    )
+
+
+def _ls(call: Invocation) -> int:
+    items = call.client.get("/networks" + query(filters=parse_filters(call["filter"])))
+    items.sort(key=lambda network: network["Name"])
+    shown = listing(full=call["no-trunc"])
+    shown.print(items, call["format"], quiet="ID" if call["quiet"] else None)
+    return 0
+
+
+LS = Command(
+    _ls,
+    usage="network ls [OPTIONS]",
+    summary="List networks",
+    aliases="network ls, network list",
+    flags=(
+        ("filter", "f", LIST, None, 'Provide filter values (e.g. "driver=bridge")'),
+        ("format", "", STRING, "", FORMAT_HELP),
+        ("no-trunc", "", BOOL, False, "Do not truncate the output"),
+        ("quiet", "q", BOOL, False, "Only display network IDs"),
+    ),
+)

@@ -1,0 +1,53 @@
+"""``rootless rmi``."""
+
+from __future__ import annotations
+
+import sys
+
+from rootless.cli.command import BOOL, LIST, Command, Invocation
+from rootless.cli.commands.archive import platform_json
+from rootless.client.api import query, quote
+from rootless.client.http import ApiError
+
+
+def run(call: Invocation) -> int:
+    """Untag images and delete those without a name left."""
+    platforms = [platform_json(text) for text in call["platform"]]
+    tail = query(
+        force=call["force"] or None,
+        noprune=call["no-prune"] or None,
+        platforms=platforms or None,
+    )
+    status = 0
+    for name in call.args:
+        try:
+            answer = call.client.delete(f"/images/{quote(name, '/:@')}{tail}")
+        except ApiError as error:
+            if error.status == 404 and call["force"]:
+                continue
+            sys.stdout.flush()
+            hint = f"hint: {error.hint}\n" if error.hint else ""
+            sys.stderr.write(f"rootless: {error.message}\n{hint}")
+            status = 1
+            continue
+        for item in answer or ():
+            for verb in ("Untagged", "Deleted"):
+                if item.get(verb):
+                    sys.stdout.write(f"{verb}: {item[verb]}\n")
+    return status
+
+
+COMMAND = Command(
+    run,
+    usage="rmi [OPTIONS] IMAGE [IMAGE...]",
+    summary="Remove one or more images",
+    aliases="image rm, image remove, rmi",
+    flags=(
+        ("force", "f", BOOL, False, "Force removal of the image"),
+        ("no-prune", "", BOOL, False, "Do not delete untagged parents"),
+        ("platform", "", LIST, None, "Remove only the given platform variant (os/arch[/variant])"),
+    ),
+    min_args=1,
+    max_args=None,
+    examples="rootless rmi busybox\nrootless rmi $(rootless images -q --filter dangling=true)",
+)

@@ -1,0 +1,94 @@
+"""``rootless volume create|ls|rm``."""
+
+from __future__ import annotations
+
+import sys
+
+from rootless.cli.command import BOOL, FORMAT_HELP, LIST, MAP, STRING, Command, Invocation
+from rootless.cli.createspec import key_values
+from rootless.cli.each import each
+from rootless.cli.filters import parse_filters
+from rootless.cli.formats import Listing
+from rootless.client.api import query, quote
+
+LISTING = Listing(
+    {
+        "Driver": "DRIVER",
+        "Name": "VOLUME NAME",
+        "Mountpoint": "MOUNTPOINT",
+        "Scope": "SCOPE",
+        "Labels": "LABELS",
+        "Links": "LINKS",
+        "Size": "SIZE",
+    },
+    {
+        "Driver": lambda v: v.get("Driver", ""),
+        "Name": lambda v: v["Name"],
+        "Mountpoint": lambda v: v.get("Mountpoint", ""),
+        "Scope": lambda v: v.get("Scope", ""),
+        "Labels": lambda v: ",".join(
+            f"{k}={w}" for k, w in sorted((v.get("Labels") or {}).items())
+        ),
+        "Links": lambda v: str((v.get("UsageData") or {}).get("RefCount", "N/A")),
+        "Size": lambda v: str((v.get("UsageData") or {}).get("Size", "N/A")),
+    },
+    ("Driver", "Name"),
+)
+
+
+def _create(call: Invocation) -> int:
+    body: dict[str, object] = {"Driver": call["driver"]}
+    if call.args:
+        body["Name"] = call.args[0]
+    if call["label"]:
+        body["Labels"] = key_values(call["label"])
+    if call["opt"]:
+        body["DriverOpts"] = key_values(call["opt"])
+    sys.stdout.write(call.client.post("/volumes/create", body)["Name"] + "\n")
+    return 0
+
+
+def _ls(call: Invocation) -> int:
+    answer = call.client.get("/volumes" + query(filters=parse_filters(call["filter"])))
+    items = sorted(answer.get("Volumes") or [], key=lambda volume: str(volume["Name"]))
+    LISTING.print(items, call["format"], quiet="Name" if call["quiet"] else None)
+    return 0
+
+
+def _rm(call: Invocation) -> int:
+    tail = query(force=call["force"] or None)
+    return each(call.args, lambda name: call.client.delete(f"/volumes/{quote(name)}{tail}"))
+
+
+CREATE = Command(
+    _create,
+    usage="volume create [OPTIONS] [VOLUME]",
+    summary="Create a volume",
+    flags=(
+        ("driver", "d", STRING, "local", "Specify volume driver name"),
+        ("label", "", LIST, None, "Set metadata for a volume"),
+        ("opt", "o", MAP, None, "Set driver specific options"),
+    ),
+    max_args=1,
+    examples="rootless volume create --label tier=db data",
+)
+LS = Command(
+    _ls,
+    usage="volume ls [OPTIONS]",
+    summary="List volumes",
+    aliases="volume ls, volume list",
+    flags=(
+        ("filter", "f", LIST, None, 'Provide filter values (e.g. "dangling=true")'),
+        ("format", "", STRING, "", FORMAT_HELP),
+        ("quiet", "q", BOOL, False, "Only display volume names"),
+    ),
+)
+RM = Command(
+    _rm,
+    usage="volume rm [OPTIONS] VOLUME [VOLUME...]",
+    summary="Remove one or more volumes that no container uses",
+    aliases="volume rm, volume remove",
+    flags=(("force", "f", BOOL, False, "Force the removal of one or more volumes"),),
+    min_args=1,
+    max_args=None,
+)
