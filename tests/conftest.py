@@ -6,7 +6,13 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The checkout may be read-only for the user who runs the tests, and a busy
+# machine is no reason to fail: no database, no deadline.
+hypothesis.settings.register_profile("rootless", database=None, deadline=None)
+hypothesis.settings.load_profile("rootless")
 
 HOST_LACKS = (
     "host lacks SELinux",

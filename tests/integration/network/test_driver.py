@@ -1,0 +1,279 @@
+"""The engine's facade: published ports both ways, restore after a restart, clean failures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from rootless.errors import Conflict, HostUnsupported
+from rootless.model.request import PortBinding
+from rootless.model.spec import NetworkSpec
+from rootless.network import ports, slirp
+from rootless.network.addresses import ipv6_for
+from rootless.network.driver import NetworkDriver, NetworkState
+from rootless.network.slirp_api import SlirpApi
+from tests.integration.network.conftest import WAIT_IPV6, Sandbox, open_sandbox, own_address
+
+pytestmark = pytest.mark.integration
+
+SERVE = """
+import socket
+with socket.socket(socket.AF_INET, {kind}) as s:
+    s.bind(("0.0.0.0", {port}))
+    {body}
+"""
+TCP = """s.listen()
+    with s.accept()[0] as c:
+        result = c.recv(100).decode()
+        c.sendall(b"from inside")"""
+UDP = """data, peer = s.recvfrom(100)
+    result = data.decode()
+    s.sendto(b"from inside", peer)"""
+
+
+@pytest.fixture
+async def driver(run_dir: Path) -> AsyncIterator[NetworkDriver]:
+    made = NetworkDriver(str(run_dir))
+    yield made
+    for container_id in list(made._running):
+        await made.disconnect(container_id)
+    slirp_dir = run_dir / "slirp"
+    assert not slirp_dir.exists() or not list(slirp_dir.iterdir())
+
+
+async def connect(
+    driver: NetworkDriver, sandbox: Sandbox, *bindings: PortBinding, container_id: str = "c1"
+) -> NetworkState:
+    return await driver.connect(
+        NetworkSpec(mode="slirp4netns", ports=bindings),
+        container_id,
+        netns_fd=sandbox.netns_fd,
+        userns_fd=sandbox.userns_fd,
+        exit_fd=sandbox.exit_fd,
+    )
+
+
+def ask_tcp(port: int) -> bytes:
+    """Connect until the service inside listens: slirp4netns accepts first and then resets."""
+    for _ in range(1000):
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+            try:
+                client.sendall(b"hello")
+                if answer := client.recv(100):
+                    return answer
+            except ConnectionError:
+                continue
+    return b""
+
+
+def ask_udp(port: int) -> bytes:
+    """Ask from the host's outer address: replies to loopback are what slirp4netns drops."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.2)
+        for _ in range(300):
+            client.sendto(b"hello", (own_address(socket.AF_INET), port))
+            try:
+                return client.recv(100)
+            except TimeoutError:
+                continue
+    return b""
+
+
+async def test_published_ports_lead_inside(driver: NetworkDriver, sandbox: Sandbox) -> None:
+    state = await connect(
+        driver,
+        sandbox,
+        PortBinding(8000, "tcp"),
+        PortBinding(8000, "udp", "0.0.0.0"),
+        PortBinding(9, "tcp"),
+    )
+    assert [(p.container_port, p.protocol, p.host_ip) for p in state.ports] == [
+        (8000, "tcp", "127.0.0.1"),
+        (8000, "udp", "0.0.0.0"),
+        (9, "tcp", "127.0.0.1"),
+    ]
+    for kind, body, ask, port in (
+        ("socket.SOCK_STREAM", TCP, ask_tcp, state.ports[0]),
+        ("socket.SOCK_DGRAM", UDP, ask_udp, state.ports[1]),
+    ):
+        sandbox.send(SERVE.format(kind=kind, port=8000, body=body))
+        assert await asyncio.to_thread(ask, port.host_port) == b"from inside"
+        assert await asyncio.to_thread(sandbox.receive) == "hello"
+
+
+async def test_published_on_loopback_only_unless_asked(
+    driver: NetworkDriver, sandbox: Sandbox
+) -> None:
+    """Another address of the host does not serve a port that was published without one."""
+    state = await connect(
+        driver, sandbox, PortBinding(80, "tcp"), PortBinding(81, "tcp", "0.0.0.0")
+    )
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", state.ports[0].host_port)).close()
+    socket.create_connection(("127.0.0.2", state.ports[1].host_port)).close()
+
+
+async def test_disconnect_frees_ports_and_process(driver: NetworkDriver, sandbox: Sandbox) -> None:
+    state = await connect(driver, sandbox, PortBinding(80, "tcp"))
+    await driver.disconnect("c1")
+    assert ports.probe_bind("tcp", "127.0.0.1", state.ports[0].host_port) == 0
+    assert slirp.reattach(state.pid, state.start_time, state.directory) is None
+    assert driver.ports.of("c1") == ()
+    await driver.disconnect("c1")
+
+
+async def test_the_mac_and_ipv6_address_are_those_told(
+    driver: NetworkDriver, sandbox: Sandbox
+) -> None:
+    state = await connect(driver, sandbox)
+    assert state.mac
+    found = await asyncio.to_thread(
+        sandbox.run,
+        "import fcntl, socket\n"
+        "with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:\n"
+        "    raw = fcntl.ioctl(s, 0x8927, b'tap0'.ljust(40, bytes(1)))\n"  # SIOCGIFHWADDR
+        "result = ':'.join(f'{b:02x}' for b in raw[18:24])",
+    )
+    assert found == state.mac
+    hexadecimal = await asyncio.to_thread(sandbox.run, WAIT_IPV6)
+    assert socket.inet_ntop(socket.AF_INET6, bytes.fromhex(hexadecimal)) == ipv6_for(state.mac)
+
+
+async def test_a_port_of_another_container_is_refused_in_dockers_words(
+    driver: NetworkDriver, sandbox: Sandbox
+) -> None:
+    state = await connect(driver, sandbox, PortBinding(80, "tcp"))
+    port = state.ports[0].host_port
+    other = open_sandbox()
+    try:
+        with pytest.raises(
+            Conflict, match=rf"Bind for 127\.0\.0\.1:{port} failed: port is already allocated"
+        ):
+            await connect(driver, other, PortBinding(80, "tcp", "", port), container_id="c2")
+    finally:
+        other.close()
+    assert driver.ports.of("c2") == ()
+    assert len(await SlirpApi(state.directory).list()) == 1
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+async def test_a_port_of_a_stranger_is_refused(
+    driver: NetworkDriver, sandbox: Sandbox, protocol: str
+) -> None:
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        if protocol == "tcp":
+            stranger.listen()
+        port = stranger.getsockname()[1]
+        with pytest.raises(Conflict, match=rf"127\.0\.0\.1:{port}/{protocol}: address already"):
+            await connect(driver, sandbox, PortBinding(80, protocol, "", port))
+
+
+async def test_a_port_taken_after_the_check_leaves_nothing_behind(
+    driver: NetworkDriver, sandbox: Sandbox
+) -> None:
+    """The probe said free, and then somebody listened: slirp4netns' own refusal is explained."""
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        driver.ports = ports.PortTable(probe=lambda *_: 0)
+        with pytest.raises(Conflict, match="address already in use"):
+            await connect(driver, sandbox, PortBinding(80, "tcp", "", port))
+    assert driver.ports.of("c1") == ()
+    assert not driver._running
+
+
+async def test_a_privileged_port_names_the_sysctl(driver: NetworkDriver, sandbox: Sandbox) -> None:
+    with pytest.raises(HostUnsupported) as caught:
+        await connect(driver, sandbox, PortBinding(80, "tcp", "", 1))
+    assert "sudo sysctl net.ipv4.ip_unprivileged_port_start=1" in str(caught.value)
+
+
+async def test_restored_by_the_next_daemon(run_dir: Path, sandbox: Sandbox) -> None:
+    first = NetworkDriver(str(run_dir))
+    state = await connect(first, sandbox, PortBinding(8000, "tcp"))
+    stored = json.dumps(state.to_json())
+    first.detach()
+
+    second = NetworkDriver(str(run_dir))
+    restored = await second.restore("c1", NetworkState.from_json(json.loads(stored)))
+    assert restored == state
+    await second.sweep(frozenset({"c1"}))
+    port = state.ports[0].host_port
+    with pytest.raises(Conflict, match="port is already allocated"):
+        second.ports.reserve("c2", (PortBinding(1, "tcp", "", port),))
+    sandbox.send(SERVE.format(kind="socket.SOCK_STREAM", port=8000, body=TCP))
+    assert await asyncio.to_thread(ask_tcp, port) == b"from inside"
+    assert await asyncio.to_thread(sandbox.receive) == "hello"
+    await second.disconnect("c1")
+
+    third = NetworkDriver(str(run_dir))
+    assert await third.restore("c1", state) is None
+    assert third.ports.of("c1") == ()
+
+
+async def test_its_end_is_told_once_and_frees_the_ports(
+    driver: NetworkDriver, sandbox: Sandbox
+) -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    state = await driver.connect(
+        NetworkSpec(mode="slirp4netns", ports=(PortBinding(80, "tcp"),)),
+        "c1",
+        netns_fd=sandbox.netns_fd,
+        userns_fd=sandbox.userns_fd,
+        exit_fd=sandbox.exit_fd,
+        on_exit=told.put_nowait,
+    )
+    sandbox.end_shim()
+    assert await told.get() == "c1"
+    assert told.empty()
+    assert driver.ports.of("c1") == ()
+    assert not Path(state.directory).exists()
+    await driver.disconnect("c1")
+
+
+async def test_sweep_removes_what_no_container_owns(driver: NetworkDriver, run_dir: Path) -> None:
+    left = run_dir / "slirp" / "gone"
+    left.mkdir(parents=True)
+    (left / "slirp4netns.log").write_text("x")
+    await driver.sweep(frozenset())
+    assert not left.exists()
+
+
+async def test_a_thousand_ports(driver: NetworkDriver, sandbox: Sandbox) -> None:
+    state = await connect(driver, sandbox, *(PortBinding(n, "tcp") for n in range(1000, 2000)))
+    assert len({port.host_port for port in state.ports}) == 1000
+    assert len(await SlirpApi(state.directory).list()) == 1000
+
+
+@pytest.mark.parametrize("mode", ["none", "host", "container:" + "a" * 64])
+async def test_other_modes_start_nothing(driver: NetworkDriver, mode: str) -> None:
+    state = await driver.connect(NetworkSpec(mode=mode), "c1")
+    assert state.pid == 0
+    assert NetworkState.from_json(json.loads(json.dumps(state.to_json()))) == state
+    assert await driver.restore("c1", state) == state
+
+
+async def test_eight_at_once(driver: NetworkDriver) -> None:
+    opened = [open_sandbox() for _ in range(8)]
+    try:
+        states = await asyncio.gather(
+            *(
+                connect(driver, box, PortBinding(80, "tcp"), container_id=f"c{number}")
+                for number, box in enumerate(opened)
+            )
+        )
+        assert len({state.pid for state in states}) == 8
+        assert len({state.ports[0].host_port for state in states}) == 8
+        for number in range(8):
+            await driver.disconnect(f"c{number}")
+    finally:
+        for box in opened:
+            box.close()
