@@ -195,10 +195,15 @@ def forget_volatile(work: str) -> None:
     (overlayfs.rst, "Volatile mount"). Volatile containers are removed by
     recovery after a restart of the machine, so here the mark is stale.
     """
-    for path in (f"{work}/work/incompat/volatile", f"{work}/work/incompat"):
+    mark = f"{work}/work/incompat/volatile"
+    for remove, path in (
+        (os.unlink, f"{mark}/dirty"),
+        (os.rmdir, mark),
+        (os.rmdir, f"{work}/work/incompat"),
+    ):
         try:
-            os.rmdir(path)
+            remove(path)
         except FileNotFoundError:
-            return
+            continue
         except OSError as error:
-            raise SyscallError("rmdir", path, error.errno or 0) from None
+            raise SyscallError("remove", path, error.errno or 0) from None

@@ -227,7 +227,11 @@ def _diff_archive(driver: GraphDriver, box: str) -> None:
     mount = prepared(driver, box)
     with Mounted(mount) as root:
         _change(root.path)
-        write(f"{root.path}/.wh.etc", "no whiteout")
+        if driver.name == "fuse-overlayfs":  # which keeps such names to itself
+            with pytest.raises(OSError, match="Invalid argument"):
+                write(f"{root.path}/.wh.etc", "no whiteout")
+        else:
+            write(f"{root.path}/.wh.etc", "no whiteout")
     buffer = io.BytesIO()
     files.write_diff(mount, buffer, shift=LAYER_SHIFT)
     with tarfile.open(fileobj=io.BytesIO(buffer.getvalue())) as archive:
@@ -411,7 +415,7 @@ def _server_rules(box: str) -> None:
     assert pid is not None
     assert os.getsid(pid) == pid
     with open(f"/proc/{pid}/status") as file:
-        status = dict(line.rstrip().split(":\t", 1) for line in file if ":\t" in line)
+        status = dict(line.strip().split(":\t", 1) for line in file if line.strip()[-1] != ":")
     assert status["NoNewPrivs"] == "1"
     assert int(status["CapAmb"], 16) == 0
     assert int(status["CapEff"], 16) == int(status["CapBnd"], 16)
