@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 from lib.say import SetupFailed, note, run
 
@@ -84,3 +86,36 @@ def ensure(names: tuple[str, ...]) -> bool:
     if still:
         raise SetupFailed(f"apt-get installed everything but {' '.join(still)}")
     return True
+
+
+def docker_client(cache: Path) -> str:
+    """A directory with Docker's command-line client, '' when PATH has one or none can be had.
+
+    The tests drive the engine with it. Debian 13 has it as docker-cli; in
+    Debian 12 it is part of docker.io, which also brings and starts the daemon:
+    there only the program is taken out of the package.
+    """
+    if shutil.which("docker") or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return ""
+    place = cache / "docker-client"
+    if not (place / "usr/bin/docker").exists():
+        note("taking Docker's command-line client from its Debian package")
+        run(["apt-get", "update", "-q"])
+        name = "docker-cli" if _is_known("docker-cli") else "docker.io"
+        with tempfile.TemporaryDirectory() as work:
+            os.chmod(work, 0o777)  # noqa: S103 (apt downloads as its own user)
+            run(["apt-get", "download", "-q", name], cwd=work)
+            (package,) = Path(work).glob("*.deb")
+            run(["dpkg-deb", "-x", str(package), str(place)])
+    return str(place / "usr/bin")
+
+
+def _is_known(name: str) -> bool:
+    shown = subprocess.run(
+        ["apt-cache", "show", name],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return shown.returncode == 0

@@ -31,11 +31,14 @@ def open_standard_streams() -> None:
         os.set_inheritable(fd, True)
 
 
-def run(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> None:
+def run(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None
+) -> None:
     """Run a command quietly; its whole output is shown when it fails."""
     done = subprocess.run(
         command,
         env=env,
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -50,6 +50,7 @@ def _run(lane: str, arguments: list[str]) -> int:
     started = time.monotonic()
     root = checkout.ROOT
     apt.ensure(apt.TESTS)
+    docker = apt.docker_client(pyenv.cache_root())
     venv = pyenv.ensure(root / "pyproject.toml", ("test",))
     user = account.ensure(TEST_USER) if os.geteuid() == 0 else account.current()
     cgroup = ""
@@ -60,6 +61,7 @@ def _run(lane: str, arguments: list[str]) -> int:
     try:
         place.chmod(0o755)
         env = _lay_out(place, root, venv, user)
+        env["PATH"] += f":{docker}" * bool(docker)
         note(f"running {lane} tests as {user.name} ({time.monotonic() - started:.0f} s of set-up)")
         targets = [] if any(a.startswith("tests/") for a in arguments) else LANES[lane]
         return supervise.run(

@@ -1,0 +1,45 @@
+"""Which processes belong to this test run, so that leftovers are found by name."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from rootless.linux import procfs
+
+
+def supervisor() -> int:
+    """The pid of ci/test, which adopts every orphan of the tests; 0 in a bare pytest run."""
+    return int(os.environ.get("ROOTLESS_TEST_SUPERVISOR", "0"))
+
+
+def ours() -> dict[int, str]:
+    """pid → command line of every living process of this run; zombies do not count.
+
+    In a bare pytest run orphans belong to init and cannot be told from a
+    colleague's, so only pytest's own descendants are seen.
+    """
+    found = {}
+    for pid in procfs.descendants(supervisor() or os.getpid()):
+        try:
+            state = procfs.stat(pid)
+            words = " ".join(procfs.cmdline(pid)) or f"[{state.comm}]"
+        except ProcessLookupError:
+            continue
+        if state.state not in "ZX":
+            found[pid] = f"{pid} (parent {state.ppid}) {words}"
+    return found
+
+
+def new_since(before: dict[int, str], *, seconds: float = 10.0) -> list[str]:
+    """What runs now and did not ``before``, once it had ``seconds`` to end.
+
+    The wait is a bound on how long clean-up may take, not a condition to reach:
+    it returns as soon as nothing is left.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        left = [text for pid, text in ours().items() if pid not in before]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.02)
