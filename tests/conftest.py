@@ -9,6 +9,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.support.fixtures import docker_cli, engine, fresh_engine, shared_engine
+
+__all__ = ["docker_cli", "engine", "fresh_engine", "shared_engine"]
+
 # The checkout may be read-only for the user who runs the tests, and a busy
 # machine is no reason to fail: no database, no deadline.
 hypothesis.settings.register_profile("rootless", database=None, deadline=None)
