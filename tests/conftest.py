@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.support import leftovers
 from tests.support.fixtures import docker_cli, engine, fresh_engine, shared_engine
 
 __all__ = ["docker_cli", "engine", "fresh_engine", "shared_engine"]
@@ -86,3 +87,35 @@ def _unprivileged(request: pytest.FixtureRequest) -> None:
     """Integration tests prove what an unprivileged user can do; as root they prove nothing."""
     if request.node.get_closest_marker("integration") and os.geteuid() == 0:
         pytest.fail("integration tests run as an unprivileged user: use ci/test", pytrace=False)
+
+
+_BEFORE = pytest.StashKey[leftovers.Snapshot]()
+_LEFT = pytest.StashKey[list[str]]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Note what is there before the first test; xdist's workers leave that to their controller."""
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[_BEFORE] = leftovers.snapshot()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A run that leaves something behind has failed, whatever its tests said."""
+    before = session.config.stash.get(_BEFORE, None)
+    if before is None:
+        return
+    left = leftovers.since(before)
+    session.config.stash[_LEFT] = left
+    if left and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Name what was left behind."""
+    left = config.stash.get(_LEFT, [])
+    if left:
+        terminalreporter.section("left behind by the tests", red=True)
+        for line in left:
+            terminalreporter.line(line)
