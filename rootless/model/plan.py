@@ -86,6 +86,8 @@ class LaunchPlan:
     nproc: int = 0
     cgroup: str = ""
     oom_score_adj: int = 0
+    trace: bool = False
+    """Report when each step was done, for the start-up benchmark."""
 
 
 @dataclass(frozen=True, slots=True)

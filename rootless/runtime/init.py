@@ -26,7 +26,9 @@ from rootless.linux.terminal import make_controlling
 from rootless.model.plan import LaunchPlan, ProcessPlan
 from rootless.runtime import users, wire
 from rootless.runtime.context import InitContext
+from rootless.runtime.sequence import EARLY
 from rootless.runtime.steps.base import InitStep
+from rootless.runtime.trace import mark, take
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -49,33 +51,59 @@ def reset_signals() -> None:
 def run(
     plan: LaunchPlan,
     sync: socket.socket,
-    fds: dict[str, int],
     stdio: list[int],
     *,
     last_capability: int,
 ) -> NoReturn:
     """Everything from the clone to execve(2); never returns.
 
-    ``sync`` speaks with the shim: it says ``mapped`` when the id maps are
-    written, hears ``ready`` (with the terminal's master) when the sandbox
-    stands, says ``go``, and hears an error or the end of the stream, which
-    execve(2) causes.
+    ``sync`` speaks with the shim. Init hears ``mapped`` when the id maps are
+    written and ``prepared`` with the descriptors of its mounts, says ``ready``
+    (with the terminal's master) when the sandbox stands, hears ``go``, and then
+    says what went wrong or nothing: execve(2) closes the socket.
     """
     step_name = "init"
     try:
+        mark("init cloned")
         wire.receive(sync)
+        mark("ids mapped")
         forbid_imports()
         become_root()
         if plan.namespaces & process.CLONE_NEWIPC:
             process.unshare(process.CLONE_NEWIPC, "ipc namespace")
-        ctx = InitContext(fds=fds, last_capability=last_capability)
+        ctx = InitContext(fds={}, last_capability=last_capability)
+        waiting = True
         for step in plan.enter:
             step_name = type(step).__name__
             assert isinstance(step, InitStep)
+            if waiting and not isinstance(step, EARLY):
+                waiting = False
+                prepared = receive_prepared(sync)
+                if prepared is None:
+                    os._exit(125)
+                ctx.fds.update(prepared)
+                mark("prepared")
             step.apply(ctx)
+            mark(step_name)
         _finish(plan.process, ctx, sync, stdio)
     except BaseException as error:
         fail(sync, error, step_name)
+
+
+def receive_prepared(sync: socket.socket) -> dict[str, int] | None:
+    """Init's side of the hand-over; None when the shim is gone."""
+    found: dict[str, int] = {}
+    more = True
+    while more:
+        answer = wire.receive(sync)
+        if answer is None:
+            return None
+        message, fds = answer
+        names = message["prepared"]
+        assert isinstance(names, tuple)
+        found.update(zip(names, fds, strict=True))
+        more = bool(message["more"])
+    return found
 
 
 def fail(sync: socket.socket, error: BaseException, step: str) -> NoReturn:
@@ -150,7 +178,13 @@ def _finish(plan: ProcessPlan, ctx: InitContext, sync: socket.socket, stdio: lis
     if ctx.terminal_slave >= 0:
         stdio = [ctx.terminal_slave] * 3
     bpf = plan_filter(ctx)
-    message: dict[str, object] = {"ready": True, "uid": user.uid, "gid": user.gid}
+    mark("ResolveUser")
+    message: dict[str, object] = {
+        "ready": True,
+        "uid": user.uid,
+        "gid": user.gid,
+        "trace": take(),
+    }
     master = (ctx.terminal_master,) if ctx.terminal_master >= 0 else ()
     wire.send(sync, message, master)
     if wire.receive(sync) is None:

@@ -29,6 +29,8 @@ class Created:
     userns_fd: int
     exit_fd: int
     _reply: _Reply
+    trace: object = None
+    """Marks of shim and init (``runtime.trace``) when the plan asked for them."""
 
     async def go(self) -> None:
         """Let init execute the program; returns when execve(2) succeeded, raises StartFailed."""
@@ -227,7 +229,7 @@ class Launcher:
         body, fds = answer
         netns, userns, exit_fd = fds if len(fds) == 3 else (-1, -1, -1)
         pids = int(str(body["shim_pid"])), int(str(body["init_pid"]))
-        return Created(*pids, netns, userns, exit_fd, reply)
+        return Created(*pids, netns, userns, exit_fd, reply, body.get("trace"))
 
     async def call(self, function: str, /, **arguments: object) -> object:
         """Run a function of the preloaded modules in a child inside the engine's namespaces."""

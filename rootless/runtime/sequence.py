@@ -57,5 +57,8 @@ ENTER = (
 )
 """Steps of init, in the container's namespaces; user, limits, credentials and seccomp follow."""
 
+EARLY = (MakePrivate, MakeFilesystems)
+"""Steps of init that need nothing from the shim, and run while it still prepares."""
+
 wire.register(IdMap, MountSpec, RootfsMount, LogPlan, ProcessPlan, StdioPlan, LaunchPlan, ExecPlan)
 wire.register(*PREPARE, *ENTER)

@@ -24,20 +24,18 @@ import socket
 import time
 from typing import NoReturn
 
-from rootless.errors import RootlessError, StartFailed, SyscallError, Unavailable
+from rootless.errors import StartFailed, SyscallError, Unavailable
 from rootless.linux import process
 from rootless.linux.procfs import start_time
 from rootless.linux.terminal import set_size
 from rootless.model.plan import ExecPlan, LaunchPlan, StdioPlan
 from rootless.model.spec import IdMap
-from rootless.runtime import exec_init, init, wire
+from rootless.runtime import exec_init, sandbox, wire
 from rootless.runtime.context import EngineContext
 from rootless.runtime.shim_denied import DeniedCalls
 from rootless.runtime.shim_io import STDERR, STDOUT, Log, Pump, signal_pidfd
 from rootless.runtime.shim_log import JsonLog
-from rootless.runtime.steps.base import EngineStep
-
-_NO_LIMIT = (1 << 63) - 1
+from rootless.runtime.trace import mark, take
 
 
 class Streams:
@@ -104,8 +102,8 @@ class Shim:
                 return item.outside + inside - item.inside
         return None
 
-    def await_ready(self) -> int:
-        """Wait until init stands before its execve; the terminal's master or -1."""
+    def await_ready(self) -> tuple[int, object]:
+        """Wait until init stands before its execve: the terminal's master or -1, and its trace."""
         answer = wire.receive(self.sync)
         if answer is None:
             raise StartFailed(
@@ -121,7 +119,7 @@ class Shim:
         if uid is not None and gid is not None:
             self.streams.give_to(uid, gid)
         self.streams.close_theirs()
-        return fds[0] if fds else -1
+        return (fds[0] if fds else -1), message.get("trace")
 
     def write_state(self) -> None:
         """Leave ``shim.json``."""
@@ -289,6 +287,7 @@ def _end(shim: Shim, pump: Pump, log: Log | None, status: int) -> None:
 
 def run_container(plan: LaunchPlan, reply: socket.socket, *, last_capability: int) -> NoReturn:
     """The whole life of a container's shim."""
+    mark("shim forked")
     prepare_process("rootless-shim")
     shim = Shim(plan.directory, plan.stdio, reply)
     shim.maps, shim.cgroup = plan.maps, plan.cgroup
@@ -296,10 +295,10 @@ def run_container(plan: LaunchPlan, reply: socket.socket, *, last_capability: in
     try:
         try:
             listener = shim.listen()
-            _make_sandbox(shim, plan, context, last_capability)
-            master = shim.await_ready()
+            sandbox.make(shim, plan, context, last_capability)
+            master, marks = shim.await_ready()
             shim.join_cgroup(shim.pid)
-            shim.write_state()
+            mark("shim ready")
         except BaseException as error:
             wire.send(reply, wire.error_fields(error, "sandbox"))
             _give_up(shim, context)
@@ -308,7 +307,9 @@ def run_container(plan: LaunchPlan, reply: socket.socket, *, last_capability: in
             JsonLog(plan.log.path, plan.log.max_size, plan.log.max_files) if plan.log.path else None
         )
         pump = Pump(listener, log, stdin_once=plan.stdio.stdin_once)
-        _report_created(shim)
+        _report_created(shim, (take(), marks) if plan.trace else None)
+        # Before ``go`` is heard, and while the daemon is busy with the answer.
+        shim.write_state()
         status = shim.serve(pump, master)
         if shim.running:
             _end(shim, pump, log, status)
@@ -320,92 +321,7 @@ def run_container(plan: LaunchPlan, reply: socket.socket, *, last_capability: in
         os._exit(0)
 
 
-def _make_sandbox(
-    shim: Shim, plan: LaunchPlan, context: EngineContext, last_capability: int
-) -> None:
-    for step in plan.prepare:
-        assert isinstance(step, EngineStep)
-        try:
-            step.apply(context)
-        except RootlessError as error:
-            raise StartFailed(
-                error.message,
-                step=type(step).__name__,
-                exit_code=125,
-                hint=error.hint,
-                context=error.context,
-            ) from None
-    if plan.process.seccomp:
-        context.fds["seccomp"] = os.open(plan.process.seccomp, os.O_RDONLY | os.O_CLOEXEC)
-    shim.pid = _clone_init(shim, plan, context, last_capability)
-    shim.pidfd = os.pidfd_open(shim.pid)
-    shim.peer.close()
-    write_maps(shim.pid, plan.maps)
-    if plan.oom_score_adj:
-        _write_proc(shim.pid, "oom_score_adj", str(plan.oom_score_adj))
-    wire.send(shim.sync, {"mapped": True})
-
-
-def _clone_init(shim: Shim, plan: LaunchPlan, context: EngineContext, last_capability: int) -> int:
-    """Clone init into new namespaces, as the id that owns the container's user namespace.
-
-    The namespace belongs to the effective uid of its maker, and the limit on
-    processes it passes on is the maker's RLIMIT_NPROC (user_namespaces(7),
-    Linux 5.14): both are set for the moment of the clone and put back.
-    """
-    import resource
-
-    limits = resource.getrlimit(resource.RLIMIT_NPROC)
-    os.setresuid(-1, plan.owner, -1)
-    try:
-        # Changing ids made the process undumpable, and /proc/PID/uid_map of an
-        # undumpable child belongs to global root (proc(5)).
-        process.prctl(process.PR_SET_DUMPABLE, 1, what="PR_SET_DUMPABLE")
-        if plan.nproc:
-            resource.setrlimit(resource.RLIMIT_NPROC, (plan.nproc, limits[1]))
-        # The ipc namespace is made by init itself once it is root: its mqueue
-        # file system takes the maker's uid, which has no mapping yet here.
-        flags = plan.namespaces & ~process.CLONE_NEWIPC | process.CLONE_NEWUSER
-        pid = process.clone(flags, signal.SIGCHLD)
-        if pid == 0:
-            if plan.nproc:
-                resource.setrlimit(resource.RLIMIT_NPROC, limits)
-            shim.sync.close()
-            shim.reply.close()
-            init.run(
-                plan,
-                shim.peer,
-                context.fds,
-                list(shim.streams.theirs),
-                last_capability=last_capability,
-            )
-    finally:
-        resource.setrlimit(resource.RLIMIT_NPROC, limits)
-        os.setresuid(-1, 0, -1)
-        process.prctl(process.PR_SET_DUMPABLE, 1, what="PR_SET_DUMPABLE")
-    return pid
-
-
-def write_maps(pid: int, maps: tuple[IdMap, ...]) -> None:
-    """Write uid_map and gid_map of a process; each in one write (user_namespaces(7))."""
-    text = "".join(f"{m.inside} {m.outside} {m.size}\n" for m in maps)
-    for name in ("uid_map", "gid_map"):
-        _write_proc(pid, name, text)
-
-
-def _write_proc(pid: int, name: str, text: str) -> None:
-    path = f"/proc/{pid}/{name}"
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, text.encode())
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise SyscallError("write", f"{path}: {text.strip()}", error.errno or 0) from None
-
-
-def _report_created(shim: Shim) -> None:
+def _report_created(shim: Shim, trace: object) -> None:
     """Tell the daemon that init waits; with it go the descriptors a network needs.
 
     The last one is the read end of a pipe that this shim holds open: a helper
@@ -418,6 +334,7 @@ def _report_created(shim: Shim) -> None:
         "created": True,
         "shim_pid": os.getpid(),
         "init_pid": shim.pid,
+        "trace": trace,
     }
     wire.send(shim.reply, message, (netns, userns, exit_read))
     for fd in (netns, userns, exit_read):
@@ -478,7 +395,7 @@ def run_exec(plan: ExecPlan, reply: socket.socket, *, last_capability: int) -> N
             shim.pidfd = os.pidfd_open(shim.pid)
             shim.peer.close()
             os.close(target)
-            master = shim.await_ready()
+            master, _ = shim.await_ready()
             shim.join_cgroup(shim.pid)
             shim.write_state()
         except BaseException as error:

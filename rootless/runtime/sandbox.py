@@ -1,0 +1,129 @@
+"""The shim's part in building a sandbox: clone init, map its ids, prepare its mounts."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+from rootless.errors import RootlessError, StartFailed, SyscallError
+from rootless.linux import process
+from rootless.model.plan import LaunchPlan, Step
+from rootless.model.spec import IdMap
+from rootless.runtime import init, wire
+from rootless.runtime.context import EngineContext
+from rootless.runtime.steps.base import EngineStep
+from rootless.runtime.steps.system import JoinNamespace
+from rootless.runtime.trace import mark
+
+if TYPE_CHECKING:
+    from rootless.runtime.shim import Shim
+
+_FDS_A_MESSAGE = 200
+"""SCM_RIGHTS takes at most 253 descriptors (unix(7))."""
+
+
+def make(shim: Shim, plan: LaunchPlan, context: EngineContext, last_capability: int) -> None:
+    """Build everything up to the point where init waits for ``go``.
+
+    Mounts are prepared while init, already cloned, makes its own file systems:
+    two processors share the work. Only a container that joins another's
+    namespaces has them prepared before, because the shim enters those and a
+    FUSE server must not be born in another container's pid namespace.
+    """
+    joins = any(isinstance(step, JoinNamespace) for step in plan.prepare)
+    if joins:
+        _prepare(plan.prepare, context)
+    shim.pid = _clone_init(shim, plan, last_capability)
+    mark("clone returned")
+    shim.pidfd = os.pidfd_open(shim.pid)
+    shim.peer.close()
+    write_maps(shim.pid, plan.maps)
+    if plan.oom_score_adj:
+        _write_proc(shim.pid, "oom_score_adj", str(plan.oom_score_adj))
+    wire.send(shim.sync, {"mapped": True})
+    if not joins:
+        _prepare(plan.prepare, context)
+    if plan.process.seccomp:
+        context.fds["seccomp"] = os.open(plan.process.seccomp, os.O_RDONLY | os.O_CLOEXEC)
+    _hand_over(shim.sync, context)
+
+
+def _prepare(steps: tuple[Step, ...], context: EngineContext) -> None:
+    for step in steps:
+        assert isinstance(step, EngineStep)
+        try:
+            step.apply(context)
+        except RootlessError as error:
+            raise StartFailed(
+                error.message,
+                step=type(step).__name__,
+                exit_code=125,
+                hint=error.hint,
+                context=error.context,
+            ) from None
+        mark(type(step).__name__)
+
+
+def _hand_over(sync: socket.socket, context: EngineContext) -> None:
+    """Send init everything that was prepared, in as many messages as it takes."""
+    names = list(context.fds)
+    for start in range(0, len(names) or 1, _FDS_A_MESSAGE):
+        part = names[start : start + _FDS_A_MESSAGE]
+        more = start + _FDS_A_MESSAGE < len(names)
+        try:
+            wire.send(sync, {"prepared": part, "more": more}, tuple(context.fds[n] for n in part))
+        except OSError:
+            return  # init ended early; what it reported is read next
+
+
+def _clone_init(shim: Shim, plan: LaunchPlan, last_capability: int) -> int:
+    """Clone init into new namespaces, as the id that owns the container's user namespace.
+
+    The namespace belongs to the effective uid of its maker, and the limit on
+    processes it passes on is the maker's RLIMIT_NPROC (user_namespaces(7),
+    Linux 5.14): both are set for the moment of the clone and put back.
+    """
+    limits = resource.getrlimit(resource.RLIMIT_NPROC)
+    os.setresuid(-1, plan.owner, -1)
+    try:
+        # Changing ids made the process undumpable, and /proc/PID/uid_map of an
+        # undumpable child belongs to global root (proc(5)).
+        process.prctl(process.PR_SET_DUMPABLE, 1, what="PR_SET_DUMPABLE")
+        if plan.nproc:
+            resource.setrlimit(resource.RLIMIT_NPROC, (plan.nproc, limits[1]))
+        # The ipc namespace is made by init itself once it is root: its mqueue
+        # file system takes the maker's uid, which has no mapping yet here.
+        flags = plan.namespaces & ~process.CLONE_NEWIPC | process.CLONE_NEWUSER
+        pid = process.clone(flags, signal.SIGCHLD)
+        if pid == 0:
+            resource.setrlimit(resource.RLIMIT_NPROC, limits)
+            shim.sync.close()
+            shim.reply.close()
+            init.run(plan, shim.peer, list(shim.streams.theirs), last_capability=last_capability)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NPROC, limits)
+        os.setresuid(-1, 0, -1)
+        process.prctl(process.PR_SET_DUMPABLE, 1, what="PR_SET_DUMPABLE")
+    return pid
+
+
+def write_maps(pid: int, maps: tuple[IdMap, ...]) -> None:
+    """Write uid_map and gid_map of a process; each in one write (user_namespaces(7))."""
+    text = "".join(f"{m.inside} {m.outside} {m.size}\n" for m in maps)
+    for name in ("uid_map", "gid_map"):
+        _write_proc(pid, name, text)
+
+
+def _write_proc(pid: int, name: str, text: str) -> None:
+    path = f"/proc/{pid}/{name}"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise SyscallError("write", f"{path}: {text.strip()}", error.errno or 0) from None
