@@ -34,7 +34,7 @@ _HOST_STRINGS = (
     ("runtime", "Runtime"),
     ("volume-driver", "VolumeDriver"),
     ("cidfile", "ContainerIDFile"),
-    ("storage-driver", "RootlessStorageDriver"),
+    ("storage-driver", "StorageDriver"),
 )
 _HOST_NUMBERS = (
     ("blkio-weight", "BlkioWeight"),
@@ -58,7 +58,7 @@ _HOST_BOOLS = (
     ("publish-all", "PublishAllPorts"),
     ("read-only", "ReadonlyRootfs"),
     ("rm", "AutoRemove"),
-    ("timens", "RootlessTimeNamespace"),
+    ("timens", "TimeNamespace"),
 )
 _HOST_LISTS = (
     ("cap-add", "CapAdd"),

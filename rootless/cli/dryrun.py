@@ -31,7 +31,7 @@ def _pick(value: dict[str, Any], *names: str) -> Any:
 
 def plan_text(answer: dict[str, Any]) -> tuple[str, bool]:
     """The plan as text, and whether it is allowed."""
-    decision = _pick(answer, "Decision", "decision") or {}
+    decision = _pick(answer, "Decision", "decision") or answer
     allowed = bool(_pick(decision, "Allowed", "allowed"))
     policy = _pick(decision, "Policy", "policy") or "unknown"
     lines = [f"Decision: {'allowed' if allowed else 'denied'} by policy {policy}"]

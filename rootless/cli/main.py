@@ -108,6 +108,8 @@ def _dispatch(words: list[str]) -> int:
         return _no_command(rest)
     path, entry, arguments = found
     command = load(path, entry)
+    if entry[0] == "host":  # programs of their own, with their own flags
+        return command.run(Invocation(command, {}, set(), arguments, host))
     try:
         parsed = parse(command.flags, arguments, interspersed=command.interspersed)
     except HelpWanted:
@@ -117,8 +119,7 @@ def _dispatch(words: list[str]) -> int:
         error.hint = f"{error.hint}\n{hint}" if error.hint else hint
         raise
     _check_count(command, parsed.args)
-    if entry[0] not in ("host", "service"):
-        _refuse_root(allow=allow_root)
+    _refuse_root(allow=allow_root)
     return command.run(Invocation(command, parsed.values, parsed.given, parsed.args, host))
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 
 from rootless.client import paths
-from rootless.client.http import Connection, Response, query, quote
+from rootless.client.http import ApiError, Connection, Response, query, quote
 from rootless.errors import Unavailable
 
 TYPE_CHECKING = False
@@ -76,6 +76,20 @@ class Client:
         except BaseException:
             connection.close()
             raise
+
+    def open_head(self, target: str) -> Response:
+        """HEAD: only status and headers."""
+        connection = self.connect()
+        try:
+            connection.send("HEAD", target)
+            response = connection.response()
+            if response.status >= 400:
+                # No body comes with HEAD: ask again for the reason.
+                self.open("GET", target).connection.close()
+                raise ApiError(response.status, f"the daemon answered {response.status}")
+        finally:
+            connection.close()
+        return response
 
     def request(
         self,

@@ -176,7 +176,7 @@ LOAD = Command(
     _load,
     usage="load [OPTIONS]",
     summary="Load an image from a tar archive or STDIN",
-    description="docker-archive and oci-archive, plain or compressed. A refused archive leaves nothing.",
+    description="docker-archive and oci-archive, plain or compressed.",
     aliases="image load, load",
     flags=(
         ("input", "i", STRING, "", "Read from tar archive file, instead of STDIN"),

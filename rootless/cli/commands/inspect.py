@@ -100,7 +100,7 @@ COMMAND = Command(
     ),
     min_args=1,
     max_args=None,
-    examples="rootless inspect web\nrootless inspect -f '{{.State.Status}} {{.State.ExitCode}}' web",
+    examples="rootless inspect web\nrootless inspect -f '{{.State.Status}}' web",
 )
 CONTAINER = _group("container", size=True)
 IMAGE = _group("image")

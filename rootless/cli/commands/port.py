@@ -35,12 +35,8 @@ def _order(key: str) -> tuple[int, str]:
 
 
 def _address(binding: dict[str, str]) -> str:
-    address = binding.get("HostIp", "")
-    return (
-        f"[{address}]:{binding['HostPort']}"
-        if ":" in address
-        else f"{address}:{binding['HostPort']}"
-    )
+    address, port = binding.get("HostIp", ""), binding["HostPort"]
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 COMMAND = Command(

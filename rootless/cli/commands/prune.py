@@ -46,11 +46,10 @@ def _containers(call: Invocation) -> int:
 def _image_lines(answer: dict[str, Any]) -> list[str]:
     lines = []
     for item in answer.get("ImagesDeleted") or ():
-        lines.append(
-            f"untagged: {item['Untagged']}"
-            if item.get("Untagged")
-            else f"deleted: {item['Deleted']}"
-        )
+        if item.get("Untagged"):
+            lines.append(f"untagged: {item['Untagged']}")
+        if item.get("Deleted"):
+            lines.append(f"deleted: {item['Deleted']}")
     return lines
 
 

@@ -1,0 +1,53 @@
+"""The systemd user units of the daemon."""
+
+from __future__ import annotations
+
+NAME = "rootless"
+
+
+def socket_unit() -> str:
+    """The socket that starts the daemon at the first connection (systemd.socket(5))."""
+    return """[Unit]
+Description=rootless container engine (API socket)
+
+[Socket]
+ListenStream=%t/rootless/rootless.sock
+SocketMode=0600
+DirectoryMode=0700
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def service_unit(python: str) -> str:
+    """The daemon.
+
+    ``Delegate=yes`` hands the service's cgroup subtree to the engine, which is
+    what makes limits work (systemd.resource-control(5)). ``KillMode=mixed`` would
+    end the shims: ``process`` leaves containers running when the daemon restarts
+    (live restore).
+    """
+    return f"""[Unit]
+Description=rootless container engine
+Requires=rootless.socket
+After=rootless.socket
+StartLimitIntervalSec=60s
+StartLimitBurst=3
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={python} -m rootless.daemon.main
+Restart=on-failure
+RestartSec=1s
+Delegate=yes
+KillMode=process
+TasksMax=infinity
+LimitNOFILE=infinity
+OOMScoreAdjust=0
+
+[Install]
+WantedBy=default.target
+Also=rootless.socket
+"""
