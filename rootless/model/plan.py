@@ -45,8 +45,9 @@ class ProcessPlan:
     """The program and everything that is applied right before its execve(2).
 
     ``capabilities`` is a bit mask. ``seccomp`` names a file of raw BPF
-    instructions, '' for no filter; with ``notify`` the filter reports denied
-    calls to the shim instead of answering them itself.
+    instructions, '' for no filter, loaded with ``seccomp_flags``. With
+    ``seccomp_original`` the filter reports denied calls to the shim instead of
+    answering them itself, and that file has the answers.
     """
 
     args: tuple[str, ...]
@@ -57,7 +58,8 @@ class ProcessPlan:
     capabilities: int
     no_new_privileges: bool
     seccomp: str
-    notify: bool = False
+    seccomp_flags: int = 0
+    seccomp_original: str = ""
     forbid_root: bool = False
     rlimits: tuple[tuple[str, int, int], ...] = ()
     make_cwd: bool = True

@@ -241,7 +241,7 @@ def become_process(
 
 
 def _load(bpf: bytes, plan: ProcessPlan, sync: socket.socket) -> None:
-    listener = load_filter(bpf, listener=plan.notify)
+    listener = load_filter(bpf, flags=plan.seccomp_flags, listener=bool(plan.seccomp_original))
     if listener is not None:
         wire.send(sync, {"listener": True}, (listener,))
         os.close(listener)

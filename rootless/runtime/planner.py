@@ -45,8 +45,9 @@ _NS_FILES = {"network": "net", "ipc": "ipc", "pid": "pid", "uts": "uts", "cgroup
 class ContainerLayout:
     """Where a container's files are, and what the engine looked up for this start.
 
-    ``seccomp_path`` is a file of BPF instructions ('' without a filter), with
-    ``seccomp_notify`` when denied calls are reported. ``etc_files`` are host
+    ``seccomp_path`` is a file of BPF instructions ('' without a filter) and
+    ``seccomp_flags`` its flags; ``seccomp_original`` is the filter as the profile
+    means it when the first one reports denied calls. ``etc_files`` are host
     path and target of hosts, hostname and resolv.conf. ``namespace_pids`` maps
     a namespace kind (``network``, ``ipc``, …) that is shared with a container to that
     container's first pid and start time. ``cgroup`` is the container's cgroup directory.
@@ -57,7 +58,8 @@ class ContainerLayout:
     log_max_size: int = 0
     log_max_files: int = 1
     seccomp_path: str = ""
-    seccomp_notify: bool = False
+    seccomp_flags: int = 0
+    seccomp_original: str = ""
     cgroup: str = ""
     etc_files: tuple[tuple[str, str], ...] = ()
     namespace_pids: tuple[tuple[str, int, int], ...] = ()
@@ -125,7 +127,8 @@ def plan_exec(
             capabilities=capabilities,
             no_new_privileges=spec.privileges.no_new_privileges,
             seccomp=layout.seccomp_path,
-            notify=layout.seccomp_notify,
+            seccomp_flags=layout.seccomp_flags,
+            seccomp_original=layout.seccomp_original,
             forbid_root=spec.process.forbid_root,
             rlimits=tuple((r.name, r.soft, r.hard) for r in spec.rlimits),
             make_cwd=False,
@@ -270,7 +273,8 @@ def _process(spec: ContainerSpec, layout: ContainerLayout) -> ProcessPlan:
         capabilities=process.mask_of(spec.privileges.capabilities),
         no_new_privileges=spec.privileges.no_new_privileges,
         seccomp=layout.seccomp_path,
-        notify=layout.seccomp_notify,
+        seccomp_flags=layout.seccomp_flags,
+        seccomp_original=layout.seccomp_original,
         forbid_root=spec.process.forbid_root,
         rlimits=tuple((r.name, r.soft, r.hard) for r in spec.rlimits),
     )

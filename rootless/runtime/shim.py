@@ -28,7 +28,7 @@ from rootless.errors import StartFailed, SyscallError, Unavailable
 from rootless.linux import process
 from rootless.linux.procfs import start_time
 from rootless.linux.terminal import set_size
-from rootless.model.plan import ExecPlan, LaunchPlan, StdioPlan
+from rootless.model.plan import ExecPlan, LaunchPlan, ProcessPlan, StdioPlan
 from rootless.model.spec import IdMap
 from rootless.runtime import exec_init, sandbox, wire
 from rootless.runtime.context import EngineContext
@@ -81,6 +81,7 @@ class Shim:
         self.maps: tuple[IdMap, ...] = ()
         self.denied: DeniedCalls | None = None
         self.cgroup = ""
+        self.answers = b""
 
     # -- before the process runs -------------------------------------------
 
@@ -189,7 +190,7 @@ class Shim:
     def _on_sync(self, pump: Pump) -> None:
         answer = wire.receive(self.sync)
         if answer is not None and "listener" in answer[0]:
-            self.denied = DeniedCalls(answer[1][0])
+            self.denied = DeniedCalls(answer[1][0], self.answers)
             denied = self.denied
             pump.watch(answer[1][0], 1, lambda _e: denied.handle())
             return
@@ -229,6 +230,14 @@ def failure_of(message: dict[str, object]) -> StartFailed:
         hint=str(hint) if hint else None,
         context={"code": message.get("code"), "errno": message.get("errno")},
     )
+
+
+def read_answers(plan: ProcessPlan) -> bytes:
+    """The filter that knows what a reported call is to be answered with; b'' for none."""
+    if not plan.seccomp_original:
+        return b""
+    with open(plan.seccomp_original, "rb") as file:
+        return file.read()
 
 
 def write_file(name: str, text: str) -> None:
@@ -291,6 +300,7 @@ def run_container(plan: LaunchPlan, reply: socket.socket, *, last_capability: in
     prepare_process("rootless-shim")
     shim = Shim(plan.directory, plan.stdio, reply)
     shim.maps, shim.cgroup = plan.maps, plan.cgroup
+    shim.answers = read_answers(plan.process)
     context = EngineContext(plan.directory)
     try:
         try:
@@ -378,6 +388,7 @@ def run_exec(plan: ExecPlan, reply: socket.socket, *, last_capability: int) -> N
     try:
         try:
             listener = shim.listen()
+            shim.answers = read_answers(plan.process)
             target = _open_target(plan)
             shim.maps = read_maps(plan.init_pid)
             seccomp = -1

@@ -23,14 +23,14 @@ _FRAME = 1 << 16
 class ExitStatus:
     """How a process ended; ``code`` is 128 + signal for a killed one.
 
-    ``denied`` counts the system calls that the filter denied, by number
-    (only with ``seccomp-log``).
+    ``denied`` counts the system calls that the filter denied, as audit
+    architecture, number and count (only with ``seccomp-log``).
     """
 
     code: int
     finished_ns: int
     oom_killed: bool
-    denied: tuple[tuple[int, int], ...] = ()
+    denied: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,10 @@ class ShimState:
 def parse_exit(text: str | bytes) -> ExitStatus:
     """Decode ``exit.json``."""
     data = json.loads(text)
-    denied = tuple((int(k), int(v)) for k, v in data.get("denied", {}).items())
+    denied = tuple(
+        (int(key.partition(":")[0]), int(key.partition(":")[2]), int(count))
+        for key, count in data.get("denied", {}).items()
+    )
     return ExitStatus(int(data["code"]), int(data["finished_ns"]), bool(data["oom_killed"]), denied)
 
 

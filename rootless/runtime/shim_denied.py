@@ -8,23 +8,27 @@ that the filter would have given.
 from __future__ import annotations
 
 from rootless.linux import seccomp
+from rootless.seccomp.bpf import decode, evaluate
 
 
 class DeniedCalls:
-    """Counts by system call number."""
+    """Counts by audit architecture and number; ``original`` is the filter that knows the errno."""
 
-    def __init__(self, listener: int) -> None:
+    def __init__(self, listener: int, original: bytes) -> None:
         self._listener = listener
-        self._counts: dict[int, int] = {}
+        self._program = tuple(decode(original))
+        self._counts: dict[str, int] = {}
 
     def handle(self) -> None:
         """Answer one notification; the caller polled the listener."""
         request = seccomp.notif_receive(self._listener)
         if request is None:
             return
-        self._counts[request.number] = self._counts.get(request.number, 0) + 1
-        seccomp.notif_respond(self._listener, request.id, errno=1)
+        key = f"{request.arch}:{request.number}"
+        self._counts[key] = self._counts.get(key, 0) + 1
+        answer = evaluate(self._program, request.number, request.arch, request.args)
+        seccomp.notif_respond(self._listener, request.id, errno=answer & seccomp.RET_DATA_MASK)
 
     def counts(self) -> dict[str, int]:
-        """Calls by number, as text for JSON."""
-        return {str(number): count for number, count in sorted(self._counts.items())}
+        """How often each call was denied; keys are ``ARCH:NUMBER``."""
+        return dict(sorted(self._counts.items()))

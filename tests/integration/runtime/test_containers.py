@@ -428,3 +428,40 @@ def _wait_pidfd(fd: int) -> None:
     poller.register(fd, select.POLLIN)
     assert poller.poll(20000)
     os.close(fd)
+
+
+async def _filtered(sandbox: Sandbox, *args: str, log: bool) -> tuple[object, str]:
+    import dataclasses
+
+    from rootless.resources import resource_path
+    from rootless.seccomp.compile import filter_for, store_raw
+
+    spec = await sandbox.spec(*args)
+    text = resource_path("profiles", "seccomp/default.json").read_text()
+    cache = sandbox.base / "seccomp"
+    cache.mkdir()
+    made = filter_for(
+        text,
+        spec.privileges.capabilities,
+        os.uname().machine,
+        (6, 1),
+        cache_dir=cache,
+        notify_denied=log,
+    )
+    changes: dict[str, object] = {"seccomp_path": str(store_raw(cache, made.loaded))}
+    changes["seccomp_flags"] = made.flags
+    if log:
+        changes["seccomp_original"] = str(store_raw(cache, made.bpf))
+    status, output = await sandbox.run(spec, **changes)
+    return dataclasses.replace(status), output
+
+
+@pytest.mark.parametrize("log", [False, True])
+async def test_seccomp_denies_and_reports(sandbox: Sandbox, *, log: bool) -> None:
+    script = "grep Seccomp: /proc/self/status; unshare -U true; echo $?"
+    status, output = await _filtered(sandbox, "sh", "-c", script, log=log)
+    assert output.split()[:2] == ["Seccomp:", "2"]
+    assert "Operation not permitted" in output
+    denied = {number for _, number, _ in status.denied}  # type: ignore[attr-defined]
+    unshare = {"x86_64": 272, "aarch64": 97}[os.uname().machine]
+    assert (unshare in denied) is log
