@@ -114,7 +114,7 @@ class _Walker:
                     os.close(fd)
                     continue
                 name = names.pop()
-                full = path + b"/" + name if path else name
+                full = _join(path, name)
                 self.one(fd, name, full)
         finally:
             while self._stack:
@@ -134,8 +134,11 @@ class _Walker:
     def _one(self, parent: int, name: bytes, path: bytes) -> None:
         status = os.lstat(name, dir_fd=parent)
         mode = status.st_mode
-        if self._whiteouts is not None and self._whiteouts.is_removed(parent, name, status):
+        marks = self._whiteouts
+        if marks is not None and marks.is_removed(parent, name, status):
             self._whiteout(path)
+        elif marks is not None and marks.is_mark(name):
+            return
         elif stat.S_ISDIR(mode):
             self._directory(parent, name, path)
         elif stat.S_ISREG(mode):
@@ -180,12 +183,12 @@ class _Walker:
 
     def directory_entry(self, fd: int, path: bytes) -> None:
         """The entry of an open directory, and its opaque mark."""
-        name = path + b"/" if path else b"./"
+        name = _join(path, b"") if path else b"./"
         header = self._header(name, os.fstat(fd), tar.DIRECTORY)
         header.xattrs = _attributes(fd)
         self.tar.begin(header)
         if self._whiteouts is not None and self._whiteouts.is_opaque(fd):
-            opaque = (path + b"/" if path else b"") + whiteout.OPAQUE
+            opaque = _join(path, whiteout.OPAQUE)
             self.tar.begin(Header(opaque, tar.REGULAR_KIND, 0o600, 0, 0, 0, 0, b"", 0, 0))
 
     def _directory(self, parent: int, name: bytes, path: bytes) -> None:
@@ -266,6 +269,11 @@ class _Walker:
         for offset, length in segments:
             self._copy(fd, offset, length)
         self.tar.pad(header.size)
+
+
+def _join(path: bytes, name: bytes) -> bytes:
+    """``name`` in the archive's directory ``path``, which is ``/`` when a root is copied out."""
+    return path.rstrip(b"/") + b"/" + name if path else name
 
 
 def _segments(fd: int, size: int) -> list[tuple[int, int]]:

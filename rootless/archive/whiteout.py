@@ -37,3 +37,6 @@ class WhiteoutReader(Protocol):
 
     def is_opaque(self, directory: int) -> bool:
         """True when ``directory`` (a descriptor) hides the layers below."""
+
+    def is_mark(self, name: bytes) -> bool:
+        """True for a name that belongs to the form itself and is no content."""

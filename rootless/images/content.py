@@ -11,7 +11,9 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Collection, Iterator
+import shutil
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -119,7 +121,8 @@ class ContentStore:
         total = 0
         for directory in (self._blobs, self._tmp):
             for entry in os.scandir(directory):
-                total += entry.stat(follow_symlinks=False).st_size
+                if entry.is_file(follow_symlinks=False):
+                    total += entry.stat(follow_symlinks=False).st_size
         return total
 
     def remove(self, digest: str) -> int:
@@ -147,9 +150,16 @@ class ContentStore:
             total += self._collect_partial()
         return Collected(tuple(removed), total)
 
+    def stage(self) -> Staging:
+        """A place for content of which it is not known yet whether it will be kept."""
+        return Staging(self, self._tmp)
+
     def _collect_partial(self) -> int:
         total = 0
         for entry in list(os.scandir(self._tmp)):
+            if entry.is_dir(follow_symlinks=False):
+                total += _collect_staging(Path(entry.path))
+                continue
             fd = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -160,6 +170,82 @@ class ContentStore:
             finally:
                 os.close(fd)
         return total
+
+
+def _collect_staging(directory: Path) -> int:
+    """Remove a staging directory whose process is gone (it holds a lock on it)."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        total = sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(directory))
+        shutil.rmtree(directory)
+    except BlockingIOError:
+        return 0
+    finally:
+        os.close(fd)
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Content in a staging directory."""
+
+    path: Path
+    digest: str
+    size: int
+
+
+class Staging:
+    """A temporary directory below the store; what is not published vanishes with it."""
+
+    def __init__(self, store: ContentStore, tmp: Path) -> None:
+        self._store = store
+        self._directory = Path(tempfile.mkdtemp(prefix="stage-", dir=tmp))
+        self._lock = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._count = 0
+
+    def new_path(self) -> Path:
+        """A path nobody uses yet, for a writer of its own (a worker's output)."""
+        self._count += 1
+        return self._directory / str(self._count)
+
+    def add(self, pieces: Iterable[bytes | memoryview]) -> Staged:
+        """Write one blob and hash it."""
+        path = self.new_path()
+        digest = hashlib.sha256()
+        size = 0
+        try:
+            with path.open("xb") as file:
+                for piece in pieces:
+                    digest.update(piece)
+                    size += file.write(piece)
+        except OSError as error:
+            raise Exhausted(f"cannot store content: {error.strerror}") from error
+        return Staged(path, f"sha256:{digest.hexdigest()}", size)
+
+    def publish(self, staged: Staged) -> None:
+        """Move one staged blob into the store. Its digest must be known to be right."""
+        if self._store.has(staged.digest):
+            return
+        fd = os.open(staged.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        self._store.publish(staged.path, staged.digest)
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+        os.close(self._lock)
 
 
 class Ingest:

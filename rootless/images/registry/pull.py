@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from rootless.errors import InvalidInput, NotFound
 from rootless.ids import short_id
 from rootless.images import config as image_config
+from rootless.images import image as images
 from rootless.images import manifest as manifests
 from rootless.images.config import ImageConfig
 from rootless.images.content import ContentStore
-from rootless.images.manifest import Descriptor, Index, Manifest
+from rootless.images.image import Image, Layer
+from rootless.images.manifest import Index, Manifest
 from rootless.images.platform import Platform
 from rootless.images.reference import Reference
 from rootless.images.registry import credentials as logins
@@ -24,14 +26,6 @@ from rootless.images.registry.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """One layer of a pulled image: where its blob is and what it unpacks to."""
-
-    descriptor: Descriptor
-    diff_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class Pulled:
     """A pulled image; every blob it names is in the content store."""
 
@@ -39,14 +33,12 @@ class Pulled:
     """With the tag or digest that was asked for."""
     digest: str
     """What the reference led to (an index or a manifest): the repo digest."""
-    manifest_digest: str
-    manifest: Manifest
-    image_id: str
-    """The config's digest."""
-    config: ImageConfig
-    layers: tuple[Layer, ...]
-    blobs: tuple[str, ...]
-    """All digests that must be kept for this image."""
+    image: Image
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """The digests garbage collection must keep for it."""
+        return tuple(sorted({self.digest, *self.image.blobs}))
 
 
 Unpack = Callable[[Layer, Meter], Awaitable[None]]
@@ -83,22 +75,12 @@ async def pull(
         served, manifest = await job.resolve(top, wanted)
         config = await job.config(manifest)
         _check_platform(config, wanted, reference, strict=explicit_platform)
-        layers = _layers(manifest, config, reference)
-        await job.layers(layers, is_unpacked, unpack)
+        image = images.make(served.digest, manifest, config, what=f"image {reference.familiar}")
+        await job.layers(image.layers, is_unpacked, unpack)
         await in_thread(store.put, served.data)
         await in_thread(store.put, top.data)
     progress(status(f"Digest: {top.digest}"))
-    blobs = {top.digest, served.digest, *manifests.references(manifest)}
-    return Pulled(
-        reference,
-        top.digest,
-        served.digest,
-        manifest,
-        manifest.config.digest,
-        config,
-        layers,
-        tuple(sorted(blobs)),
-    )
+    return Pulled(reference, top.digest, image)
 
 
 def final_status(reference: Reference, *, newer: bool) -> dict[str, object]:
@@ -119,16 +101,6 @@ def _check_platform(
         )
     if actual.os != "linux":
         raise InvalidInput(f"image {reference.familiar} is for {actual}, not for linux")
-
-
-def _layers(manifest: Manifest, config: ImageConfig, reference: Reference) -> tuple[Layer, ...]:
-    if len(manifest.layers) != len(config.diff_ids):
-        raise InvalidInput(
-            f"image {reference.familiar} refused: its manifest has {len(manifest.layers)} layers "
-            f"but its config {len(config.diff_ids)} diff ids"
-        )
-    pairs = zip(manifest.layers, config.diff_ids, strict=True)
-    return tuple(Layer(descriptor, diff_id) for descriptor, diff_id in pairs)
 
 
 class _Pull:

@@ -126,6 +126,12 @@ class Transport:
             ) from error
         except aiohttp.ClientSSLError as error:
             raise Unavailable(f"{method} {_public(url)}: {error}", context={"tls": True}) from error
+        except aiohttp.ClientConnectorError as error:
+            text = error.os_error.strerror or str(error.os_error)
+            raise Unavailable(
+                f"{method} {_public(url)}: cannot connect to {url.authority}: {text}",
+                hint="check the registry's name and that it runs",
+            ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             text = str(error) or type(error).__name__
             raise Unavailable(f"{method} {_public(url)}: {text}") from error
