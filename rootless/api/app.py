@@ -1,0 +1,154 @@
+"""The application: from a parsed request to its handler and back.
+
+Everything every request goes through is in :meth:`Api.handle`, in order: where
+it comes from, which API version it speaks, which row serves it, what its error
+means. There are no middlewares; this is on the path of each command.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
+
+from rootless import __version__
+from rootless.api.call import ApiConfig, Call, json_bytes
+from rootless.api.errors import HttpError, status_and_message
+from rootless.api.http import Connection, Runner, Server, listen
+from rootless.api.router import Router
+from rootless.api.routes.table import ROUTES
+from rootless.api.versions import API_VERSION, parse_version
+from rootless.engine.interface import Engine
+from rootless.errors import Denied
+
+_VERSIONED = re.compile(r"/v([0-9][0-9.]*)(/.*)", re.DOTALL)
+_ADDRESS = re.compile(r"127(?:\.\d{1,3}){3}|\[::1\]")
+_CURRENT = parse_version(API_VERSION)
+
+
+def _own_host(host: str) -> bool:
+    """True for a Host no DNS server can have made point here.
+
+    A page that rebinds its name to a forwarded port sends its own name. Names
+    without a dot and ``*.localhost`` (RFC 6761) stay on this machine; the
+    docker CLI sends ``api.moby.localhost``, older ones the socket's path.
+    """
+    if host.startswith(("/", "%2F", "%2f")):
+        return True
+    name = host.lower()
+    if not name.startswith("["):
+        name = name.partition(":")[0]
+    elif "]" in name:
+        name = name[: name.index("]") + 1]
+    if _ADDRESS.fullmatch(name):
+        return True
+    return name.endswith(".localhost") or ("." not in name and not name.startswith("["))
+
+
+class Api:
+    """The Docker Engine API of one engine."""
+
+    def __init__(self, engine: Engine, config: ApiConfig) -> None:
+        self._engine = engine
+        self._config = config
+        self._router = Router(ROUTES)
+        self.headers: Mapping[str, str] = {
+            "Api-Version": API_VERSION,
+            "Docker-Experimental": "false",
+            "Ostype": "linux",
+            "Server": config.server,
+        }
+
+    def error_response(self, status: int, message: str) -> Response:
+        """``{"message": …}`` with the headers every answer has."""
+        if status == 304:
+            return Response(status=status, headers=self.headers)
+        body = json_bytes({"message": message}) + b"\n"
+        headers = {**self.headers, "Content-Type": "application/json"}
+        return Response(status=status, body=body, headers=headers)
+
+    async def handle(self, request: BaseRequest) -> StreamResponse:
+        """Answer one request."""
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        connection.disconnect = "finish"
+        try:
+            self._check_origin(request)
+            call_path, version = self._split(request.path)
+            found = self._router.find(request.method, call_path)
+            if found is None:
+                raise HttpError(404, "page not found")
+            route, fields = found
+            if connection.identity is None:
+                raise Denied("the client has no identity: no certificate was presented")
+            call = Call(
+                request,
+                engine=self._engine,
+                identity=connection.identity,
+                fields=fields,
+                version=version,
+                config=self._config,
+                common_headers=self.headers,
+            )
+            connection.disconnect = route.disconnect
+            if request.headers.get("Expect", "").lower() == "100-continue":
+                await self._continue(request)
+            response = await route.handler(call)
+        except Exception as error:
+            if isinstance(error, ConnectionError) and request.transport is None:
+                raise
+            if connection.hijacked or request.writer.output_size > 0:
+                # The status is out; cutting the stream short is all that tells the client.
+                status_and_message(error, during=f"{request.method} {request.path}")
+                raise ConnectionResetError("stream failed") from error
+            response = self._error(request, error)
+        if not response.prepared:
+            for name, value in self.headers.items():
+                response.headers.setdefault(name, value)
+        return response
+
+    def _error(self, request: BaseRequest, error: Exception) -> Response:
+        during = f"{request.method} {request.path}"
+        status, message = status_and_message(error, during=during)
+        response = self.error_response(status, message)
+        if not request.content.is_eof():
+            # Do not read the rest of a body nobody wants, however long it is.
+            response.force_close()
+        return response
+
+    @staticmethod
+    async def _continue(request: BaseRequest) -> None:
+        transport = request.transport
+        if transport is not None:
+            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    @staticmethod
+    def _check_origin(request: BaseRequest) -> None:
+        host = request.headers.get("Host", "")
+        if not _own_host(host):
+            raise Denied(f"requests for host {host!r} are refused", hint="use Host: localhost")
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            raise Denied(f"requests from web pages of {origin!r} are refused")
+
+    @staticmethod
+    def _split(path: str) -> tuple[str, tuple[int, int]]:
+        """The path without its version and the version."""
+        match = _VERSIONED.fullmatch(path)
+        if match is None:
+            return path, _CURRENT
+        return match[2], parse_version(match[1])
+
+
+def make_app(engine: Engine, *, config: ApiConfig | None = None) -> Api:
+    """The application for an engine."""
+    return Api(engine, config or ApiConfig(server=f"Rootless/{__version__} (linux)"))
+
+
+async def serve(app: Api, sockets: list[socket.socket]) -> Runner:
+    """Serve on sockets that are bound (and perhaps listening); ``Runner.close`` ends it."""
+    return await listen(Server(app.handle, app.error_response), sockets)

@@ -1,0 +1,191 @@
+"""One request as handlers see it: who asks, what for, and how to answer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response
+
+from rootless.api.dto.decode import decode
+from rootless.api.dto.times import parse_query_time
+from rootless.engine.interface import Engine
+from rootless.errors import InvalidInput
+from rootless.model.identity import Identity
+
+T = TypeVar("T")
+_FALSE = frozenset(("", "0", "no", "false", "none"))
+_encode = msgspec.json.Encoder().encode
+
+MAX_JSON = 4 << 20
+"""Bytes of a JSON body: an environment of ARG_MAX (2 MiB) still fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """What the daemon tells the API. ``server`` is the Server header,
+    ``storage_driver`` what images are said to be stored with."""
+
+    server: str = "Rootless/0.1 (linux)"
+    max_json: int = MAX_JSON
+    storage_driver: str = "overlay"
+
+
+class Call:
+    """A request that was matched to a route."""
+
+    __slots__ = ("common_headers", "config", "engine", "fields", "identity", "request", "version")
+
+    def __init__(
+        self,
+        request: BaseRequest,
+        *,
+        engine: Engine,
+        identity: Identity,
+        fields: Mapping[str, str],
+        version: tuple[int, int],
+        config: ApiConfig,
+        common_headers: Mapping[str, str],
+    ) -> None:
+        self.common_headers = common_headers
+        self.engine = engine
+        self.identity = identity
+        self.request = request
+        self.fields = fields
+        self.version = version
+        self.config = config
+
+    # What the client said
+
+    def text(self, name: str, default: str = "") -> str:
+        """A query parameter."""
+        return self.request.query.get(name, default)
+
+    def texts(self, name: str) -> list[str]:
+        """Every value of a repeated query parameter."""
+        return self.request.query.getall(name, [])
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """A boolean by Docker's rule: everything but '', 0, no, false and none is true."""
+        value = self.request.query.get(name)
+        return default if value is None else value.strip().lower() not in _FALSE
+
+    def number(self, name: str) -> int | None:
+        """An integer parameter; ``None`` when it is absent or empty."""
+        value = self.request.query.get(name, "")
+        if not value:
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            raise InvalidInput(
+                f"invalid value {value!r} for parameter {name}: not a number"
+            ) from None
+
+    def time(self, name: str) -> int:
+        """Unix nanoseconds of a time parameter (``1700000000.000000001`` or RFC 3339); 0 absent."""
+        return parse_query_time(name, self.request.query.get(name, ""))
+
+    def filters(self) -> dict[str, list[str]]:
+        """The ``filters`` parameter, in its present form or that of API 1.21 and before."""
+        text = self.request.query.get("filters", "")
+        if not text:
+            return {}
+        try:
+            found = json.loads(text)
+        except ValueError:
+            raise InvalidInput(f"invalid filter: not JSON: {text[:200]}") from None
+        if not isinstance(found, dict):
+            raise InvalidInput("invalid filter: must be a JSON object")
+        filters: dict[str, list[str]] = {}
+        for key, values in found.items():
+            if isinstance(values, dict):
+                filters[key] = [value for value, wanted in values.items() if wanted]
+            elif isinstance(values, list) and all(isinstance(v, str) for v in values):
+                filters[key] = values
+            else:
+                raise InvalidInput(f"invalid filter {key!r}: values must be a list of strings")
+        return filters
+
+    async def json(self, kind: type[T], *, optional: bool = False) -> tuple[T, tuple[str, ...]]:
+        """The JSON body and the paths of fields nobody understands.
+
+        An absent body is an error unless ``optional``, which gives the defaults.
+        """
+        body = await self.body()
+        if not body.strip():
+            if optional:
+                return kind(), ()
+            raise InvalidInput("invalid JSON: got EOF while reading request body")
+        self._check_json_type()
+        return decode(body, kind)
+
+    def _check_json_type(self) -> None:
+        header = self.request.headers.get("Content-Type", "")
+        kind = header.partition(";")[0].strip().lower()
+        if kind != "application/json":
+            # A form or text/plain can be posted by any web page without asking first (CORS).
+            raise InvalidInput(
+                f"unsupported Content-Type header ({header}): must be 'application/json'"
+            )
+
+    async def body(self) -> bytes:
+        """The whole body, at most ``max_json`` bytes."""
+        content = self.request.content
+        if content.is_eof() and not content.total_bytes:
+            return b""
+        chunks = []
+        size = 0
+        while chunk := await content.readany():
+            size += len(chunk)
+            if size > self.config.max_json:
+                raise InvalidInput(
+                    f"request body is larger than {self.config.max_json >> 20} MiB",
+                    hint="archives go to the endpoints that stream",
+                )
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def upload(self) -> AsyncIterator[bytes]:
+        """The body as it arrives; reading pauses while nobody asks for more."""
+        return self.request.content.iter_any()
+
+    def base64_header(self, name: str) -> bytes:
+        """A header holding base64url text, padded or not; b'' when it is absent."""
+        text = self.request.headers.get(name, "").strip()
+        if not text:
+            return b""
+        text = text.rstrip("=").replace("+", "-").replace("/", "_")
+        try:
+            return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        except (binascii.Error, ValueError):
+            raise InvalidInput(f"invalid {name} header: not base64") from None
+
+    # Answers
+
+    def reply(self, value: object, *, status: int = 200) -> Response:
+        """JSON, with the newline Go's encoder writes behind it."""
+        return Response(
+            body=_encode(value) + b"\n", status=status, headers={"Content-Type": "application/json"}
+        )
+
+    @staticmethod
+    def empty(status: int = 204) -> Response:
+        """An answer without a body."""
+        return Response(status=status)
+
+    @staticmethod
+    def plain(text: str, **headers: str) -> Response:
+        """A short text."""
+        return Response(text=text, headers=headers)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Compact JSON."""
+    return _encode(value)

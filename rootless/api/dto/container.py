@@ -1,0 +1,251 @@
+"""Containers as list and inspect show them."""
+
+from __future__ import annotations
+
+import time
+
+from rootless.api.dto.config import from_config
+from rootless.api.dto.host_config import from_host_config
+from rootless.api.dto.network import endpoint
+from rootless.api.dto.ports import port_list, port_map
+from rootless.api.dto.times import human_duration, rfc3339
+from rootless.ids import short_id
+from rootless.model.records import ContainerRecord, ContainerState, ContainerView, Health
+from rootless.model.spec import MountSpec
+
+
+def status_text(state: ContainerState, now_ns: int) -> str:
+    """The STATUS column: ``Up 3 minutes (healthy)``, ``Exited (0) 2 hours ago``."""
+    up = human_duration(now_ns - state.started_ns)
+    if state.status == "paused":
+        return f"Up {up} (Paused)"
+    if state.status == "restarting":
+        ago = human_duration(now_ns - state.finished_ns)
+        return f"Restarting ({state.exit_code}) {ago} ago"
+    if state.status == "running":
+        health = state.health
+        if health is None:
+            return f"Up {up}"
+        text = "health: starting" if health.status == "starting" else health.status
+        return f"Up {up} ({text})"
+    if state.status == "removing":
+        return "Removal In Progress"
+    if state.status == "dead":
+        return "Dead"
+    if not state.started_ns or not state.finished_ns:
+        return "Created"
+    return f"Exited ({state.exit_code}) {human_duration(now_ns - state.finished_ns)} ago"
+
+
+def _mount(mount: MountSpec) -> dict[str, object]:
+    body: dict[str, object] = {"Type": mount.type}
+    if mount.type == "volume":
+        body["Name"] = mount.volume_name
+    body["Source"] = mount.source
+    body["Destination"] = mount.target
+    if mount.type == "volume":
+        body["Driver"] = "local"
+    body["Mode"] = "ro" if mount.read_only and mount.type == "bind" else ""
+    body["RW"] = not mount.read_only
+    body["Propagation"] = mount.propagation if mount.type == "bind" else ""
+    return body
+
+
+def mount_points(record: ContainerRecord) -> list[dict[str, object]]:
+    """``Mounts``: what users mounted, not the sandbox's own file systems."""
+    own = ("bind", "volume", "image")
+    asked = {mount.target for mount in record.spec.request.host.mounts if mount.type == "tmpfs"}
+    return [
+        _mount(mount)
+        for mount in record.spec.mounts
+        if mount.type in own or (mount.type == "tmpfs" and mount.target in asked)
+    ]
+
+
+def _command(record: ContainerRecord) -> tuple[str, ...]:
+    entrypoint = record.config.entrypoint or ()
+    return (*entrypoint, *(record.config.cmd or ())) or record.spec.process.args
+
+
+def _networks(record: ContainerRecord) -> dict[str, object]:
+    mode = record.spec.network.mode
+    if mode.startswith("container:"):
+        return {}
+    request = record.spec.request.endpoints
+    return {mode: endpoint(mode, record.network, record.spec.id, request)}
+
+
+def summary(view: ContainerView, now_ns: int | None = None) -> dict[str, object]:
+    """One entry of ``GET /containers/json``."""
+    record = view.record
+    state = record.state
+    now = time.time_ns() if now_ns is None else now_ns
+    ports = record.network.ports
+    body: dict[str, object] = {
+        "Id": record.id,
+        "Names": [f"/{record.name}"],
+        "Image": record.spec.image.reference or record.config.image,
+        "ImageID": record.spec.image.id,
+        "Command": " ".join(f"'{a}'" if " " in a else a for a in _command(record)),
+        "Created": record.spec.created_ns // 10**9,
+        "Ports": port_list(ports, record.config.exposed_ports if state.running else ()),
+        "Labels": dict(record.config.labels),
+        "State": state.status,
+        "Status": status_text(state, now),
+        "HostConfig": {"NetworkMode": record.spec.network.mode},
+        "NetworkSettings": {"Networks": _networks(record)},
+        "Mounts": mount_points(record),
+    }
+    if view.size_rw is not None:
+        body["SizeRw"] = view.size_rw
+    if view.size_root_fs is not None:
+        body["SizeRootFs"] = view.size_root_fs
+    return body
+
+
+def _health(health: Health) -> dict[str, object]:
+    return {
+        "Status": health.status,
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {
+                "Start": rfc3339(probe.start_ns),
+                "End": rfc3339(probe.end_ns),
+                "ExitCode": probe.exit_code,
+                "Output": probe.output,
+            }
+            for probe in health.log
+        ],
+    }
+
+
+def _state(state: ContainerState) -> dict[str, object]:
+    body: dict[str, object] = {
+        "Status": state.status,
+        "Running": state.running or state.status == "restarting",
+        "Paused": state.status == "paused",
+        "Restarting": state.status == "restarting",
+        "OOMKilled": state.oom_killed,
+        "Dead": state.status == "dead",
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": rfc3339(state.started_ns),
+        "FinishedAt": rfc3339(state.finished_ns),
+    }
+    if state.health is not None:
+        body["Health"] = _health(state.health)
+    return body
+
+
+def _network_settings(record: ContainerRecord) -> dict[str, object]:
+    network = record.network
+    exposed = record.config.exposed_ports if record.state.running else ()
+    return {
+        "Bridge": "",
+        "SandboxID": record.id if record.state.running else "",
+        "SandboxKey": f"/proc/{record.state.pid}/ns/net" if record.state.pid else "",
+        "Ports": port_map(network.ports, exposed),
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        "EndpointID": "",
+        "Gateway": network.gateway,
+        "GlobalIPv6Address": network.ipv6_address,
+        "GlobalIPv6PrefixLen": network.ipv6_prefix_length,
+        "IPAddress": network.ip_address,
+        "IPPrefixLen": network.ip_prefix_length,
+        "IPv6Gateway": network.ipv6_gateway,
+        "MacAddress": network.mac_address,
+        "Networks": _networks(record),
+    }
+
+
+def _security(record: ContainerRecord) -> dict[str, object]:
+    """What the sandbox really is: Docker has no place for it, so it has its own key."""
+    spec = record.spec
+    return {
+        "Policy": record.decision.policy,
+        "Weakened": list(record.decision.weakened),
+        "Findings": [str(finding) for finding in record.decision.findings],
+        "Capabilities": list(spec.privileges.capabilities),
+        "NoNewPrivileges": spec.privileges.no_new_privileges,
+        "Seccomp": spec.seccomp.kind,
+        "UserNamespace": {
+            "Mode": spec.userns.mode,
+            "Maps": [[m.inside, m.outside, m.size] for m in spec.userns.maps],
+        },
+    }
+
+
+def inspect(view: ContainerView) -> dict[str, object]:
+    """The answer of ``GET /containers/{id}/json``."""
+    record = view.record
+    spec = record.spec
+    args = _command(record)
+    files = {name: f"{record.directory}/{name}" if record.directory else "" for name in
+             ("resolv.conf", "hostname", "hosts")}  # fmt: skip
+    host = from_host_config(spec.request.host)
+    host |= {
+        "NetworkMode": spec.network.mode,
+        "ShmSize": spec.shm_size,
+        "MaskedPaths": list(spec.masked_paths),
+        "ReadonlyPaths": list(spec.readonly_paths),
+        "LogConfig": {"Type": spec.log.type, "Config": dict(spec.log.config)},
+    }
+    host["Runtime"] = host["Runtime"] or "rootless"
+    body: dict[str, object] = {
+        "Id": record.id,
+        "Created": rfc3339(spec.created_ns),
+        "Path": args[0] if args else "",
+        "Args": list(args[1:]),
+        "State": _state(record.state),
+        "Image": spec.image.id,
+        "ResolvConfPath": files["resolv.conf"],
+        "HostnamePath": files["hostname"],
+        "HostsPath": files["hosts"],
+        "LogPath": record.log_path,
+        "Name": f"/{record.name}",
+        "RestartCount": record.state.restart_count,
+        "Driver": spec.rootfs.driver,
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": list(view.exec_ids) or None,
+        "HostConfig": host,
+        "GraphDriver": {"Name": spec.rootfs.driver, "Data": _graph(record)},
+        "Mounts": mount_points(record),
+        "Config": {
+            **from_config(record.config),
+            "Hostname": spec.hostname,
+            "Domainname": spec.domainname,
+        },
+        "NetworkSettings": _network_settings(record),
+        "Rootless": _security(record),
+    }
+    if record.image_digest:
+        body["ImageManifestDescriptor"] = {
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": record.image_digest,
+            "size": 0,
+        }
+    if view.size_rw is not None:
+        body["SizeRw"] = view.size_rw
+    if view.size_root_fs is not None:
+        body["SizeRootFs"] = view.size_root_fs
+    return body
+
+
+def _graph(record: ContainerRecord) -> dict[str, str] | None:
+    rootfs = record.spec.rootfs
+    if rootfs.driver == "vfs":
+        return {"RootDir": rootfs.upper}
+    return {
+        "LowerDir": ":".join(rootfs.lowers),
+        "UpperDir": rootfs.upper,
+        "WorkDir": rootfs.work,
+        "ID": short_id(record.id),
+    }

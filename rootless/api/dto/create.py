@@ -1,0 +1,134 @@
+"""The body of ``POST /containers/create``, of ``exec`` and of ``update``."""
+
+# ruff: noqa: RUF012 - msgspec makes a new list or dict for each struct
+
+from __future__ import annotations
+
+from rootless.api.dto.config import Config, Words, to_config, words
+from rootless.api.dto.decode import Body
+from rootless.api.dto.host_config import Host, to_host_config
+from rootless.errors import InvalidInput
+from rootless.model.request import ContainerRequest, EndpointRequest, ExecRequest
+
+
+class IpamConfig(Body, frozen=True):
+    """Addresses an endpoint asks for."""
+
+    ipv4_address: str = ""
+    ipv6_address: str = ""
+    link_local_ips: list[str] = []
+
+
+class Endpoint(Body, frozen=True):
+    """One of ``EndpointsConfig``; what only answers carry is taken and not used."""
+
+    ipam_config: IpamConfig | None = None
+    links: list[str] = []
+    aliases: list[str] = []
+    mac_address: str = ""
+    driver_opts: dict[str, str] = {}
+    gw_priority: int = 0
+    network_id: str = ""
+    endpoint_id: str = ""
+    gateway: str = ""
+    ip_address: str = ""
+    ip_prefix_len: int = 0
+    ipv6_gateway: str = ""
+    global_ipv6_address: str = ""
+    global_ipv6_prefix_len: int = 0
+    dns_names: list[str] = []
+
+
+class Networking(Body, frozen=True):
+    """``NetworkingConfig``."""
+
+    endpoints_config: dict[str, Endpoint] = {}
+
+
+class CreateBody(Config, frozen=True):
+    """A container's config with its sandbox and networks."""
+
+    host_config: Host = Host()
+    networking_config: Networking = Networking()
+
+
+class ExecBody(Body, frozen=True):
+    """``ExecConfig``."""
+
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
+    console_size: list[int] = []
+    detach_keys: str = ""
+    tty: bool = False
+    env: list[str] = []
+    cmd: Words = None
+    privileged: bool = False
+    user: str = ""
+    working_dir: str = ""
+    detach: bool = False
+    """Sent by the docker CLI, which repeats it on start; only that one counts."""
+
+
+class ExecStartBody(Body, frozen=True):
+    """How an exec is started."""
+
+    detach: bool = False
+    tty: bool = False
+    console_size: list[int] = []
+
+
+def console_size(size: list[int]) -> tuple[int, int]:
+    """Height and width, or zeros."""
+    return (size[0], size[1]) if len(size) == 2 and min(size) >= 0 else (0, 0)
+
+
+def to_request(
+    body: CreateBody, *, name: str, platform: str, unknown: tuple[str, ...]
+) -> ContainerRequest:
+    """One create request."""
+    endpoints = []
+    for network, found in body.networking_config.endpoints_config.items():
+        ipam = found.ipam_config or IpamConfig()
+        endpoints.append(
+            EndpointRequest(
+                network=network,
+                aliases=tuple(found.aliases),
+                links=tuple(found.links),
+                ipv4_address=ipam.ipv4_address,
+                ipv6_address=ipam.ipv6_address,
+                mac_address=found.mac_address or body.mac_address,
+                driver_opts=tuple(found.driver_opts.items()),
+            )
+        )
+    if body.mac_address and not endpoints:
+        network = body.host_config.network_mode or "default"
+        endpoints.append(EndpointRequest(network=network, mac_address=body.mac_address))
+    return ContainerRequest(
+        name=name,
+        platform=platform,
+        config=to_config(body),
+        host=to_host_config(body.host_config),
+        endpoints=tuple(endpoints),
+        ignored_fields=unknown,
+    )
+
+
+def to_exec(body: ExecBody) -> ExecRequest:
+    """One exec request."""
+    command = words(body.cmd) or ()
+    if not command:
+        raise InvalidInput("No exec command specified")
+    return ExecRequest(
+        cmd=command,
+        env=tuple(body.env),
+        working_dir=body.working_dir,
+        user=body.user,
+        privileged=body.privileged,
+        tty=body.tty,
+        attach_stdin=body.attach_stdin,
+        attach_stdout=body.attach_stdout,
+        attach_stderr=body.attach_stderr,
+        detach_keys=body.detach_keys,
+        console_size=console_size(body.console_size),
+    )

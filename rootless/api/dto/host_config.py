@@ -1,0 +1,417 @@
+"""``HostConfig`` and ``Resources``: what the sandbox is."""
+
+# ruff: noqa: RUF012 - msgspec makes a new list or dict for each struct
+
+from __future__ import annotations
+
+from rootless.api.dto.binds import parse_bind, parse_tmpfs
+from rootless.api.dto.decode import Body
+from rootless.api.dto.mounts import Mount, from_mount, to_mount
+from rootless.api.dto.ports import HostPort, port_map, to_bindings
+from rootless.errors import InvalidInput
+from rootless.model.request import (
+    DeviceRequest,
+    HostConfig,
+    LogConfig,
+    MountRequest,
+    Resources,
+    RestartPolicy,
+    RlimitRequest,
+)
+
+
+class Restart(Body, frozen=True):
+    """A restart policy."""
+
+    name: str = ""
+    maximum_retry_count: int = 0
+
+
+class Logging(Body, frozen=True):
+    """A log driver."""
+
+    type: str = ""
+    config: dict[str, str] = {}
+
+
+class Ulimit(Body, frozen=True):
+    """One resource limit."""
+
+    name: str = ""
+    soft: int = 0
+    hard: int = 0
+
+
+class Device(Body, frozen=True):
+    """One device."""
+
+    path_on_host: str = ""
+    path_in_container: str = ""
+    cgroup_permissions: str = ""
+
+
+class WeightDevice(Body, frozen=True):
+    """A device's share of disk time."""
+
+    path: str = ""
+    weight: int = 0
+
+
+class ThrottleDevice(Body, frozen=True):
+    """A device's rate limit."""
+
+    path: str = ""
+    rate: int = 0
+
+
+class Limits(Body, frozen=True):
+    """The API's ``Resources``, part of a host config and the body of ``update``."""
+
+    cpu_shares: int = 0
+    memory: int = 0
+    cgroup_parent: str = ""
+    blkio_weight: int = 0
+    blkio_weight_device: list[WeightDevice] = []
+    blkio_device_read_bps: list[ThrottleDevice] = []
+    blkio_device_write_bps: list[ThrottleDevice] = []
+    blkio_device_read_i_ops: list[ThrottleDevice] = []
+    blkio_device_write_i_ops: list[ThrottleDevice] = []
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpu_realtime_period: int = 0
+    cpu_realtime_runtime: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    devices: list[Device] = []
+    device_cgroup_rules: list[str] = []
+    device_requests: list[dict[str, object]] = []
+    kernel_memory: int = 0
+    kernel_memory_tcp: int = 0
+    memory_reservation: int = 0
+    memory_swap: int = 0
+    memory_swappiness: int | None = None
+    nano_cpus: int = 0
+    oom_kill_disable: bool = False
+    init: bool | None = None
+    pids_limit: int | None = None
+    ulimits: list[Ulimit] = []
+    cpu_count: int = 0
+    cpu_percent: int = 0
+    io_maximum_i_ops: int = 0
+    io_maximum_bandwidth: int = 0
+
+
+class UpdateBody(Limits, frozen=True):
+    """The body of ``update``."""
+
+    restart_policy: Restart | None = None
+
+
+class Host(Limits, frozen=True):
+    """The fields of ``HostConfig``."""
+
+    binds: list[str] = []
+    container_id_file: str = ""
+    log_config: Logging = Logging()
+    network_mode: str = ""
+    port_bindings: dict[str, list[HostPort]] = {}
+    restart_policy: Restart = Restart()
+    auto_remove: bool = False
+    volume_driver: str = ""
+    volumes_from: list[str] = []
+    mounts: list[Mount] = []
+    console_size: list[int] = []
+    annotations: dict[str, str] = {}
+    cap_add: list[str] = []
+    cap_drop: list[str] = []
+    cgroupns_mode: str = ""
+    dns: list[str] = []
+    dns_options: list[str] = []
+    dns_search: list[str] = []
+    extra_hosts: list[str] = []
+    group_add: list[str] = []
+    ipc_mode: str = ""
+    cgroup: str = ""
+    links: list[str] = []
+    oom_score_adj: int = 0
+    pid_mode: str = ""
+    privileged: bool = False
+    publish_all_ports: bool = False
+    readonly_rootfs: bool = False
+    security_opt: list[str] = []
+    storage_opt: dict[str, str] = {}
+    tmpfs: dict[str, str] = {}
+    uts_mode: str = ""
+    userns_mode: str = ""
+    shm_size: int = 0
+    sysctls: dict[str, str] = {}
+    runtime: str = ""
+    isolation: str = ""
+    masked_paths: list[str] | None = None
+    readonly_paths: list[str] | None = None
+    # Not Docker's:
+    storage_driver: str = ""
+    time_namespace: bool = False
+
+
+_REFUSED: tuple[tuple[str, str, str], ...] = (
+    ("device_cgroup_rules", "DeviceCgroupRules", "device cgroup rules need real root"),
+    ("device_requests", "DeviceRequests", "device requests (GPUs) are not supported"),
+    ("cpu_realtime_period", "CpuRealtimePeriod", "real-time scheduling needs cgroup v1"),
+    ("cpu_realtime_runtime", "CpuRealtimeRuntime", "real-time scheduling needs cgroup v1"),
+    ("cpu_count", "CpuCount", "only Windows has it"),
+    ("cpu_percent", "CpuPercent", "only Windows has it"),
+    ("io_maximum_i_ops", "IOMaximumIOps", "only Windows has it"),
+    ("io_maximum_bandwidth", "IOMaximumBandwidth", "only Windows has it"),
+    ("kernel_memory", "KernelMemory", "kernel memory limits left Linux with 5.4"),
+    ("kernel_memory_tcp", "KernelMemoryTCP", "kernel memory limits need cgroup v1"),
+)
+"""A limit that cannot be kept is refused, never taken and forgotten."""
+
+
+def _refuse(body: Limits) -> None:
+    for name, wire, why in _REFUSED:
+        if getattr(body, name):
+            raise InvalidInput(f"HostConfig.{wire} is not supported: {why}")
+
+
+def _rates(devices: list[ThrottleDevice]) -> tuple[tuple[str, int], ...]:
+    return tuple((device.path, device.rate) for device in devices)
+
+
+def to_resources(body: Limits) -> Resources:
+    """The model's form of the limits."""
+    _refuse(body)
+    return Resources(
+        memory=body.memory,
+        memory_swap=body.memory_swap,
+        memory_reservation=body.memory_reservation,
+        # The CLI sends -1 for "not given".
+        memory_swappiness=None if body.memory_swappiness == -1 else body.memory_swappiness,
+        oom_kill_disable=body.oom_kill_disable,
+        nano_cpus=body.nano_cpus,
+        cpu_shares=body.cpu_shares,
+        cpu_period=body.cpu_period,
+        cpu_quota=body.cpu_quota,
+        cpuset_cpus=body.cpuset_cpus,
+        cpuset_mems=body.cpuset_mems,
+        # Docker's CLI sends 0 for "not given", which unlimited is too.
+        pids_limit=body.pids_limit or None,
+        blkio_weight=body.blkio_weight,
+        blkio_weight_device=tuple((d.path, d.weight) for d in body.blkio_weight_device),
+        blkio_read_bps=_rates(body.blkio_device_read_bps),
+        blkio_write_bps=_rates(body.blkio_device_write_bps),
+        blkio_read_iops=_rates(body.blkio_device_read_i_ops),
+        blkio_write_iops=_rates(body.blkio_device_write_i_ops),
+    )
+
+
+def to_restart(body: Restart) -> RestartPolicy:
+    """The restart policy; '' is Docker's way to say no."""
+    name = body.name or "no"
+    if name not in ("no", "always", "unless-stopped", "on-failure"):
+        raise InvalidInput(
+            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', "
+            "'on-failure', or 'unless-stopped'"
+        )
+    if body.maximum_retry_count < 0:
+        raise InvalidInput("invalid restart policy: maximum retry count cannot be negative")
+    if body.maximum_retry_count and name != "on-failure":
+        raise InvalidInput(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'"
+        )
+    return RestartPolicy(name, body.maximum_retry_count)
+
+
+def _device(body: Device) -> DeviceRequest:
+    permissions = body.cgroup_permissions or "rwm"
+    if set(permissions) - set("rwm"):
+        raise InvalidInput(
+            f"invalid device permissions {permissions!r} for {body.path_on_host}",
+            hint="any of r, w and m",
+        )
+    return DeviceRequest(
+        body.path_on_host, body.path_in_container or body.path_on_host, permissions
+    )
+
+
+def _mounts(body: Host) -> tuple[MountRequest, ...]:
+    """Binds, Mounts and Tmpfs in one list; two on one target is an error, as in Docker."""
+    mounts = [parse_bind(text) for text in body.binds]
+    mounts += [to_mount(mount) for mount in body.mounts]
+    mounts += [parse_tmpfs(target, options) for target, options in body.tmpfs.items()]
+    seen = set()
+    for mount in mounts:
+        if mount.target in seen:
+            raise InvalidInput(f"Duplicate mount point: {mount.target}")
+        seen.add(mount.target)
+    return tuple(mounts)
+
+
+def _console_size(size: list[int]) -> tuple[int, int]:
+    return (size[0], size[1]) if len(size) == 2 else (0, 0)
+
+
+def to_host_config(body: Host) -> HostConfig:
+    """The model's form."""
+    if body.shm_size < 0:
+        raise InvalidInput("SHM size can not be less than 0")
+    return HostConfig(
+        mounts=_mounts(body),
+        binds_raw=tuple(body.binds),
+        volumes_from=tuple(body.volumes_from),
+        network_mode=body.network_mode,
+        port_bindings=to_bindings(body.port_bindings),
+        publish_all_ports=body.publish_all_ports,
+        restart_policy=to_restart(body.restart_policy),
+        auto_remove=body.auto_remove,
+        log_config=LogConfig(body.log_config.type, tuple(body.log_config.config.items())),
+        cap_add=tuple(body.cap_add),
+        cap_drop=tuple(body.cap_drop),
+        privileged=body.privileged,
+        security_opt=tuple(body.security_opt),
+        read_only_rootfs=body.readonly_rootfs,
+        dns=tuple(body.dns),
+        dns_options=tuple(body.dns_options),
+        dns_search=tuple(body.dns_search),
+        extra_hosts=tuple(body.extra_hosts),
+        group_add=tuple(body.group_add),
+        ipc_mode=body.ipc_mode,
+        pid_mode=body.pid_mode,
+        uts_mode=body.uts_mode,
+        userns_mode=body.userns_mode,
+        cgroupns_mode=body.cgroupns_mode,
+        cgroup_parent=body.cgroup_parent,
+        time_namespace=body.time_namespace,
+        links=tuple(body.links),
+        oom_score_adj=body.oom_score_adj,
+        shm_size=body.shm_size,
+        sysctls=tuple(body.sysctls.items()),
+        ulimits=tuple(RlimitRequest(u.name, u.soft, u.hard) for u in body.ulimits),
+        devices=tuple(_device(device) for device in body.devices),
+        storage_opt=tuple(body.storage_opt.items()),
+        storage_driver=body.storage_driver,
+        init=body.init,
+        runtime=body.runtime,
+        masked_paths=None if body.masked_paths is None else tuple(body.masked_paths),
+        readonly_paths=None if body.readonly_paths is None else tuple(body.readonly_paths),
+        resources=to_resources(body),
+        annotations=tuple(body.annotations.items()),
+        container_id_file=body.container_id_file,
+        console_size=_console_size(body.console_size),
+    )
+
+
+def _throttles(devices: tuple[tuple[str, int], ...]) -> list[dict[str, object]]:
+    return [{"Path": path, "Rate": rate} for path, rate in devices]
+
+
+def from_resources(limits: Resources) -> dict[str, object]:
+    """The limits as inspect shows them."""
+    return {
+        "CpuShares": limits.cpu_shares,
+        "Memory": limits.memory,
+        "NanoCpus": limits.nano_cpus,
+        "BlkioWeight": limits.blkio_weight,
+        "BlkioWeightDevice": [
+            {"Path": path, "Weight": weight} for path, weight in limits.blkio_weight_device
+        ],
+        "BlkioDeviceReadBps": _throttles(limits.blkio_read_bps),
+        "BlkioDeviceWriteBps": _throttles(limits.blkio_write_bps),
+        "BlkioDeviceReadIOps": _throttles(limits.blkio_read_iops),
+        "BlkioDeviceWriteIOps": _throttles(limits.blkio_write_iops),
+        "CpuPeriod": limits.cpu_period,
+        "CpuQuota": limits.cpu_quota,
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": limits.cpuset_cpus,
+        "CpusetMems": limits.cpuset_mems,
+        "DeviceCgroupRules": None,
+        "DeviceRequests": None,
+        "MemoryReservation": limits.memory_reservation,
+        "MemorySwap": limits.memory_swap,
+        "MemorySwappiness": limits.memory_swappiness,
+        "OomKillDisable": limits.oom_kill_disable or None,
+        "PidsLimit": limits.pids_limit,
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+    }
+
+
+def from_host_config(host: HostConfig) -> dict[str, object]:
+    """``HostConfig`` of an inspect; null and empty as Docker gives them."""
+    structured, tmpfs = _split_mounts(host)
+    return {
+        "Binds": list(host.binds_raw) or None,
+        "ContainerIDFile": host.container_id_file,
+        "LogConfig": {"Type": host.log_config.type, "Config": dict(host.log_config.config)},
+        "NetworkMode": host.network_mode,
+        "PortBindings": port_map(host.port_bindings),
+        "RestartPolicy": {
+            "Name": host.restart_policy.name,
+            "MaximumRetryCount": host.restart_policy.maximum_retry_count,
+        },
+        "AutoRemove": host.auto_remove,
+        "VolumeDriver": "",
+        "VolumesFrom": list(host.volumes_from) or None,
+        "ConsoleSize": list(host.console_size),
+        **({"Annotations": dict(host.annotations)} if host.annotations else {}),
+        "CapAdd": list(host.cap_add) or None,
+        "CapDrop": list(host.cap_drop) or None,
+        "CgroupnsMode": host.cgroupns_mode or "private",
+        "Dns": list(host.dns),
+        "DnsOptions": list(host.dns_options),
+        "DnsSearch": list(host.dns_search),
+        "ExtraHosts": list(host.extra_hosts) or None,
+        "GroupAdd": list(host.group_add) or None,
+        "IpcMode": host.ipc_mode or "private",
+        "Cgroup": "",
+        "CgroupParent": host.cgroup_parent,
+        "Links": list(host.links) or None,
+        "OomScoreAdj": host.oom_score_adj,
+        "PidMode": host.pid_mode,
+        "Privileged": host.privileged,
+        "PublishAllPorts": host.publish_all_ports,
+        "ReadonlyRootfs": host.read_only_rootfs,
+        "SecurityOpt": list(host.security_opt) or None,
+        **({"StorageOpt": dict(host.storage_opt)} if host.storage_opt else {}),
+        **({"Tmpfs": tmpfs} if tmpfs else {}),
+        "UTSMode": host.uts_mode,
+        "UsernsMode": host.userns_mode,
+        "ShmSize": host.shm_size,
+        **({"Sysctls": dict(host.sysctls)} if host.sysctls else {}),
+        "Runtime": host.runtime,
+        "Isolation": "",
+        **from_resources(host.resources),
+        "Devices": [
+            {
+                "PathOnHost": device.path_on_host,
+                "PathInContainer": device.path_in_container,
+                "CgroupPermissions": device.permissions,
+            }
+            for device in host.devices
+        ],
+        "Ulimits": [
+            {"Name": limit.name, "Hard": limit.hard, "Soft": limit.soft} for limit in host.ulimits
+        ],
+        **({"Mounts": structured} if structured else {}),
+        **({"Init": host.init} if host.init is not None else {}),
+        "MaskedPaths": None if host.masked_paths is None else list(host.masked_paths),
+        "ReadonlyPaths": None if host.readonly_paths is None else list(host.readonly_paths),
+    }
+
+
+def _split_mounts(host: HostConfig) -> tuple[list[dict[str, object]], dict[str, str]]:
+    """``Mounts`` and ``Tmpfs``; what came from Binds is in ``binds_raw``."""
+    bound = {parse_bind(text).target for text in host.binds_raw}
+    structured, tmpfs = [], {}
+    for mount in host.mounts:
+        if mount.target in bound:
+            continue
+        if mount.type == "tmpfs" and mount.tmpfs_options:
+            tmpfs[mount.target] = ",".join(mount.tmpfs_options)
+        else:
+            structured.append(from_mount(mount))
+    return structured, tmpfs

@@ -1,0 +1,103 @@
+"""Images, their history and what removing them did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rootless.api.dto.config import from_config
+from rootless.api.dto.times import rfc3339
+from rootless.model.records import ImageDeletion, ImageHistoryEntry, ImageRecord, Progress
+
+
+def summary(image: ImageRecord, shared: Mapping[str, int] | None = None) -> dict[str, object]:
+    """One entry of ``GET /images/json``; ``shared`` holds shared sizes by image id."""
+    return {
+        "Id": image.id,
+        "ParentId": image.parent,
+        "RepoTags": list(image.repo_tags),
+        "RepoDigests": list(image.repo_digests),
+        "Created": image.created_ns // 10**9,
+        "Size": image.size,
+        "SharedSize": -1 if shared is None else shared.get(image.id, 0),
+        "Labels": dict(image.config.labels) or None,
+        "Containers": image.containers,
+    }
+
+
+def inspect(image: ImageRecord) -> dict[str, object]:
+    """The answer of ``GET /images/{name}/json``."""
+    body: dict[str, object] = {
+        "Id": image.id,
+        "RepoTags": list(image.repo_tags),
+        "RepoDigests": list(image.repo_digests),
+        "Parent": image.parent,
+        "Comment": image.comment,
+        "Created": rfc3339(image.created_ns),
+        "DockerVersion": image.docker_version,
+        "Author": image.author,
+        "Config": from_config(image.config, image=True),
+        "Architecture": image.architecture,
+        "Os": image.os,
+        "Size": image.size,
+        "GraphDriver": {"Name": "overlay", "Data": None},
+        "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
+        "Metadata": {"LastTagTime": rfc3339(image.last_tagged_ns)},
+    }
+    if image.variant:
+        body["Variant"] = image.variant
+    if image.manifest_digest:
+        body["Descriptor"] = {
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": image.manifest_digest,
+            "size": 0,
+        }
+    return body
+
+
+def history(entry: ImageHistoryEntry) -> dict[str, object]:
+    """One line of ``history``."""
+    return {
+        "Id": entry.id,
+        "Created": entry.created_ns // 10**9,
+        "CreatedBy": entry.created_by,
+        "Tags": list(entry.tags) or None,
+        "Size": entry.size,
+        "Comment": entry.comment,
+    }
+
+
+def deletion(line: ImageDeletion) -> dict[str, str]:
+    """``Untagged`` or ``Deleted``."""
+    return {"Untagged": line.untagged} if line.untagged else {"Deleted": line.deleted}
+
+
+def progress(message: Progress) -> dict[str, object]:
+    """One JSON line of a pull, push, load or import.
+
+    The docker CLI draws bars from ``progressDetail``; the text form in ``progress``
+    is left to clients, which all make their own.
+    """
+    if message.error:
+        detail: dict[str, object] = {"message": message.error}
+        if message.error_code:
+            detail["code"] = message.error_code
+        return {"errorDetail": detail, "error": message.error}
+    body: dict[str, object] = {}
+    if message.stream:
+        body["stream"] = message.stream
+    if message.status:
+        body["status"] = message.status
+        body["progressDetail"] = {}
+    if message.total or message.current:
+        counts = {"current": message.current}
+        if message.total:
+            counts["total"] = message.total
+        body["progressDetail"] = counts
+    if message.id:
+        body["id"] = message.id
+    if message.aux:
+        body["aux"] = {
+            key: int(value) if key == "Size" and value.isdigit() else value
+            for key, value in message.aux
+        }
+    return body

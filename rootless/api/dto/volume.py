@@ -1,0 +1,44 @@
+"""Volumes."""
+
+# ruff: noqa: RUF012 - msgspec makes a new list or dict for each struct
+
+from __future__ import annotations
+
+from rootless.api.dto.decode import Body
+from rootless.api.dto.times import rfc3339
+from rootless.model.records import VolumeRecord
+
+ANONYMOUS_LABEL = "com.docker.volume.anonymous"
+"""How Docker's clients tell an anonymous volume."""
+
+
+class VolumeBody(Body, frozen=True):
+    """The body of ``POST /volumes/create``."""
+
+    name: str = ""
+    driver: str = "local"
+    driver_opts: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    cluster_volume_spec: dict[str, object] | None = None
+
+
+def volume(record: VolumeRecord) -> dict[str, object]:
+    """One volume; ``UsageData`` only when it was counted."""
+    labels = dict(record.labels)
+    if record.anonymous:
+        labels.setdefault(ANONYMOUS_LABEL, "")
+    body: dict[str, object] = {
+        "CreatedAt": rfc3339(record.created_ns),
+        "Driver": record.driver,
+        "Labels": labels or None,
+        "Mountpoint": record.mountpoint,
+        "Name": record.name,
+        "Options": dict(record.options) or None,
+        "Scope": "local",
+    }
+    if record.size is not None or record.references is not None:
+        body["UsageData"] = {
+            "Size": -1 if record.size is None else record.size,
+            "RefCount": -1 if record.references is None else record.references,
+        }
+    return body

@@ -1,0 +1,258 @@
+"""Connections that stop being HTTP: attach and exec.
+
+The client sends raw stdin and gets output, framed or raw. Either side may close
+its sending half alone. A half-closed Unix socket and a dead client look alike
+to asyncio (both read as end of file), so after the client's end of file epoll
+watches for EPOLLHUP, which the kernel reports only when both halves are shut
+(unix_poll in net/unix/af_unix.c); without it a silent container's handler would
+wait for a client that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
+
+from rootless.api.call import Call
+from rootless.api.detach import DetachScanner
+from rootless.api.http import Connection
+from rootless.api.streams import frame, stream_type
+from rootless.engine.interface import AttachStreams
+
+HIGH_WATER = 1 << 20
+"""Bytes held for either direction before its source is paused."""
+
+
+class Hijacked(StreamResponse):
+    """Stands for an answer that was written by hand; aiohttp has nothing left to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.force_close()
+
+    @property
+    def prepared(self) -> bool:
+        """Its head was sent."""
+        return True
+
+    async def prepare(self, _request: BaseRequest) -> AbstractStreamWriter | None:
+        """Nothing."""
+        return None
+
+    async def write_eof(self, _data: bytes = b"") -> None:
+        """Nothing."""
+
+
+class RawStream(asyncio.Protocol):
+    """A duplex byte stream with bounded buffers in both directions."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._eof = False
+        self._paused = False
+        self._full = False
+        self._arrival: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._hangup: select.epoll | None = None
+        self._loop = asyncio.get_running_loop()
+        self.lost = self._loop.create_future()
+        """Done when the client is gone."""
+        self._transport, early = connection.take_over()
+        if early:
+            self._chunks.append(early)
+            self._size = len(early)
+        self._transport.set_write_buffer_limits(high=HIGH_WATER)
+        self._transport.set_protocol(self)
+        if connection.input_ended:
+            self.eof_received()
+        # aiohttp pauses reading when much early data piled up.
+        with suppress(RuntimeError):
+            self._transport.resume_reading()
+
+    # asyncio's side
+
+    def data_received(self, data: bytes) -> None:
+        """Hold what the client sent."""
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size >= HIGH_WATER and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """The client closed its sending half."""
+        self._eof = True
+        self._watch_hangup()
+        self._wake()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self._full = False
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client is gone."""
+        self._eof = True
+        self._end_watch()
+        if not self.lost.done():
+            self.lost.set_result(None)
+        self._wake()
+        self.resume_writing()
+        self._connection.connection_lost(error)
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def _watch_hangup(self) -> None:
+        sock: socket.socket = self._transport.get_extra_info("socket")
+        if sock.family != socket.AF_UNIX or self._hangup is not None:
+            return
+        self._hangup = select.epoll()
+        self._hangup.register(sock.fileno(), 0)
+        self._loop.add_reader(self._hangup.fileno(), self._on_hangup)
+
+    def _on_hangup(self) -> None:
+        self._end_watch()
+        self._transport.abort()
+
+    def _end_watch(self) -> None:
+        if self._hangup is not None:
+            self._loop.remove_reader(self._hangup.fileno())
+            self._hangup.close()
+            self._hangup = None
+
+    # The handler's side
+
+    async def read(self) -> bytes:
+        """All that arrived; waits for the first byte, b'' at the end."""
+        while not self._chunks:
+            if self._eof:
+                return b""
+            self._arrival = self._loop.create_future()
+            await self._arrival
+        data = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = 0
+        if self._paused:
+            self._paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Send, waiting while the client has more than HIGH_WATER bytes to read."""
+        if self._transport.is_closing():
+            raise ConnectionResetError("client is gone")
+        self._transport.write(data)
+        if self._full:
+            self._room = self._loop.create_future()
+            await self._room
+
+    def close(self) -> None:
+        """Send what is buffered, then close."""
+        self._transport.close()
+
+
+async def hijack(call: Call, *, content_type: str) -> RawStream:
+    """Answer that the connection is a raw stream from here on, and take it."""
+    connection = call.request.protocol
+    assert isinstance(connection, Connection)
+    asked = call.request.headers.get("X-Rootless-Upgrade") == "1"
+    stream = RawStream(connection)
+    status = "101 UPGRADED" if asked else "200 OK"
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}"]
+    if asked:
+        lines += ["Connection: Upgrade", "Upgrade: tcp"]
+    lines += [f"{name}: {value}" for name, value in call.common_headers.items()]
+    await stream.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+    return stream
+
+
+async def serve_streams(
+    raw: RawStream, streams: AttachStreams, *, stdin: bool, output: bool, keys: bytes
+) -> None:
+    """Carry both directions until the output ends, the client detaches or is gone.
+
+    When only stdin is attached (no ``output``) the end of stdin ends it too.
+    """
+    loop = asyncio.get_running_loop()
+    scanner = DetachScanner(keys) if streams.tty else None
+    send = loop.create_task(_output(raw, streams))
+    receive = loop.create_task(_input(raw, streams, scanner, stdin=stdin))
+    tasks: set[asyncio.Future[Any]] = {send, receive, raw.lost}
+    try:
+        while True:
+            done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if send in done or raw.lost in done:
+                break
+            if receive in done and (receive.result() or not output):
+                break
+    finally:
+        for task in (send, receive):
+            task.cancel()
+        results = await asyncio.gather(send, receive, return_exceptions=True)
+        raw.close()
+        await streams.close()
+    for result in results:
+        if isinstance(result, Exception) and not isinstance(result, ConnectionError):
+            raise result
+
+
+async def _output(raw: RawStream, streams: AttachStreams) -> None:
+    if streams.tty:
+        async for _, data in streams:
+            await raw.write(data)
+        return
+    async for number, data in streams:
+        await raw.write(frame(number, data))
+
+
+async def _input(
+    raw: RawStream, streams: AttachStreams, scanner: DetachScanner | None, *, stdin: bool
+) -> bool:
+    """Forward stdin; True when the client detached."""
+    while data := await raw.read():
+        detached = False
+        if scanner is not None and stdin:
+            data, detached = scanner.feed(data)
+        if data and stdin:
+            # A process that closed its stdin may go on writing output; the rest is dropped.
+            stdin = await _forward(streams, data)
+        if detached:
+            return True
+    if stdin:
+        if scanner is not None and (rest := scanner.rest()):
+            await _forward(streams, rest)
+        await streams.close_stdin()
+    return False
+
+
+async def _forward(streams: AttachStreams, data: bytes) -> bool:
+    try:
+        await streams.write(data)
+    except ConnectionError:
+        return False
+    return True
+
+
+def attach_type(call: Call, streams: AttachStreams) -> str:
+    """Content type of the output of ``streams`` for this client."""
+    return stream_type(call.version, tty=streams.tty)

@@ -1,0 +1,221 @@
+"""HTTP/1.1 connections: aiohttp's server with what Docker's protocol needs on top.
+
+Three things differ from plain aiohttp, and all of them are kept here:
+
+* The pure-Python parser is used by name, whatever ``AIOHTTP_NO_EXTENSIONS``
+  says and whoever imported aiohttp first: the C parser drops bytes that arrive
+  in one segment with the head of an ``Upgrade: tcp`` request.
+* A client that closes its sending side still gets its answer. ``attach`` and
+  ``exec`` depend on it (stdin ends, output goes on), and asyncio would close
+  the connection.
+* A request that only watches (``events``, ``logs``, ``wait`` …) is cancelled as
+  soon as its client is gone; one that changes something is finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParserPy
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
+from aiohttp.web_server import Server as AioServer
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from rootless.api.identity import peer_identity
+from rootless.model.identity import Identity
+
+READ_BUFFER = 256 << 10
+"""Bytes of a body (or of early data behind an upgrade) held before reading pauses."""
+MAX_LINE = 64 << 10
+"""Longest request line or header: X-Registry-Auth carries whole tokens."""
+MAX_PIPELINED = 32
+
+_HIJACKABLE = re.compile(r"(?:/v\d+\.\d+)?/(?:containers/[^/?]+/attach|exec/[^/?]+/start)(?:\?|$)")
+
+Disconnect = Literal["finish", "cancel"]
+Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
+
+
+class RequestParser(HttpRequestParserPy):
+    """Stops parsing behind the head of a request that will be hijacked.
+
+    Clients may leave ``Upgrade: tcp`` out and still send raw bytes after the
+    body; without the header those bytes would be read as another request. A
+    declined upgrade (``exec`` with Detach) makes aiohttp parse them again.
+    """
+
+    def parse_message(self, lines: list[bytes]) -> Any:
+        """One request head."""
+        message = super().parse_message(lines)
+        if message.method != "POST" or _HIJACKABLE.match(message.path) is None:
+            return message
+        headers = CIMultiDict(message.headers)
+        headers["X-Rootless-Upgrade"] = "1" if message.upgrade else "0"
+        headers["Upgrade"] = "tcp"
+        return message._replace(headers=CIMultiDictProxy(headers), upgrade=True)
+
+
+class Connection(RequestHandler):
+    """One client connection."""
+
+    __slots__ = ("disconnect", "error_response", "hijacked", "identity", "input_ended")
+
+    def __init__(self, manager: Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(manager, loop=loop, **options)
+        self._parser = RequestParser(
+            self,
+            loop,
+            READ_BUFFER,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            payload_exception=RequestPayloadError,
+            # Bodies are archives or JSON; Docker's server never unpacks them either.
+            auto_decompress=False,
+            max_msg_queue_size=MAX_PIPELINED,
+        )
+        self.identity: Identity | None = None
+        self.disconnect: Disconnect = "finish"
+        self.hijacked = False
+        self.input_ended = False
+        self.error_response = manager.error_response
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note who connected, before the peer can exit and its pid be used again."""
+        self.identity = peer_identity(transport.get_extra_info("socket"))
+        super().connection_made(transport)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """The client sends no more: keep the connection while it is owed an answer."""
+        # Between requests start() waits on _waiter; before the first one it may
+        # not have come that far.
+        busy = self._messages or (self._request_count and self._waiter is None)
+        if not busy or (self._current_request is not None and self.disconnect == "cancel"):
+            return None
+        parser = self._parser
+        if parser is None or parser._payload_parser is not None:
+            # The rest of a body will never come.
+            return None
+        self.input_ended = True
+        self.close()
+        return True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Cancel a request that only watches."""
+        task = self._task_handler
+        super().connection_lost(exc)
+        if task is not None and self.disconnect == "cancel":
+            task.cancel()
+
+    def cancel(self) -> None:
+        """End the request under way, if there is one, and the connection."""
+        if self._task_handler is not None:
+            self._task_handler.cancel()
+        if self.transport is not None:
+            self.transport.abort()
+
+    @property
+    def busy(self) -> bool:
+        """A request is being served."""
+        return self._request_in_progress
+
+    def take_over(self) -> tuple[asyncio.Transport, bytes]:
+        """Hand the transport to a raw protocol, with the bytes already received."""
+        transport = self.transport
+        if transport is None:
+            raise ConnectionResetError("client is gone")
+        early = self._message_tail
+        self._message_tail = b""
+        self.hijacked = True
+        if self._keepalive_handle is not None:
+            self._keepalive_handle.cancel()
+            self._keepalive_handle = None
+        # aiohttp neither reads nor writes from here on.
+        self._force_close = True
+        self.transport = None
+        return transport, early
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> StreamResponse:
+        """JSON instead of aiohttp's pages; what cannot be parsed is the client's fault alone."""
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("response was under way")
+        if isinstance(exc, HttpProcessingError):
+            status, message = 400, f"Bad Request: {str(exc.message).splitlines()[0]}"
+        elif exc is not None:
+            self.log_exception("error while serving %s %s", request.method, request.path)
+        response = self.error_response(status, message or "internal error")
+        response.force_close()
+        return response
+
+
+class Server(AioServer):
+    """Makes :class:`Connection` objects."""
+
+    def __init__(
+        self, handler: Handler, error_response: Callable[[int, str], StreamResponse]
+    ) -> None:
+        super().__init__(handler)
+        self.error_response = error_response
+
+    def __call__(self) -> Connection:
+        """The protocol of a new connection."""
+        return Connection(
+            self,
+            loop=self._loop,
+            access_log=None,
+            tcp_keepalive=True,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            auto_decompress=False,
+        )
+
+
+class Runner:
+    """Listening sockets and their connections."""
+
+    def __init__(self, server: Server, listeners: list[asyncio.Server]) -> None:
+        self._server = server
+        self._listeners = listeners
+
+    async def close(self, *, grace: float = 10.0) -> None:
+        """Stop listening, end streams at once, give other requests ``grace`` seconds."""
+        for listener in self._listeners:
+            listener.close()
+        connections = [c for c in self._server.connections if isinstance(c, Connection)]
+        for connection in connections:
+            if connection.hijacked or connection.disconnect == "cancel":
+                connection.cancel()
+            else:
+                connection.close()
+        await self._server.shutdown(grace)
+        for connection in connections:
+            connection.cancel()
+
+
+async def listen(server: Server, sockets: list[socket.socket]) -> Runner:
+    """Accept connections on bound sockets. Their paths stay when the runner closes."""
+    loop = asyncio.get_running_loop()
+    listeners = []
+    for sock in sockets:
+        sock.setblocking(False)
+        if sock.family == socket.AF_UNIX:
+            # From Python 3.13 on the path would be removed, also of a socket systemd owns.
+            keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+            listener = await loop.create_unix_server(server, sock=sock, backlog=512, **keep)
+        else:
+            listener = await loop.create_server(server, sock=sock, backlog=512)
+        listeners.append(listener)
+    return Runner(server, listeners)

@@ -1,0 +1,124 @@
+"""Files in and out of containers, and commit."""
+
+from __future__ import annotations
+
+import base64
+import stat
+
+from aiohttp.web_response import Response, StreamResponse
+
+from rootless.api.call import Call, json_bytes
+from rootless.api.dto.config import Config, to_config
+from rootless.api.dto.times import rfc3339
+from rootless.api.router import Route
+from rootless.api.streams import Closing, open_stream, send_body
+from rootless.errors import InvalidInput
+from rootless.model.records import PathStat
+
+# Go's os.FileMode puts the file type and the special bits elsewhere than st_mode
+# does (its documentation names the bits; the values are part of Docker's API).
+_GO_TYPES = {
+    stat.S_IFDIR: 1 << 31,
+    stat.S_IFLNK: 1 << 27,
+    stat.S_IFBLK: 1 << 26,
+    stat.S_IFCHR: 1 << 26 | 1 << 21,
+    stat.S_IFIFO: 1 << 25,
+    stat.S_IFSOCK: 1 << 24,
+}
+_GO_SPECIAL = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
+
+
+def go_mode(mode: int) -> int:
+    """A st_mode as Go's os.FileMode."""
+    special = sum(go for bit, go in _GO_SPECIAL if mode & bit)
+    return mode & 0o777 | _GO_TYPES.get(stat.S_IFMT(mode), 0) | special
+
+
+def stat_header(found: PathStat) -> str:
+    """The value of X-Docker-Container-Path-Stat."""
+    body = {
+        "name": found.name,
+        "size": found.size,
+        "mode": go_mode(found.mode),
+        "mtime": rfc3339(found.mtime_ns),
+        "linkTarget": found.link_target,
+    }
+    return base64.b64encode(json_bytes(body)).decode("ascii")
+
+
+def _path(call: Call) -> str:
+    path = call.text("path")
+    if not path:
+        raise InvalidInput("missing path parameter: 'path'")
+    return path
+
+
+async def head(call: Call) -> Response:
+    """``HEAD /containers/{ref}/archive``."""
+    found = await call.engine.containers.archive_stat(
+        call.identity, call.fields["ref"], _path(call)
+    )
+    return Response(headers={"X-Docker-Container-Path-Stat": stat_header(found)})
+
+
+async def get(call: Call) -> StreamResponse:
+    """``GET /containers/{ref}/archive``."""
+    found, source = await call.engine.containers.archive_get(
+        call.identity, call.fields["ref"], _path(call)
+    )
+    header = {"X-Docker-Container-Path-Stat": stat_header(found)}
+    async with Closing(source) as body:
+        response = await open_stream(call, "application/x-tar", **header)
+        await send_body(response, body)
+    return response
+
+
+async def put(call: Call) -> Response:
+    """``PUT /containers/{ref}/archive``."""
+    await call.engine.containers.archive_put(
+        call.identity,
+        call.fields["ref"],
+        _path(call),
+        call.upload(),
+        no_overwrite_dir_non_dir=call.flag("noOverwriteDirNonDir"),
+        copy_uid_gid=call.flag("copyUIDGID"),
+    )
+    return call.empty(200)
+
+
+async def export(call: Call) -> StreamResponse:
+    """``GET /containers/{ref}/export``."""
+    source = await call.engine.containers.export(call.identity, call.fields["ref"])
+    async with Closing(source) as body:
+        response = await open_stream(call, "application/octet-stream")
+        await send_body(response, body)
+    return response
+
+
+async def commit(call: Call) -> Response:
+    """``POST /commit``."""
+    body, _ = await call.json(Config, optional=True)
+    ref = call.text("container")
+    if not ref:
+        raise InvalidInput("missing parameter: 'container'")
+    image_id = await call.engine.containers.commit(
+        call.identity,
+        ref,
+        repo=call.text("repo"),
+        tag=call.text("tag"),
+        comment=call.text("comment"),
+        author=call.text("author"),
+        pause=call.flag("pause", default=True),
+        changes=[line for text in call.texts("changes") for line in text.split("\n") if line],
+        config=None if body == Config() else to_config(body),
+    )
+    return call.reply({"Id": image_id}, status=201)
+
+
+ROUTES = (
+    Route("HEAD", "/containers/{ref}/archive", head),
+    Route("GET", "/containers/{ref}/archive", get, disconnect="cancel"),
+    Route("PUT", "/containers/{ref}/archive", put, disconnect="cancel"),
+    Route("GET", "/containers/{ref}/export", export, disconnect="cancel"),
+    Route("POST", "/commit", commit),
+)

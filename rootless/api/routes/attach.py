@@ -1,0 +1,252 @@
+"""Attach, logs and execs: what containers say and hear."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import WSMsgType, web
+from aiohttp.web_response import Response, StreamResponse
+
+from rootless.api.call import Call
+from rootless.api.detach import DetachScanner, parse_keys
+from rootless.api.dto import execs as exec_view
+from rootless.api.dto.create import ExecBody, ExecStartBody, console_size, to_exec
+from rootless.api.dto.times import rfc3339_fixed
+from rootless.api.hijack import Hijacked, attach_type, hijack, serve_streams
+from rootless.api.router import Route
+from rootless.api.routes.containers import size
+from rootless.api.streams import Closing, frame, open_stream, stream_type
+from rootless.engine.interface import AttachStreams
+from rootless.errors import InvalidInput, StartFailed
+from rootless.model.records import LogEntry
+
+_STREAM = {"stdout": 1, "stderr": 2}
+_BATCH = 64 << 10
+
+
+async def _attach(call: Call) -> tuple[AttachStreams, bool, bool, bytes]:
+    keys = parse_keys(call.text("detachKeys"))
+    stdin, stdout, stderr = call.flag("stdin"), call.flag("stdout"), call.flag("stderr")
+    streams = await call.engine.containers.attach(
+        call.identity,
+        call.fields["ref"],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        logs=call.flag("logs"),
+        stream=call.flag("stream"),
+        detach_keys=call.text("detachKeys"),
+    )
+    return streams, stdin, stdout or stderr, keys
+
+
+async def attach(call: Call) -> StreamResponse:
+    """``POST /containers/{ref}/attach``: the connection becomes the container's stdio."""
+    streams, stdin, output, keys = await _attach(call)
+    raw = await hijack(call, content_type=attach_type(call, streams))
+    await serve_streams(raw, streams, stdin=stdin, output=output, keys=keys)
+    return Hijacked()
+
+
+async def attach_websocket(call: Call) -> StreamResponse:
+    """``GET /containers/{ref}/attach/ws``: the same in binary messages, without frames."""
+    streams, stdin, _, keys = await _attach(call)
+    socket = web.WebSocketResponse(max_msg_size=1 << 20)
+    await socket.prepare(call.request)
+    loop = asyncio.get_running_loop()
+    send = loop.create_task(_websocket_output(socket, streams))
+    receive = loop.create_task(
+        _websocket_input(socket, streams, DetachScanner(keys) if streams.tty else None, stdin=stdin)
+    )
+    try:
+        await asyncio.wait((send, receive), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (send, receive):
+            task.cancel()
+        await asyncio.gather(send, receive, return_exceptions=True)
+        await streams.close()
+    await socket.close()
+    return socket
+
+
+async def _websocket_output(socket: web.WebSocketResponse, streams: AttachStreams) -> None:
+    async for _, data in streams:
+        await socket.send_bytes(data)
+
+
+async def _websocket_input(
+    socket: web.WebSocketResponse,
+    streams: AttachStreams,
+    scanner: DetachScanner | None,
+    *,
+    stdin: bool,
+) -> None:
+    async for message in socket:
+        if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
+            return
+        data = message.data.encode() if isinstance(message.data, str) else message.data
+        detached = False
+        if scanner is not None:
+            data, detached = scanner.feed(data)
+        if stdin and data:
+            await streams.write(data)
+        if detached:
+            return
+
+
+async def logs(call: Call) -> StreamResponse:
+    """``GET /containers/{ref}/logs``."""
+    stdout, stderr = call.flag("stdout"), call.flag("stderr")
+    if not (stdout or stderr):
+        raise InvalidInput("Bad parameters: you must choose at least one stream")
+    ref = call.fields["ref"]
+    view = await call.engine.containers.inspect(call.identity, ref)
+    tty = view.record.config.tty
+    source = await call.engine.containers.logs(
+        call.identity,
+        view.record.id,
+        stdout=stdout,
+        stderr=stderr,
+        follow=call.flag("follow"),
+        since_ns=call.time("since"),
+        until_ns=call.time("until"),
+        tail=_tail(call.text("tail")),
+    )
+    details = ""
+    if call.flag("details"):
+        details = ",".join(f"{key}={value}" for key, value in view.record.config.labels)
+    async with Closing(source) as entries:
+        response = await open_stream(call, stream_type(call.version, tty=tty))
+        await _send_log(
+            response, entries, tty=tty, timestamps=call.flag("timestamps"), details=details
+        )
+        await response.write_eof()
+    return response
+
+
+def _tail(text: str) -> int | None:
+    """A count; anything that is no number means all, as Docker has it."""
+    return int(text) if text.isdigit() else None
+
+
+async def _send_log(
+    response: StreamResponse,
+    entries: AsyncIterator[LogEntry],
+    *,
+    tty: bool,
+    timestamps: bool,
+    details: str,
+) -> None:
+    """Write entries, many to a chunk while they come without waiting."""
+    loop = asyncio.get_running_loop()
+    batch = bytearray()
+    iterator = aiter(entries)
+    while True:
+        pending = loop.create_task(_next(iterator))
+        # One turn of the loop tells whether the next entry is there already.
+        await asyncio.sleep(0)
+        if batch and (len(batch) >= _BATCH or not pending.done()):
+            data, batch = bytes(batch), bytearray()
+            try:
+                await response.write(data)
+            except BaseException:
+                pending.cancel()
+                raise
+        entry = await _settle(pending)
+        if entry is None:
+            break
+        line = entry.data
+        if details:
+            line = details.encode() + b" " + line
+        if timestamps:
+            line = rfc3339_fixed(entry.time_ns).encode() + b" " + line
+        batch += line if tty else frame(_STREAM[entry.stream], line)
+    if batch:
+        await response.write(bytes(batch))
+
+
+async def _next(iterator: AsyncIterator[LogEntry]) -> LogEntry | None:
+    return await anext(iterator, None)
+
+
+async def _settle(task: asyncio.Task[LogEntry | None]) -> LogEntry | None:
+    try:
+        return await task
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+async def exec_create(call: Call) -> Response:
+    """``POST /containers/{ref}/exec``."""
+    body, _ = await call.json(ExecBody)
+    if body.detach_keys:
+        parse_keys(body.detach_keys)
+    request = to_exec(body)
+    exec_id = await call.engine.execs.create(call.identity, call.fields["ref"], request)
+    return call.reply({"Id": exec_id}, status=201)
+
+
+async def exec_start(call: Call) -> StreamResponse:
+    """``POST /exec/{id}/start``.
+
+    That the process cannot be started is said in the stream, as Docker does;
+    the exit code (126, 127) is in the exec's inspect.
+    """
+    body, _ = await call.json(ExecStartBody, optional=True)
+    exec_id = call.fields["id"]
+    record = await call.engine.execs.inspect(call.identity, exec_id)
+    request = record.request
+    try:
+        streams = await call.engine.execs.start(
+            call.identity,
+            exec_id,
+            detach=body.detach,
+            tty=body.tty,
+            console_size=console_size(body.console_size),
+        )
+    except StartFailed as error:
+        if body.detach:
+            raise
+        raw = await hijack(call, content_type=stream_type(call.version, tty=request.tty))
+        text = f"{error}\r\n".encode()
+        await raw.write(text if request.tty else frame(2, text))
+        raw.close()
+        return Hijacked()
+    if streams is None:
+        return call.empty(200)
+    raw = await hijack(call, content_type=attach_type(call, streams))
+    await serve_streams(
+        raw,
+        streams,
+        stdin=request.attach_stdin,
+        output=request.attach_stdout or request.attach_stderr,
+        keys=parse_keys(request.detach_keys),
+    )
+    return Hijacked()
+
+
+async def exec_inspect(call: Call) -> Response:
+    """``GET /exec/{id}/json``."""
+    record = await call.engine.execs.inspect(call.identity, call.fields["id"])
+    return call.reply(exec_view.inspect(record))
+
+
+async def exec_resize(call: Call) -> Response:
+    """``POST /exec/{id}/resize``."""
+    height, width = size(call)
+    await call.engine.execs.resize(call.identity, call.fields["id"], height=height, width=width)
+    return call.empty(200)
+
+
+ROUTES = (
+    Route("POST", "/containers/{ref}/attach", attach),
+    Route("GET", "/containers/{ref}/attach/ws", attach_websocket, disconnect="cancel"),
+    Route("GET", "/containers/{ref}/logs", logs, disconnect="cancel"),
+    Route("POST", "/containers/{ref}/exec", exec_create),
+    Route("POST", "/exec/{id}/start", exec_start),
+    Route("GET", "/exec/{id}/json", exec_inspect),
+    Route("POST", "/exec/{id}/resize", exec_resize),
+)

@@ -1,0 +1,240 @@
+"""Containers: everything but their streams and archives."""
+
+from __future__ import annotations
+
+from typing import cast, get_args
+
+from aiohttp.web_response import Response, StreamResponse
+
+from rootless.api.call import Call, json_bytes
+from rootless.api.dto import container as view
+from rootless.api.dto.create import CreateBody, to_request
+from rootless.api.dto.host_config import UpdateBody, to_resources, to_restart
+from rootless.api.router import Route
+from rootless.api.streams import Closing, open_stream
+from rootless.errors import InvalidInput
+from rootless.model.records import WaitCondition
+from rootless.model.request import ContainerRequest
+
+_CONDITIONS = get_args(WaitCondition)
+
+
+async def create_request(call: Call) -> ContainerRequest:
+    """The request in the body and the query of ``create`` (and of a dry run)."""
+    body, unknown = await call.json(CreateBody)
+    return to_request(body, name=call.text("name"), platform=call.text("platform"), unknown=unknown)
+
+
+async def create(call: Call) -> Response:
+    """``POST /containers/create``."""
+    request = await create_request(call)
+    container_id, warnings = await call.engine.containers.create(call.identity, request)
+    return call.reply({"Id": container_id, "Warnings": list(warnings)}, status=201)
+
+
+async def list_(call: Call) -> Response:
+    """``GET /containers/json``."""
+    views = await call.engine.containers.list(
+        call.identity,
+        filters=call.filters(),
+        all=call.flag("all"),
+        limit=max(call.number("limit") or 0, 0),
+        size=call.flag("size"),
+    )
+    return call.reply([view.summary(found) for found in views])
+
+
+async def inspect(call: Call) -> Response:
+    """``GET /containers/{ref}/json``."""
+    found = await call.engine.containers.inspect(
+        call.identity, call.fields["ref"], size=call.flag("size")
+    )
+    return call.reply(view.inspect(found))
+
+
+async def start(call: Call) -> Response:
+    """``POST /containers/{ref}/start``."""
+    await call.engine.containers.start(
+        call.identity, call.fields["ref"], detach_keys=call.text("detachKeys")
+    )
+    return call.empty()
+
+
+async def stop(call: Call) -> Response:
+    """``POST /containers/{ref}/stop``."""
+    await call.engine.containers.stop(
+        call.identity, call.fields["ref"], timeout=call.number("t"), signal=call.text("signal")
+    )
+    return call.empty()
+
+
+async def restart(call: Call) -> Response:
+    """``POST /containers/{ref}/restart``."""
+    await call.engine.containers.restart(
+        call.identity, call.fields["ref"], timeout=call.number("t"), signal=call.text("signal")
+    )
+    return call.empty()
+
+
+async def kill(call: Call) -> Response:
+    """``POST /containers/{ref}/kill``."""
+    signal = call.text("signal") or "KILL"
+    await call.engine.containers.kill(call.identity, call.fields["ref"], signal=signal)
+    return call.empty()
+
+
+async def pause(call: Call) -> Response:
+    """``POST /containers/{ref}/pause``."""
+    await call.engine.containers.pause(call.identity, call.fields["ref"])
+    return call.empty()
+
+
+async def unpause(call: Call) -> Response:
+    """``POST /containers/{ref}/unpause``."""
+    await call.engine.containers.unpause(call.identity, call.fields["ref"])
+    return call.empty()
+
+
+async def rename(call: Call) -> Response:
+    """``POST /containers/{ref}/rename``."""
+    name = call.text("name")
+    if not name:
+        raise InvalidInput("Neither old nor new names may be empty")
+    await call.engine.containers.rename(call.identity, call.fields["ref"], name)
+    return call.empty()
+
+
+async def update(call: Call) -> Response:
+    """``POST /containers/{ref}/update``."""
+    body, unknown = await call.json(UpdateBody)
+    policy = body.restart_policy
+    warnings = await call.engine.containers.update(
+        call.identity,
+        call.fields["ref"],
+        resources=to_resources(body),
+        restart_policy=to_restart(policy) if policy is not None and policy.name else None,
+    )
+    ignored = [f"field {path} is not known and was ignored" for path in unknown]
+    return call.reply({"Warnings": [*warnings, *ignored]})
+
+
+async def remove(call: Call) -> Response:
+    """``DELETE /containers/{ref}``."""
+    if call.flag("link"):
+        raise InvalidInput("removing a link is not supported: containers have no legacy links")
+    await call.engine.containers.remove(
+        call.identity, call.fields["ref"], force=call.flag("force"), volumes=call.flag("v")
+    )
+    return call.empty()
+
+
+async def wait(call: Call) -> StreamResponse:
+    """``POST /containers/{ref}/wait``.
+
+    The head goes out as soon as the wait is registered: clients start the
+    container only then, so that they cannot miss its end.
+    """
+    text = call.text("condition") or "not-running"
+    if text not in _CONDITIONS:
+        raise InvalidInput(f"invalid condition: {text!r}", hint=f"one of {', '.join(_CONDITIONS)}")
+    condition = cast(WaitCondition, text)
+    pending = await call.engine.containers.wait(
+        call.identity, call.fields["ref"], condition=condition
+    )
+    response = await open_stream(call, "application/json")
+    result = await pending
+    body: dict[str, object] = {"StatusCode": result.exit_code}
+    if result.error:
+        body["Error"] = {"Message": result.error}
+    await response.write_eof(json_bytes(body) + b"\n")
+    return response
+
+
+async def top(call: Call) -> Response:
+    """``GET /containers/{ref}/top``."""
+    table = await call.engine.containers.top(
+        call.identity, call.fields["ref"], ps_args=call.text("ps_args") or "-ef"
+    )
+    return call.reply(
+        {"Titles": list(table.titles), "Processes": [list(row) for row in table.processes]}
+    )
+
+
+async def stats(call: Call) -> StreamResponse:
+    """``GET /containers/{ref}/stats``: JSON lines, or one sample."""
+    from rootless.api.dto.stats import stats as sample
+
+    stream = call.flag("stream", default=True)
+    one_shot = call.flag("one-shot")
+    if stream and one_shot:
+        raise InvalidInput("cannot have stream=true and one-shot=true")
+    source = await call.engine.containers.stats(
+        call.identity, call.fields["ref"], stream=stream, one_shot=one_shot
+    )
+    async with Closing(source) as samples:
+        if not stream:
+            async for found in samples:
+                return call.reply(sample(found))
+            return call.reply({})
+        response = await open_stream(call, "application/json")
+        async for found in samples:
+            await response.write(json_bytes(sample(found)) + b"\n")
+        await response.write_eof()
+    return response
+
+
+async def changes(call: Call) -> Response:
+    """``GET /containers/{ref}/changes``."""
+    found = await call.engine.containers.changes(call.identity, call.fields["ref"])
+    body = [{"Path": change.path, "Kind": change.kind} for change in found]
+    return call.reply(body or None)
+
+
+async def prune(call: Call) -> Response:
+    """``POST /containers/prune``."""
+    report = await call.engine.containers.prune(call.identity, filters=call.filters())
+    return call.reply(
+        {
+            "ContainersDeleted": list(report.deleted) or None,
+            "SpaceReclaimed": report.space_reclaimed,
+        }
+    )
+
+
+async def resize(call: Call) -> Response:
+    """``POST /containers/{ref}/resize``."""
+    height, width = size(call)
+    await call.engine.containers.resize(
+        call.identity, call.fields["ref"], height=height, width=width
+    )
+    return call.empty(200)
+
+
+def size(call: Call) -> tuple[int, int]:
+    """Height and width of a terminal; a winsize has 16 bits for each (ioctl_tty(2))."""
+    height, width = call.number("h") or 0, call.number("w") or 0
+    if not (0 <= height <= 65535 and 0 <= width <= 65535):
+        raise InvalidInput(f"invalid terminal size {height}x{width}", hint="0 to 65535 each")
+    return height, width
+
+
+ROUTES = (
+    Route("GET", "/containers/json", list_),
+    Route("POST", "/containers/create", create),
+    Route("POST", "/containers/prune", prune),
+    Route("GET", "/containers/{ref}/json", inspect),
+    Route("POST", "/containers/{ref}/start", start),
+    Route("POST", "/containers/{ref}/wait", wait, disconnect="cancel"),
+    Route("POST", "/containers/{ref}/stop", stop),
+    Route("POST", "/containers/{ref}/restart", restart),
+    Route("POST", "/containers/{ref}/kill", kill),
+    Route("POST", "/containers/{ref}/pause", pause),
+    Route("POST", "/containers/{ref}/unpause", unpause),
+    Route("POST", "/containers/{ref}/rename", rename),
+    Route("POST", "/containers/{ref}/update", update),
+    Route("POST", "/containers/{ref}/resize", resize),
+    Route("DELETE", "/containers/{ref}", remove),
+    Route("GET", "/containers/{ref}/top", top),
+    Route("GET", "/containers/{ref}/stats", stats, disconnect="cancel"),
+    Route("GET", "/containers/{ref}/changes", changes),
+)

@@ -1,0 +1,183 @@
+"""Images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+from aiohttp.web_response import Response, StreamResponse
+
+from rootless.api.call import Call, json_bytes
+from rootless.api.dto import image as view
+from rootless.api.dto.decode import decode
+from rootless.api.dto.system import AuthBody, to_auth
+from rootless.api.errors import status_and_message
+from rootless.api.router import Route
+from rootless.api.streams import Closing, open_stream, send_body
+from rootless.errors import InvalidInput
+from rootless.model.records import Progress, RegistryAuth
+
+log = logging.getLogger("rootless.api")
+
+
+def _auth(call: Call) -> RegistryAuth | None:
+    raw = call.base64_header("X-Registry-Auth")
+    if not raw.strip():
+        return None
+    body, _ = decode(raw, AuthBody)
+    auth = to_auth(body)
+    return None if auth == RegistryAuth() else auth
+
+
+async def _send_progress(call: Call, source: AsyncIterator[Progress]) -> StreamResponse:
+    """JSON lines; an error that comes after the head is the last line."""
+    async with Closing(source) as messages:
+        response = await open_stream(call, "application/json")
+        try:
+            async for message in messages:
+                await response.write(json_bytes(view.progress(message)) + b"\r\n")
+        except ConnectionError:
+            raise
+        except Exception as error:
+            during = f"{call.request.method} {call.request.path}"
+            _, text = status_and_message(error, during=during)
+            await response.write(json_bytes(view.progress(Progress(error=text))) + b"\r\n")
+        await response.write_eof()
+    return response
+
+
+async def list_(call: Call) -> Response:
+    """``GET /images/json``."""
+    shared_size = call.flag("shared-size")
+    images = await call.engine.images.list(
+        call.identity, filters=call.filters(), all=call.flag("all"), shared_size=shared_size
+    )
+    return call.reply([view.summary(image) for image in images])
+
+
+async def inspect(call: Call) -> Response:
+    """``GET /images/{name}/json``."""
+    image = await call.engine.images.inspect(call.identity, call.fields["name"])
+    body = view.inspect(image)
+    body["GraphDriver"] = {"Name": call.config.storage_driver, "Data": None}
+    return call.reply(body)
+
+
+async def history(call: Call) -> Response:
+    """``GET /images/{name}/history``."""
+    entries = await call.engine.images.history(call.identity, call.fields["name"])
+    return call.reply([view.history(entry) for entry in entries])
+
+
+async def create(call: Call) -> StreamResponse:
+    """``POST /images/create``: pull (``fromImage``) or import (``fromSrc``)."""
+    platform = call.text("platform")
+    tag = call.text("tag")
+    image = call.text("fromImage")
+    if image:
+        source = await call.engine.images.pull(
+            call.identity, _reference(image, tag), platform=platform, auth=_auth(call)
+        )
+        return await _send_progress(call, source)
+    origin = call.text("fromSrc")
+    if origin != "-":
+        raise InvalidInput(
+            f"cannot import from {origin!r}: the daemon fetches nothing by URL",
+            hint="download it and pipe it in: curl URL | rootless import -",
+        )
+    source = await call.engine.images.import_(
+        call.identity,
+        call.upload(),
+        repo=call.text("repo"),
+        tag=tag,
+        message=call.text("message"),
+        changes=[line for text in call.texts("changes") for line in text.split("\n") if line],
+        platform=platform,
+    )
+    return await _send_progress(call, source)
+
+
+def _reference(image: str, tag: str) -> str:
+    """``fromImage`` and ``tag`` in one; the tag may be a digest."""
+    if not tag:
+        return image
+    return f"{image}@{tag}" if ":" in tag else f"{image}:{tag}"
+
+
+async def push(call: Call) -> StreamResponse:
+    """``POST /images/{name}/push``."""
+    reference = _reference(call.fields["name"], call.text("tag"))
+    source = await call.engine.images.push(call.identity, reference, auth=_auth(call))
+    return await _send_progress(call, source)
+
+
+async def tag(call: Call) -> Response:
+    """``POST /images/{name}/tag``."""
+    await call.engine.images.tag(
+        call.identity, call.fields["name"], repo=call.text("repo"), tag=call.text("tag")
+    )
+    return call.empty(201)
+
+
+async def remove(call: Call) -> Response:
+    """``DELETE /images/{name}``."""
+    lines = await call.engine.images.remove(
+        call.identity,
+        call.fields["name"],
+        force=call.flag("force"),
+        prune_parents=not call.flag("noprune"),
+    )
+    return call.reply([view.deletion(line) for line in lines])
+
+
+async def prune(call: Call) -> Response:
+    """``POST /images/prune``."""
+    report = await call.engine.images.prune(call.identity, filters=call.filters())
+    lines = [view.deletion(line) for line in report.images]
+    return call.reply({"ImagesDeleted": lines or None, "SpaceReclaimed": report.space_reclaimed})
+
+
+async def save(call: Call) -> StreamResponse:
+    """``GET /images/get?names=…`` and ``GET /images/{name}/get``."""
+    name = call.fields.get("name")
+    names = [name] if name else call.texts("names")
+    if not names:
+        raise InvalidInput("no image names given", hint="names=IMAGE, once for each")
+    source = await call.engine.images.save(call.identity, names)
+    async with Closing(source) as body:
+        response = await open_stream(call, "application/x-tar")
+        await send_body(response, body)
+    return response
+
+
+async def load(call: Call) -> StreamResponse:
+    """``POST /images/load``."""
+    source = await call.engine.images.load(call.identity, call.upload())
+    return await _send_progress(call, source)
+
+
+async def search(call: Call) -> Response:
+    """``GET /images/search``."""
+    found = await call.engine.images.search(
+        call.identity,
+        call.text("term"),
+        limit=call.number("limit") or 25,
+        filters=call.filters(),
+    )
+    return call.reply([dict(result) for result in found])
+
+
+ROUTES = (
+    Route("GET", "/images/json", list_),
+    Route("GET", "/images/get", save, disconnect="cancel"),
+    Route("GET", "/images/search", search, disconnect="cancel"),
+    Route("POST", "/images/create", create, disconnect="cancel"),
+    Route("POST", "/images/load", load, disconnect="cancel"),
+    Route("POST", "/images/prune", prune),
+    Route("GET", "/images/{name:.+}/json", inspect),
+    Route("GET", "/images/{name:.+}/history", history),
+    Route("GET", "/images/{name:.+}/get", save, disconnect="cancel"),
+    Route("POST", "/images/{name:.+}/push", push, disconnect="cancel"),
+    Route("POST", "/images/{name:.+}/tag", tag),
+    Route("DELETE", "/images/{name:.+}", remove),
+)

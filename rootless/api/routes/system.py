@@ -1,0 +1,151 @@
+"""The engine itself, and what only it has: dry runs."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp.web_response import Response, StreamResponse
+
+from rootless.api.call import Call, json_bytes
+from rootless.api.dto import system as view
+from rootless.api.errors import HttpError
+from rootless.api.router import Route
+from rootless.api.routes.containers import create_request
+from rootless.api.streams import Closing, open_stream
+from rootless.errors import HostUnsupported, InvalidInput
+from rootless.model.decision import Finding
+
+_PING_HEADERS = {
+    "Builder-Version": "1",
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+    "Swarm": "inactive",
+    "Content-Type": "text/plain; charset=utf-8",
+}
+_DF_TYPES = frozenset(("container", "image", "volume", "build-cache"))
+
+
+async def ping(call: Call) -> Response:
+    """``GET`` and ``HEAD /_ping``."""
+    answer = await call.engine.system.ping()
+    return Response(body=answer.encode(), headers=_PING_HEADERS)
+
+
+async def info(call: Call) -> Response:
+    """``GET /info``."""
+    return call.reply(view.info(await call.engine.system.info(call.identity), time.time_ns()))
+
+
+async def version(call: Call) -> Response:
+    """``GET /version``."""
+    return call.reply(view.version(await call.engine.system.version(call.identity)))
+
+
+async def disk_usage(call: Call) -> Response:
+    """``GET /system/df``."""
+    wanted = frozenset(call.texts("type"))
+    if unknown := wanted - _DF_TYPES:
+        raise InvalidInput(f"unknown object type: {min(unknown)}")
+    return call.reply(view.disk_usage(await call.engine.system.disk_usage(call.identity), wanted))
+
+
+async def events(call: Call) -> StreamResponse:
+    """``GET /events``: JSON lines."""
+    since, until = call.time("since"), call.time("until")
+    if since and until and until < since:
+        raise InvalidInput(
+            f"`since` time ({call.text('since')}) cannot be after `until` time "
+            f"({call.text('until')})"
+        )
+    source = await call.engine.system.events(
+        call.identity, filters=call.filters(), since_ns=since, until_ns=until
+    )
+    async with Closing(source) as found:
+        response = await open_stream(call, "application/json")
+        async for event in found:
+            await response.write(json_bytes(view.event(event)) + b"\n")
+        await response.write_eof()
+    return response
+
+
+async def auth(call: Call) -> Response:
+    """``POST /auth``."""
+    body, _ = await call.json(view.AuthBody)
+    status, token = await call.engine.system.auth(call.identity, view.to_auth(body))
+    return call.reply({"Status": status, "IdentityToken": token})
+
+
+async def build_prune(call: Call) -> Response:
+    """``POST /build/prune``: there is no build cache, so that ``system prune`` works."""
+    return call.reply({"CachesDeleted": None, "SpaceReclaimed": 0})
+
+
+async def refuse_build(_call: Call) -> Response:
+    """``POST /build``."""
+    raise HostUnsupported(
+        "building images is not supported yet",
+        hint="build elsewhere and load the result: rootless load < image.tar",
+    )
+
+
+async def refuse_swarm(_call: Call) -> Response:
+    """Everything of Swarm."""
+    raise HttpError(
+        503, "This node is not a swarm manager: rootless is one user's engine and has no Swarm"
+    )
+
+
+async def plugins(call: Call) -> Response:
+    """``GET /plugins``: none."""
+    return call.reply([])
+
+
+def _finding(finding: Finding) -> dict[str, str]:
+    return {
+        "Rule": finding.rule,
+        "Field": finding.field,
+        "Value": finding.value,
+        "Reason": finding.reason,
+        "Fix": finding.fix,
+        "Severity": finding.severity,
+        "Action": finding.action,
+        "Source": finding.source,
+    }
+
+
+async def plan(call: Call) -> Response:
+    """``POST /rootless/plan``: a create body; the decision and the steps, nothing is made."""
+    report = await call.engine.containers.plan(call.identity, await create_request(call))
+    decision = report.decision
+    return call.reply(
+        {
+            "Allowed": decision.allowed,
+            "Policy": decision.policy,
+            "Weakened": list(decision.weakened),
+            "Findings": [_finding(finding) for finding in decision.findings],
+            "Warnings": list(report.warnings),
+            "Steps": [{"Step": step, "Description": text} for step, text in report.steps],
+        }
+    )
+
+
+ROUTES = (
+    Route("GET", "/_ping", ping),
+    Route("HEAD", "/_ping", ping),
+    Route("GET", "/info", info),
+    Route("GET", "/version", version),
+    Route("GET", "/system/df", disk_usage, disconnect="cancel"),
+    Route("GET", "/events", events, disconnect="cancel"),
+    Route("POST", "/auth", auth, disconnect="cancel"),
+    Route("POST", "/build", refuse_build),
+    Route("POST", "/build/prune", build_prune),
+    Route("GET", "/plugins", plugins),
+    Route("GET", "/swarm", refuse_swarm),
+    Route("POST", "/swarm/{rest:.*}", refuse_swarm),
+    Route("GET", "/nodes", refuse_swarm),
+    Route("GET", "/services", refuse_swarm),
+    Route("GET", "/tasks", refuse_swarm),
+    Route("GET", "/secrets", refuse_swarm),
+    Route("GET", "/configs", refuse_swarm),
+    Route("POST", "/rootless/plan", plan),
+)

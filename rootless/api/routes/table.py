@@ -1,0 +1,16 @@
+"""All rows."""
+
+from __future__ import annotations
+
+from rootless.api.router import Route
+from rootless.api.routes import archive, attach, containers, images, networks, system, volumes
+
+ROUTES: tuple[Route, ...] = (
+    *system.ROUTES,
+    *containers.ROUTES,
+    *attach.ROUTES,
+    *archive.ROUTES,
+    *images.ROUTES,
+    *volumes.ROUTES,
+    *networks.ROUTES,
+)

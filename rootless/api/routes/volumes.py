@@ -1,0 +1,59 @@
+"""Volumes."""
+
+from __future__ import annotations
+
+from aiohttp.web_response import Response
+
+from rootless.api.call import Call
+from rootless.api.dto.volume import VolumeBody, volume
+from rootless.api.router import Route
+from rootless.errors import InvalidInput
+
+
+async def list_(call: Call) -> Response:
+    """``GET /volumes``."""
+    records = await call.engine.volumes.list(call.identity, filters=call.filters())
+    return call.reply({"Volumes": [volume(record) for record in records], "Warnings": None})
+
+
+async def create(call: Call) -> Response:
+    """``POST /volumes/create``."""
+    body, _ = await call.json(VolumeBody, optional=True)
+    if body.cluster_volume_spec is not None:
+        raise InvalidInput("cluster volumes are not supported")
+    record = await call.engine.volumes.create(
+        call.identity,
+        name=body.name,
+        driver=body.driver or "local",
+        options=body.driver_opts,
+        labels=body.labels,
+    )
+    return call.reply(volume(record), status=201)
+
+
+async def inspect(call: Call) -> Response:
+    """``GET /volumes/{name}``."""
+    return call.reply(volume(await call.engine.volumes.inspect(call.identity, call.fields["name"])))
+
+
+async def remove(call: Call) -> Response:
+    """``DELETE /volumes/{name}``."""
+    await call.engine.volumes.remove(call.identity, call.fields["name"], force=call.flag("force"))
+    return call.empty()
+
+
+async def prune(call: Call) -> Response:
+    """``POST /volumes/prune``."""
+    report = await call.engine.volumes.prune(call.identity, filters=call.filters())
+    return call.reply(
+        {"VolumesDeleted": list(report.deleted), "SpaceReclaimed": report.space_reclaimed}
+    )
+
+
+ROUTES = (
+    Route("GET", "/volumes", list_),
+    Route("POST", "/volumes/create", create),
+    Route("POST", "/volumes/prune", prune),
+    Route("GET", "/volumes/{name}", inspect),
+    Route("DELETE", "/volumes/{name}", remove),
+)
