@@ -12,7 +12,21 @@ if TYPE_CHECKING:
 
 _TYPES = ("bind", "volume", "tmpfs", "image")
 _PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
-_FLAG_KEYS = ("readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src")
+_FLAG_KEYS = {
+    "readonly": ("", "ReadOnly"),
+    "ro": ("", "ReadOnly"),
+    "volume-nocopy": ("VolumeOptions", "NoCopy"),
+    "bind-nonrecursive": ("BindOptions", "NonRecursive"),
+    "bind-create-src": ("BindOptions", "CreateMountpoint"),
+}
+_TEXT_KEYS = {
+    "target": ("", "Target"),
+    "dst": ("", "Target"),
+    "destination": ("", "Target"),
+    "consistency": ("", "Consistency"),
+    "volume-subpath": ("VolumeOptions", "Subpath"),
+    "image-subpath": ("ImageOptions", "Subpath"),
+}
 
 
 def split_csv(text: str) -> list[str]:
@@ -51,64 +65,62 @@ def _apply(
     mark: bool,
     text: str,
 ) -> None:
-    def option(group: str) -> dict[str, Any]:
-        return options.setdefault(group, {})
-
-    def flag() -> bool:
-        return _boolean(key, value, text) if mark else True
-
-    if key == "type":
+    if key in _FLAG_KEYS:
+        group, name = _FLAG_KEYS[key]
+        place = options.setdefault(group, {}) if group else mount
+        place[name] = _boolean(key, value, text) if mark else True
+    elif key in _TEXT_KEYS:
+        group, name = _TEXT_KEYS[key]
+        (options.setdefault(group, {}) if group else mount)[name] = value
+    elif key == "type":
         if value.lower() not in _TYPES:
             raise UsageError(f"invalid mount type '{value}' (one of {', '.join(_TYPES)})")
         mount["Type"] = value.lower()
     elif key in ("source", "src"):
         mount["Source"] = os.path.abspath(value) if value.startswith(".") else value
-    elif key in ("target", "dst", "destination"):
-        mount["Target"] = value
-    elif key in ("readonly", "ro"):
-        mount["ReadOnly"] = flag()
-    elif key == "consistency":
-        mount["Consistency"] = value
     elif key == "bind-propagation":
         if value.lower() not in _PROPAGATION:
             raise UsageError(f"invalid bind-propagation '{value}'")
-        option("BindOptions")["Propagation"] = value.lower()
-    elif key == "bind-nonrecursive":
-        option("BindOptions")["NonRecursive"] = flag()
-    elif key == "bind-create-src":
-        option("BindOptions")["CreateMountpoint"] = flag()
+        options.setdefault("BindOptions", {})["Propagation"] = value.lower()
     elif key == "bind-recursive":
-        _recursive(mount, option("BindOptions"), value)
-    elif key == "volume-subpath":
-        option("VolumeOptions")["Subpath"] = value
-    elif key == "image-subpath":
-        option("ImageOptions")["Subpath"] = value
-    elif key == "volume-nocopy":
-        option("VolumeOptions")["NoCopy"] = flag()
-    elif key == "volume-label":
-        name, _, content = value.partition("=")
-        option("VolumeOptions").setdefault("Labels", {})[name] = content
-    elif key == "volume-driver":
-        option("VolumeOptions").setdefault("DriverConfig", {})["Name"] = value
-    elif key == "volume-opt":
-        name, _, content = value.partition("=")
-        driver = option("VolumeOptions").setdefault("DriverConfig", {})
-        driver.setdefault("Options", {})[name] = content
-    elif key == "tmpfs-size":
-        from rootless.errors import InvalidInput
-        from rootless.units import parse_size
-
-        try:
-            option("TmpfsOptions")["SizeBytes"] = parse_size(value)
-        except InvalidInput:
-            raise UsageError(f"invalid value for {key}: {value}") from None
-    elif key == "tmpfs-mode":
-        try:
-            option("TmpfsOptions")["Mode"] = int(value, 8)
-        except ValueError:
-            raise UsageError(f"invalid value for {key}: {value}") from None
+        _recursive(mount, options.setdefault("BindOptions", {}), value)
+    elif key.startswith("volume-"):
+        _volume_option(options.setdefault("VolumeOptions", {}), key, value, text)
+    elif key.startswith("tmpfs-"):
+        _tmpfs_option(options.setdefault("TmpfsOptions", {}), key, value, text)
     else:
-        raise UsageError(f"unknown option '{key}' in '{text}'")
+        raise _unknown(key, text)
+
+
+def _unknown(key: str, text: str) -> UsageError:
+    return UsageError(f"unknown option '{key}' in '{text}'")
+
+
+def _volume_option(volume: dict[str, Any], key: str, value: str, text: str) -> None:
+    name, _, content = value.partition("=")
+    if key == "volume-label":
+        volume.setdefault("Labels", {})[name] = content
+    elif key == "volume-driver":
+        volume.setdefault("DriverConfig", {})["Name"] = value
+    elif key == "volume-opt":
+        volume.setdefault("DriverConfig", {}).setdefault("Options", {})[name] = content
+    else:
+        raise _unknown(key, text)
+
+
+def _tmpfs_option(tmpfs: dict[str, Any], key: str, value: str, text: str) -> None:
+    from rootless.errors import InvalidInput
+    from rootless.units import parse_size
+
+    try:
+        if key == "tmpfs-size":
+            tmpfs["SizeBytes"] = parse_size(value)
+        elif key == "tmpfs-mode":
+            tmpfs["Mode"] = int(value, 8)
+        else:
+            raise _unknown(key, text)
+    except (InvalidInput, ValueError):
+        raise UsageError(f"invalid value for {key}: {value}") from None
 
 
 def _recursive(mount: dict[str, Any], bind: dict[str, Any], value: str) -> None:
