@@ -126,8 +126,9 @@ def _lay_out(place: Path, root: Path, venv: Path, user: account.Account) -> dict
         stdin=subprocess.DEVNULL,
         check=False,
     )
-    for name in ("t", "r"):
-        (place / name).mkdir(mode=0o700)
+    # Containers' processes are other users: they must get through TMPDIR, as through /tmp.
+    for name, mode in (("t", 0o755), ("r", 0o700)):
+        (place / name).mkdir(mode=mode)
         if user.switch:
             os.chown(place / name, user.uid, user.gid)
     return env

@@ -1,0 +1,1 @@
+"""Benchmarks against Podman, crun and bubblewrap; the standard library only."""
