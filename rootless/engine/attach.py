@@ -73,6 +73,7 @@ class Attached:
         history: AsyncIterator[LogEntry] | None = None,
         stream: bool = True,
         on_detach: Callable[[], None] | None = None,
+        finished: asyncio.Event | None = None,
     ) -> None:
         self.tty = tty
         self._wanted = (stdin, stdout, stderr)
@@ -80,6 +81,8 @@ class Attached:
         self._history = history
         self._stream = stream
         self._on_detach = on_detach
+        self._finished = finished
+        self._closed = False
         self._ready: asyncio.Future[Attachment | None] = asyncio.get_running_loop().create_future()
         self.on_close: Callable[[], None] | None = None
 
@@ -110,6 +113,9 @@ class Attached:
             return
         async for stream, data in attachment:
             yield stream, data
+        if self._finished is not None and not self._closed:
+            # Who saw the end of the output asks for the exit status next.
+            await self._finished.wait()
 
     async def write(self, data: bytes) -> None:
         """Feed stdin; the detach sequence detaches instead."""
@@ -141,6 +147,7 @@ class Attached:
 
     async def close(self) -> None:
         """Detach; the process goes on."""
+        self._closed = True
         if self.on_close is not None:
             self.on_close()
         if not self._ready.done():

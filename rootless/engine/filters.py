@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from rootless.errors import InvalidInput
+from rootless.units import parse_duration
 
 Filters = Mapping[str, Sequence[str]]
 
@@ -45,3 +48,33 @@ def _bool(key: str, text: str) -> bool:
     if lowered in ("0", "f", "false"):
         return False
     raise InvalidInput(f"invalid filter '{key}={text}'", hint="use true or false")
+
+
+def until(filters: Filters, *, now_ns: int) -> int:
+    """The ``until`` filter as Unix nanoseconds, 0 when absent.
+
+    A duration (``24h``) before now, Unix seconds, or a time as RFC 3339 writes it.
+    """
+    values = filters.get("until", ())
+    if not values:
+        return 0
+    if len(values) > 1:
+        raise InvalidInput("more than one until filter specified")
+    return parse_moment(values[0], now_ns=now_ns)
+
+
+def parse_moment(text: str, *, now_ns: int) -> int:
+    """Unix nanoseconds of ``10m`` (ago), ``1700000000.5`` or ``2026-01-02T03:04:05``."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        seconds, _, rest = text.partition(".")
+        return int(seconds) * 10**9 + int(rest.ljust(9, "0")[:9])
+    try:
+        return now_ns - parse_duration(text)
+    except InvalidInput:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise InvalidInput(
+                f"invalid time: {text!r}", hint="write 24h, Unix seconds or an RFC 3339 time"
+            ) from None
+    return int(moment.astimezone().timestamp()) * 10**9 + moment.microsecond * 1000

@@ -75,6 +75,8 @@ class NetworkState:
     mac_address: str = ""
     ports: tuple[PortBinding, ...] = ()
     """Published ports with the address and port that were really bound."""
+    driver_state: str = ""
+    """What the network needs to find its helper again after a restart of the daemon; JSON."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,461 @@
+"""Containers: the facade's noun; each method finds the container and delegates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import fields, replace
+
+from rootless.engine import listing, stats, top
+from rootless.engine.attach import Attached, parse_detach_keys
+from rootless.engine.core import Core
+from rootless.engine.creation import Creator, ImageSource
+from rootless.engine.files import Files
+from rootless.engine.filters import Filters, check_filters, until
+from rootless.engine.lifecycle import Lifecycle
+from rootless.engine.logs import LogQuery, follow_log, read_log
+from rootless.engine.resolve_limits import resolve_limits
+from rootless.engine.restart import check_policy
+from rootless.engine.unit import Unit
+from rootless.engine.volumes import Volumes
+from rootless.errors import Conflict, HostUnsupported, InvalidInput, RootlessError
+from rootless.linux import cgrouplimits
+from rootless.model.identity import Identity
+from rootless.model.records import (
+    Change,
+    ContainerRecord,
+    ContainerView,
+    LogEntry,
+    PathStat,
+    PlanReport,
+    ProcessTable,
+    PruneReport,
+    Stats,
+    WaitCondition,
+    WaitResult,
+)
+from rootless.model.request import ContainerConfig, ContainerRequest, Resources, RestartPolicy
+from rootless.storage.tree import rootfs_to_json
+
+
+class Containers:
+    """See :class:`rootless.engine.interface.Containers`."""
+
+    def __init__(
+        self,
+        core: Core,
+        images: ImageSource,
+        volumes: Volumes,
+        lifecycle: Lifecycle,
+        files: Files,
+    ) -> None:
+        self._core = core
+        self._lifecycle = lifecycle
+        self._files = files
+        self.creator = Creator(core, images, volumes, lifecycle)
+
+    def _find(self, ref: str) -> Unit:
+        return self._core.registry.find(ref)
+
+    def _running(self, ref: str) -> Unit:
+        unit = self._find(ref)
+        if not unit.record.state.running:
+            raise Conflict(f"container {unit.id} is not running")
+        return unit
+
+    # -- making and looking ----------------------------------------------------
+
+    async def plan(self, identity: Identity, request: ContainerRequest) -> PlanReport:
+        """What a create and start would do."""
+        return await self.creator.plan(identity, request)
+
+    async def create(
+        self, identity: Identity, request: ContainerRequest
+    ) -> tuple[str, tuple[str, ...]]:
+        """Make a container."""
+        return await self.creator.create(identity, request)
+
+    async def list(
+        self,
+        identity: Identity,
+        *,
+        filters: Filters,
+        all: bool = False,
+        limit: int = 0,
+        size: bool = False,
+    ) -> Sequence[ContainerView]:
+        """Newest first."""
+        del identity
+        records = listing.select(
+            (unit.record for unit in self._core.registry),
+            filters,
+            all_states=all,
+            limit=limit,
+            find=self._core.registry.record_of,
+        )
+        return [await self._view(record, size=size) for record in records]
+
+    async def inspect(self, identity: Identity, ref: str, *, size: bool = False) -> ContainerView:
+        """One container."""
+        del identity
+        return await self._view(self._find(ref).record, size=size)
+
+    async def _view(self, record: ContainerRecord, *, size: bool) -> ContainerView:
+        unit = self._core.registry.get(record.id)
+        execs = tuple(sorted(unit.execs)) if unit is not None else ()
+        if not size:
+            return ContainerView(record, exec_ids=execs)
+        own = await self.size_rw(record)
+        layers = sum(self._core.layers.get(d).meta.size for d in record.spec.image.diff_ids)
+        return ContainerView(record, size_rw=own, size_root_fs=own + layers, exec_ids=execs)
+
+    async def size_rw(self, record: ContainerRecord) -> int:
+        """Bytes the container wrote over its image."""
+        upper = record.spec.rootfs.upper
+        found = await self._core.call("storage.tree.tree_size", path=upper)
+        assert isinstance(found, dict)
+        return int(found["bytes"])
+
+    # -- life --------------------------------------------------------------------
+
+    async def start(self, identity: Identity, ref: str, *, detach_keys: str = "") -> None:
+        """Start it."""
+        parse_detach_keys(detach_keys)
+        await self._lifecycle.start(self._find(ref), identity)
+
+    async def stop(
+        self, identity: Identity, ref: str, *, timeout: int | None = None, signal: str = ""
+    ) -> None:
+        """Stop it."""
+        del identity
+        await self._lifecycle.stop(self._find(ref), timeout=timeout, signal_name=signal)
+
+    async def kill(self, identity: Identity, ref: str, *, signal: str = "KILL") -> None:
+        """Send it a signal."""
+        del identity
+        await self._lifecycle.kill(self._find(ref), signal)
+
+    async def restart(
+        self, identity: Identity, ref: str, *, timeout: int | None = None, signal: str = ""
+    ) -> None:
+        """Stop and start it."""
+        await self._lifecycle.restart(
+            self._find(ref), identity, timeout=timeout, signal_name=signal
+        )
+
+    async def pause(self, identity: Identity, ref: str) -> None:
+        """Freeze every process of it."""
+        del identity
+        unit = self._running(ref)
+        async with unit.lock:
+            if unit.record.state.status == "paused":
+                raise Conflict(f"Container {unit.id} is already paused")
+            if not unit.cgroup:
+                raise HostUnsupported(
+                    "cannot pause: freezing needs a cgroup of the container's own, "
+                    "and no cgroup is delegated to this user",
+                    hint="run the daemon as a systemd user service: "
+                    "rootless system service install",
+                )
+            await self._lifecycle.set_frozen(unit, frozen=True)
+            self._core.registry.publish(unit, "pause")
+
+    async def unpause(self, identity: Identity, ref: str) -> None:
+        """Let it go on."""
+        del identity
+        unit = self._find(ref)
+        async with unit.lock:
+            if unit.record.state.status != "paused":
+                raise Conflict(f"Container {unit.id} is not paused")
+            await self._lifecycle.set_frozen(unit, frozen=False)
+            self._core.registry.publish(unit, "unpause")
+
+    async def rename(self, identity: Identity, ref: str, name: str) -> None:
+        """Give it another name."""
+        del identity
+        if not name:
+            raise InvalidInput("Neither old nor new names may be empty")
+        unit = self._find(ref)
+        async with unit.lock:
+            old = unit.record.name
+            new = self._core.registry.claim_name(name, container_id=unit.id)
+            if new == old:
+                raise InvalidInput("Renaming a container with the same name as its current name")
+            record = replace(unit.record, spec=replace(unit.record.spec, name=new))
+            self._core.registry.rewrite(unit, record)
+        self._core.registry.publish(unit, "rename", oldName=f"/{old}")
+
+    async def update(
+        self,
+        identity: Identity,
+        ref: str,
+        *,
+        resources: Resources,
+        restart_policy: RestartPolicy | None,
+    ) -> tuple[str, ...]:
+        """Change limits (at once when it runs) and the restart policy."""
+        unit = self._find(ref)
+        async with unit.lock:
+            spec = unit.record.spec
+            limits = resolve_limits(merge_resources(spec.resources, resources), self._core.facts)
+            policy = spec.restart if restart_policy is None else restart_policy
+            check_policy(policy, auto_remove=spec.auto_remove)
+            host = replace(spec.request.host, resources=limits, restart_policy=policy)
+            # The policy's bounds on limits hold for changed limits too.
+            self._core.policy.admit_update(identity, limits, spec)
+            if unit.cgroup:
+                cgrouplimits.write_limits(unit.cgroup, limits, self._core.facts.cgroup)
+            changed = replace(
+                spec,
+                resources=limits,
+                restart=policy,
+                request=replace(spec.request, host=host),
+            )
+            self._core.registry.rewrite(unit, replace(unit.record, spec=changed))
+        self._core.registry.publish(unit, "update")
+        return ()
+
+    async def remove(
+        self, identity: Identity, ref: str, *, force: bool = False, volumes: bool = False
+    ) -> None:
+        """Remove it."""
+        del identity
+        await self._lifecycle.remove(self._find(ref), force=force, volumes=volumes)
+
+    async def prune(self, identity: Identity, *, filters: Filters) -> PruneReport:
+        """Remove every container that does not run."""
+        del identity
+        check_filters(filters, listing.PRUNE_FILTERS)
+        bound = until(filters, now_ns=time.time_ns())
+        deleted, freed = [], 0
+        for unit in self._core.registry:
+            if not listing.prunable(unit.record, filters, until_ns=bound):
+                continue
+            size = await self.size_rw(unit.record)
+            try:
+                await self._lifecycle.remove(unit, force=False, volumes=False)
+            except RootlessError:
+                # Started or removed meanwhile: no longer what was to be pruned.
+                continue
+            deleted.append(unit.id)
+            freed += size
+        self._core.events.publish("container", "prune", "", {"reclaimed": str(freed)})
+        return PruneReport(deleted=tuple(deleted), space_reclaimed=freed)
+
+    async def wait(
+        self, identity: Identity, ref: str, *, condition: WaitCondition = "not-running"
+    ) -> Awaitable[WaitResult]:
+        """What to await; see the interface."""
+        del identity
+        if condition not in ("not-running", "next-exit", "removed"):
+            raise InvalidInput(f'invalid condition: "{condition}"')
+        return self._find(ref).wait(condition)
+
+    # -- looking inside ------------------------------------------------------------
+
+    async def top(self, identity: Identity, ref: str, *, ps_args: str = "-ef") -> ProcessTable:
+        """Its processes as ``ps`` shows them."""
+        del identity
+        unit = self._running(ref)
+        return await top.process_table(unit.record.state.pid, ps_args)
+
+    async def logs(
+        self,
+        identity: Identity,
+        ref: str,
+        *,
+        stdout: bool,
+        stderr: bool,
+        follow: bool = False,
+        since_ns: int = 0,
+        until_ns: int = 0,
+        tail: int | None = None,
+    ) -> AsyncIterator[LogEntry]:
+        """What it wrote."""
+        del identity
+        unit = self._find(ref)
+        if not (stdout or stderr):
+            raise InvalidInput("Bad parameters: you must choose at least one stream")
+        query = LogQuery(stdout, stderr, since_ns, until_ns, tail)
+        return self._log(unit, query, follow=follow)
+
+    def _log(self, unit: Unit, query: LogQuery, *, follow: bool) -> AsyncIterator[LogEntry]:
+        if not unit.record.log_path:
+            raise HostUnsupported(
+                "configured logging driver does not support reading",
+                hint="the container was made with --log-driver none",
+            )
+        path = unit.directory / "container.log"
+        if follow and not unit.ended.is_set():
+            return follow_log(path, query, self._core.watcher, unit.ended)
+        return read_log(path, query)
+
+    async def stats(
+        self, identity: Identity, ref: str, *, stream: bool = True, one_shot: bool = False
+    ) -> AsyncIterator[Stats]:
+        """Samples each second, or one."""
+        del identity
+        return stats.sample_stream(self._find(ref), stream=stream, one_shot=one_shot)
+
+    async def changes(self, identity: Identity, ref: str) -> Sequence[Change]:
+        """Paths that differ from the image."""
+        del identity
+        unit = self._find(ref)
+        found = await self._core.call(
+            "storage.tree.changes",
+            mount=rootfs_to_json(unit.record.spec.rootfs),
+            ignore=list(self._files.made_mount_points(unit)),
+        )
+        kinds = {"C": 0, "A": 1, "D": 2}
+        assert isinstance(found, list | tuple)
+        return [Change(path, kinds[kind]) for kind, path in found]  # type: ignore[arg-type]
+
+    async def attach(
+        self,
+        identity: Identity,
+        ref: str,
+        *,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        logs: bool = False,
+        stream: bool = True,
+        detach_keys: str = "",
+    ) -> Attached:
+        """Streams; before the start they wait for it."""
+        del identity
+        unit = self._find(ref)
+        keys = parse_detach_keys(detach_keys)
+        state = unit.record.state
+        if state.status == "paused":
+            raise Conflict(f"container {unit.id} is paused, unpause the container before attach")
+        if state.status == "restarting":
+            raise Conflict(
+                f"container {unit.id} is restarting, wait until the container is running"
+            )
+        history = self._log(unit, LogQuery(stdout, stderr), follow=False) if logs else None
+        attached = Attached(
+            tty=unit.record.spec.process.terminal,
+            stdin=stdin and unit.record.spec.process.open_stdin,
+            stdout=stdout,
+            stderr=stderr,
+            detach_keys=keys,
+            history=history,
+            stream=stream,
+            on_detach=lambda: self._core.registry.publish(unit, "detach"),
+        )
+        if stream:
+            if unit.shim is not None and not unit.ended.is_set():
+                await attached.connect(unit.shim)
+            else:
+                unit.pending.add(attached)
+                attached.on_close = lambda: unit.pending.discard(attached)
+        self._core.registry.publish(unit, "attach")
+        return attached
+
+    async def resize(self, identity: Identity, ref: str, *, height: int, width: int) -> None:
+        """Set the terminal's size."""
+        del identity
+        unit = self._running(ref)
+        if not unit.record.spec.process.terminal:
+            raise InvalidInput(f"container {unit.id} has no terminal")
+        if unit.shim is not None:
+            await unit.shim.resize(height, width)
+        self._core.registry.publish(unit, "resize", height=str(height), width=str(width))
+
+    # -- files -----------------------------------------------------------------------
+
+    async def archive_stat(self, identity: Identity, ref: str, path: str) -> PathStat:
+        """What a path is."""
+        del identity
+        return await self._files.stat(self._find(ref), path)
+
+    async def archive_get(
+        self, identity: Identity, ref: str, path: str
+    ) -> tuple[PathStat, AsyncIterator[bytes]]:
+        """A path as a tar archive."""
+        del identity
+        unit = self._find(ref)
+        found = await self._files.get(unit, path)
+        self._core.registry.publish(unit, "archive-path")
+        return found
+
+    async def archive_put(
+        self,
+        identity: Identity,
+        ref: str,
+        path: str,
+        body: AsyncIterator[bytes],
+        *,
+        no_overwrite_dir_non_dir: bool = False,
+        copy_uid_gid: bool = False,
+    ) -> None:
+        """Unpack a tar archive into a directory."""
+        del identity
+        unit = self._find(ref)
+        await self._files.put(
+            unit,
+            path,
+            body,
+            no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
+            copy_uid_gid=copy_uid_gid,
+        )
+        self._core.registry.publish(unit, "extract-to-dir")
+
+    async def export(self, identity: Identity, ref: str) -> AsyncIterator[bytes]:
+        """The whole file system as a tar archive."""
+        del identity
+        unit = self._find(ref)
+        stream = await self._files.export(unit)
+        self._core.registry.publish(unit, "export")
+        return stream
+
+    async def commit(
+        self,
+        identity: Identity,
+        ref: str,
+        *,
+        repo: str = "",
+        tag: str = "",
+        comment: str = "",
+        author: str = "",
+        pause: bool = True,
+        changes: Sequence[str] = (),
+        config: ContainerConfig | None = None,
+    ) -> str:
+        """An image made of the container."""
+        del identity
+        unit = self._find(ref)
+        frozen = pause and unit.record.state.status == "running" and bool(unit.cgroup)
+        async with unit.lock:
+            if frozen:
+                await self._lifecycle.set_frozen(unit, frozen=True)
+            try:
+                image_id = await self._files.commit(
+                    unit,
+                    repo=repo,
+                    tag=tag,
+                    comment=comment,
+                    author=author,
+                    changes=changes,
+                    config=config,
+                )
+            finally:
+                if frozen:
+                    await self._lifecycle.set_frozen(unit, frozen=False)
+        self._core.registry.publish(unit, "commit", comment=comment, imageID=image_id)
+        return image_id
+
+
+def merge_resources(old: Resources, new: Resources) -> Resources:
+    """Fields that ``new`` sets over those of ``old``."""
+    default = Resources()
+    changed = {
+        field.name: getattr(new, field.name)
+        for field in fields(Resources)
+        if getattr(new, field.name) != getattr(default, field.name)
+    }
+    if changed.get("memory") and "memory_swap" not in changed and old.memory_swap == old.memory * 2:
+        # The swap limit that was derived from memory follows it.
+        changed["memory_swap"] = 0
+    return replace(old, **changed)

@@ -1,0 +1,161 @@
+"""What all parts of the engine share; made once by the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rootless.engine.events import EventBus
+from rootless.engine.gate import Gate
+from rootless.engine.registry import Registry
+from rootless.engine.settings import EngineSettings
+from rootless.engine.state import State
+from rootless.engine.watch import FileWatcher
+from rootless.errors import RootlessError
+from rootless.model.facts import HostFacts
+from rootless.storage.layers import LayerStore
+from rootless.storage.volumes import VolumeStore
+
+if TYPE_CHECKING:
+    from rootless.network.driver import NetworkDriver
+    from rootless.runtime.launcher_client import Launcher
+
+_log = logging.getLogger(__name__)
+
+LAUNCHER_MODULES = ("storage.tree", "engine.inside")
+
+
+class Core:
+    """Shared parts and the background work of the engine."""
+
+    def __init__(
+        self, settings: EngineSettings, facts: HostFacts, policy: Gate, network: NetworkDriver
+    ) -> None:
+        self.settings = settings
+        self.facts = facts
+        self.policy = policy
+        self.network = network
+        for path in (settings.data_root, settings.containers_dir, self.trash_dir):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.state = State(settings.data_root / "state.db")
+        self.events = EventBus()
+        self.registry = Registry(self.state, self.events)
+        self.volumes = VolumeStore(settings.volumes_dir)
+        self.layers = LayerStore(settings.data_root / "layers")
+        self.watcher = FileWatcher()
+        self.stopping = False
+        self._launcher: Launcher | None = None
+        self._starting = asyncio.Lock()
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    @property
+    def trash_dir(self) -> Path:
+        """Directories that are gone for everybody and wait for their removal."""
+        return self.settings.data_root / "trash"
+
+    async def launcher(self) -> Launcher:
+        """The launcher; one that ended is started again, in the namespaces of a living shim."""
+        if self._launcher is not None:
+            return self._launcher
+        async with self._starting:
+            if self._launcher is None:
+                from rootless.runtime.launcher_client import Launcher
+
+                launcher = await Launcher.start(
+                    modules=LAUNCHER_MODULES, join_pid=self._living_shim()
+                )
+                launcher.on_lost(self._lost)
+                self._launcher = launcher
+        return self._launcher
+
+    def _lost(self) -> None:
+        self._launcher = None
+        if not self.stopping:
+            _log.warning("the launcher ended; it is started again with the next request")
+
+    def _living_shim(self) -> int | None:
+        """A shim whose engine namespaces a new launcher must share, to reach its container."""
+        for unit in self.registry:
+            if unit.record.state.running and unit.record.state.shim_pid:
+                return unit.record.state.shim_pid
+        return None
+
+    async def call(self, function: str, /, **arguments: object) -> object:
+        """Run a storage function inside the engine's user namespace."""
+        return await (await self.launcher()).call(function, **arguments)
+
+    def call_from_thread(self, function: str, /, **arguments: object) -> object:
+        """:meth:`call` for code that runs in a worker thread."""
+        return asyncio.run_coroutine_threadsafe(
+            self.call(function, **arguments), self._loop
+        ).result()
+
+    def bind_loop(self) -> None:
+        """Remember the running loop for :meth:`call_from_thread`."""
+        self._loop = asyncio.get_running_loop()
+
+    def background(
+        self, work: Coroutine[object, object, object], what: str
+    ) -> asyncio.Task[object]:
+        """Run ``work`` on its own; a failure is logged with ``what``."""
+        task: asyncio.Task[object] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+
+        def done(finished: asyncio.Task[object]) -> None:
+            self._tasks.discard(finished)
+            if finished.cancelled():
+                return
+            error = finished.exception()
+            if isinstance(error, RootlessError):
+                _log.error("%s: %s", what, error)
+            elif error is not None:
+                _log.error("%s failed", what, exc_info=error)
+
+        task.add_done_callback(done)
+        return task
+
+    def discard(self, path: Path) -> None:
+        """Take a directory out of sight at once and remove it in the background."""
+        away = self.trash_dir / f"{path.name[:16]}-{secrets.token_hex(4)}"
+        try:
+            path.rename(away)
+        except FileNotFoundError:
+            return
+        self.background(self.remove_tree(away), f"removing {away}")
+
+    async def remove_tree(self, path: Path) -> None:
+        """Remove a tree whose files belong to subordinate ids."""
+        await self.call("storage.tree.remove_tree", path=str(path))
+
+    async def maintain(self) -> None:
+        """Move the database's log off the hot path, when enough came together."""
+        while True:
+            await asyncio.sleep(30)
+            if self.state.wants_checkpoint:
+                await asyncio.to_thread(self.state.checkpoint)
+
+    async def drain(self) -> None:
+        """Let background work end; cancelled work is undone by the next start."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=5)
+            for task in tuple(self._tasks):
+                task.cancel()
+
+    async def close(self) -> None:
+        """Release everything; containers go on."""
+        self.stopping = True
+        self.events.close()
+        for unit in self.registry:
+            for task in (unit.watch_task, unit.restart_task, unit.health_task):
+                if task is not None:
+                    task.cancel()
+        await self.drain()
+        self.network.detach()
+        self.watcher.close()
+        if self._launcher is not None:
+            await self._launcher.close()
+        self.state.close()

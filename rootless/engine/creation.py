@@ -1,0 +1,205 @@
+"""Making a container: allocate, resolve, admit, record, then make its files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from rootless import ids
+from rootless.engine.core import Core
+from rootless.engine.layout import make_layout
+from rootless.engine.lifecycle import Lifecycle
+from rootless.engine.resolve import Allocation, Resolved, World, resolve
+from rootless.engine.resolve_security import parse_userns
+from rootless.engine.unit import Unit
+from rootless.engine.volumes import Volumes, volume_names
+from rootless.errors import InvalidInput
+from rootless.model.identity import Identity
+from rootless.model.records import ContainerRecord, ImageRecord, PlanReport
+from rootless.model.request import ContainerRequest
+from rootless.model.spec import AdmittedSpec, RootfsMount, UsernsSpec
+from rootless.storage import drivers, idranges
+from rootless.storage.tree import rootfs_to_json
+from rootless.storage.volumes import Volume
+from rootless.units import parse_size
+
+
+class ImageSource(Protocol):
+    """Finds the image a container is made from."""
+
+    async def for_container(self, reference: str, platform: str) -> ImageRecord:
+        """The image, every layer of it unpacked; NotFound with Docker's ``No such image``."""
+        ...
+
+
+class Creator:
+    """Creates containers; see the module."""
+
+    def __init__(
+        self, core: Core, images: ImageSource, volumes: Volumes, lifecycle: Lifecycle
+    ) -> None:
+        self._core = core
+        self._images = images
+        self._volumes = volumes
+        self._lifecycle = lifecycle
+        self._allocating = asyncio.Lock()
+        """Ids, ranges and names are chosen and recorded by one request at a time."""
+
+    async def create(
+        self, identity: Identity, request: ContainerRequest
+    ) -> tuple[str, tuple[str, ...]]:
+        """The new container's id and warnings."""
+        image = await self._images.for_container(request.config.image, request.platform)
+        async with self._allocating, self._volumes.lock:
+            resolved = self._resolve(request, image)
+            admitted = self._core.policy.admit(identity, resolved.spec)
+            unit = self._record(identity, admitted, resolved)
+        try:
+            await self._make(unit, resolved)
+        except BaseException:
+            await self._undo(unit, resolved)
+            raise
+        self._core.registry.publish(unit, "create")
+        return unit.id, resolved.warnings
+
+    async def plan(self, identity: Identity, request: ContainerRequest) -> PlanReport:
+        """What :meth:`create` and a start would do; nothing is made."""
+        image = await self._images.for_container(request.config.image, request.platform)
+        resolved = self._resolve(request, image)
+        decision = self._core.policy.preview(identity, resolved.spec)
+        if not decision.allowed:
+            return PlanReport(resolved.spec, decision, resolved.warnings, ())
+        admitted = self._core.policy.admit(identity, resolved.spec)
+        return PlanReport(
+            admitted.spec, admitted.decision, resolved.warnings, self._steps(admitted)
+        )
+
+    def _steps(self, admitted: AdmittedSpec) -> tuple[tuple[str, str], ...]:
+        from rootless.runtime.planner import describe, plan_container
+
+        core, spec = self._core, admitted.spec
+        layout = make_layout(core, spec, core.settings.containers_dir / spec.id)
+        return describe(plan_container(admitted, core.facts, layout))
+
+    def _resolve(self, request: ContainerRequest, image: ImageRecord) -> Resolved:
+        core = self._core
+        container_id = ids.new_id()
+        mode, size = parse_userns(request.host.userns_mode, default=core.settings.default_userns)
+        userns = self._userns(mode, size, image)
+        allocation = Allocation(
+            id=container_id,
+            name=core.registry.claim_name(request.name),
+            created_ns=time.time_ns(),
+            userns=userns,
+            rootfs=self._rootfs(request, image, container_id, userns),
+        )
+        world = World(
+            settings=core.settings,
+            facts=core.facts,
+            lookup=core.registry.record_of,
+            volume_path=lambda name: Path(core.volumes.data(name)),
+            known_volumes=self._known_volumes(request, image),
+            image_path=None,
+        )
+        return resolve(request, image, allocation, world)
+
+    def _known_volumes(self, request: ContainerRequest, image: ImageRecord) -> dict[str, Volume]:
+        if not (request.host.mounts or request.config.volumes or image.config.volumes):
+            return {}
+        return {volume.name: volume for volume in self._core.volumes.all()}
+
+    def _userns(self, mode: str, size: int, image: ImageRecord) -> UsernsSpec:
+        plan = idranges.layout(self._core.facts.id_count)
+        specs = [unit.record.spec.userns for unit in self._core.registry]
+        owner = idranges.allocate_owner(plan, [spec.owner for spec in specs])
+        if mode == "shared":
+            return UsernsSpec("shared", idranges.shared_maps(plan), owner)
+        used = [found for spec in specs if (found := idranges.range_of(spec)) is not None]
+        wanted = size or idranges.auto_size(self._highest_id(image))
+        return UsernsSpec("auto", idranges.allocate_auto(plan, used, wanted), owner)
+
+    def _highest_id(self, image: ImageRecord) -> int:
+        return max((self._core.layers.get(d).meta.max_id for d in image.diff_ids), default=0)
+
+    def _rootfs(
+        self, request: ContainerRequest, image: ImageRecord, container_id: str, userns: UsernsSpec
+    ) -> RootfsMount:
+        core, host = self._core, request.host
+        lowers = [core.layers.get(diff_id).fs for diff_id in reversed(image.diff_ids)]
+        auto = userns.mode == "auto"
+        wanted = host.storage_driver or core.settings.storage_driver
+        driver = drivers.choose(core.facts, wanted, needs_id_maps=auto, layers=len(lowers))
+        mount = driver.plan(
+            str(core.settings.containers_dir / container_id),
+            lowers,
+            id_maps=userns.maps if auto else (),
+            volatile=host.auto_remove,
+            read_only=host.read_only_rootfs,
+        )
+        limits = dict(host.storage_opt)
+        if "size" in limits:
+            mount = replace(mount, size_limit=parse_size(limits["size"]))
+        return mount
+
+    def _record(self, identity: Identity, admitted: AdmittedSpec, resolved: Resolved) -> Unit:
+        spec = admitted.spec
+        directory = self._core.settings.containers_dir / spec.id
+        config = resolved.config
+        record = ContainerRecord(
+            spec=spec,
+            config=replace(config, hostname=config.hostname or spec.hostname),
+            identity=identity,
+            decision=admitted.decision,
+            directory=str(directory),
+            log_path=str(directory / "container.log") if spec.log.type != "none" else "",
+            anonymous_volumes=tuple(use.name for use in resolved.volumes if use.anonymous),
+        )
+        return self._core.registry.add(record)
+
+    async def _make(self, unit: Unit, resolved: Resolved) -> None:
+        """The container's directories, volumes and the sources ``-v`` is to make."""
+        core, spec = self._core, unit.record.spec
+        unit.directory.mkdir(mode=0o700)
+        await core.call("storage.tree.make_container_dirs", mount=rootfs_to_json(spec.rootfs))
+        for use in resolved.volumes:
+            await self._volumes.make(
+                use.name,
+                driver=use.driver or "local",
+                options=dict(use.options),
+                labels=dict(use.labels),
+                anonymous=use.anonymous,
+            )
+        for mount in spec.mounts:
+            if mount.type == "volume" and mount.copy_up:
+                await core.call(
+                    "storage.tree.copy_up",
+                    lowers=list(spec.rootfs.lowers),
+                    path=mount.target,
+                    volume=core.volumes.data(mount.volume_name),
+                )
+        for source in resolved.missing_sources:
+            try:
+                os.makedirs(source, exist_ok=True)
+            except OSError as error:
+                raise InvalidInput(
+                    f"error while creating mount source path '{source}': "
+                    f"mkdir {source}: {error.strerror}"
+                ) from error
+
+    async def _undo(self, unit: Unit, resolved: Resolved) -> None:
+        made = [use.name for use in resolved.volumes]
+        self._core.discard(unit.directory)
+        self._core.registry.remove(unit)
+        used = {name for other in self._core.registry for name in volume_names(other.record.spec)}
+        for name in made:
+            if name not in used and self._core.volumes.lookup(name) is not None:
+                await self._volumes.discard(name)
+
+    async def make_again(self, unit: Unit) -> None:
+        """Finish a container whose creation a crash cut short (``prepare`` can be repeated)."""
+        rootfs = unit.record.spec.rootfs
+        await self._core.call("storage.tree.make_container_dirs", mount=rootfs_to_json(rootfs))

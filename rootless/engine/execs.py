@@ -1,0 +1,259 @@
+"""Execs: further processes in running containers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rootless import ids
+from rootless.engine.attach import Attached, parse_detach_keys
+from rootless.engine.core import Core
+from rootless.engine.layout import make_layout
+from rootless.engine.lifecycle import LOST_EXIT_CODE, Lifecycle
+from rootless.engine.unit import Unit
+from rootless.errors import Conflict, InvalidInput, NotFound, RootlessError, StartFailed
+from rootless.model.identity import Identity
+from rootless.model.records import ExecRecord
+from rootless.model.request import ExecRequest
+
+if TYPE_CHECKING:
+    from rootless.runtime.shim_client import ShimClient
+
+KEPT = 256
+"""Ended execs that are remembered per engine for a late ``inspect``."""
+
+
+@dataclass(slots=True)
+class _Live:
+    """One exec in memory."""
+
+    record: ExecRecord
+    unit: Unit
+    shim: ShimClient | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Execs:
+    """See :class:`rootless.engine.interface.Execs`."""
+
+    def __init__(self, core: Core, lifecycle: Lifecycle) -> None:
+        self._core = core
+        self._lifecycle = lifecycle
+        self._live: dict[str, _Live] = {}
+
+    async def create(self, identity: Identity, ref: str, request: ExecRequest) -> str:
+        """A new exec of a running container; nothing runs yet."""
+        unit = self._core.registry.find(ref)
+        self._check_running(unit)
+        if not request.cmd or not request.cmd[0]:
+            raise InvalidInput("No exec command specified")
+        if request.working_dir and not request.working_dir.startswith("/"):
+            raise InvalidInput(
+                f"the working directory '{request.working_dir}' is invalid, "
+                "it needs to be an absolute path"
+            )
+        for entry in request.env:
+            if not entry.partition("=")[0] or "\0" in entry:
+                raise InvalidInput(f"invalid environment variable: {entry}")
+        parse_detach_keys(request.detach_keys)
+        self._core.policy.admit_exec(identity, unit.record.spec, request)
+        exec_id = ids.new_id()
+        record = ExecRecord(exec_id, unit.id, request, time.time_ns())
+        self._live[exec_id] = _Live(record, unit)
+        unit.execs.add(exec_id)
+        self._publish(unit, "exec_create", record)
+        return exec_id
+
+    @staticmethod
+    def _check_running(unit: Unit) -> None:
+        state = unit.record.state
+        if state.status == "paused":
+            raise Conflict(f"Container {unit.record.name} is paused, unpause the container first")
+        if not state.running or unit.shim is None:
+            raise Conflict(f"container {unit.id} is not running")
+
+    def _get(self, exec_id: str) -> _Live:
+        found = self._live.get(exec_id)
+        if found is None and ids.is_id_prefix(exec_id):
+            matches = [live for key, live in self._live.items() if key.startswith(exec_id)]
+            found = matches[0] if len(matches) == 1 else None
+        if found is None:
+            raise NotFound(f"No such exec instance: {exec_id}")
+        return found
+
+    async def start(
+        self,
+        identity: Identity,
+        exec_id: str,
+        *,
+        detach: bool,
+        tty: bool = False,
+        console_size: tuple[int, int] = (0, 0),
+    ) -> Attached | None:
+        """Run it; streams unless detached."""
+        live = self._get(exec_id)
+        record = live.record
+        if record.exit_code is not None:
+            raise Conflict(f"exec instance {exec_id} has already run")
+        if record.running or record.started_ns:
+            raise Conflict(f"exec instance {exec_id} is already running")
+        self._check_running(live.unit)
+        request = record.request
+        if detach:
+            request = replace(request, attach_stdin=False, attach_stdout=False, attach_stderr=False)
+        size = console_size if any(console_size) else request.console_size
+        live.record = replace(
+            record,
+            request=replace(request, tty=tty or request.tty, console_size=size),
+            started_ns=time.time_ns(),
+        )
+        attached = None if detach else self._attachment(live)
+        try:
+            await self._launch(identity, live, attached)
+        except BaseException as error:
+            if attached is not None:
+                attached.fail()
+            code = error.exit_code if isinstance(error, StartFailed) else 126
+            self._end(live, code)
+            raise
+        return attached
+
+    def _attachment(self, live: _Live) -> Attached:
+        request = live.record.request
+        return Attached(
+            tty=request.tty,
+            stdin=request.attach_stdin,
+            stdout=request.attach_stdout,
+            stderr=request.attach_stderr,
+            detach_keys=parse_detach_keys(request.detach_keys),
+            on_detach=lambda: self._publish(live.unit, "exec_detach", live.record),
+            finished=live.ended,
+        )
+
+    async def _launch(self, identity: Identity, live: _Live, attached: Attached | None) -> None:
+        from rootless.runtime.planner import plan_exec
+        from rootless.runtime.shim_client import ShimClient
+
+        core, unit, record = self._core, live.unit, live.record
+        directory = self.directory(unit, record.id)
+        directory.mkdir(mode=0o700, parents=True)
+        plan = plan_exec(
+            self._lifecycle.admit(unit, identity),
+            record.request,
+            make_layout(core, unit.record.spec, unit.directory),
+            exec_id=record.id,
+            directory=str(directory),
+            init_pid=unit.record.state.pid,
+            init_start=unit.init_start,
+            env=exec_env(unit.record.spec.process.env, record.request),
+        )
+        created = await (await core.launcher()).exec(plan)
+        try:
+            live.shim = await ShimClient.connect(directory)
+            if attached is not None:
+                await attached.connect(live.shim)
+            live.record = replace(live.record, running=True, pid=created.init_pid)
+            await created.go()
+        except BaseException:
+            created.cancel()
+            raise
+        finally:
+            created.close_fds()
+        self._publish(unit, "exec_start", record)
+        core.background(self._watch(live), f"exec {record.id[:12]}")
+
+    @staticmethod
+    def directory(unit: Unit, exec_id: str) -> Path:
+        """The exec's directory; its name is short, as it holds a socket."""
+        return unit.directory / "exec" / exec_id
+
+    async def _watch(self, live: _Live) -> None:
+        assert live.shim is not None
+        try:
+            status = await live.shim.wait()
+            code, finished = status.code, status.finished_ns
+        except RootlessError:
+            code, finished = LOST_EXIT_CODE, time.time_ns()
+        self._end(live, code, finished_ns=finished)
+        self._publish(live.unit, "exec_die", live.record, exitCode=str(code))
+
+    def _end(self, live: _Live, code: int, *, finished_ns: int = 0) -> None:
+        live.record = replace(
+            live.record,
+            running=False,
+            pid=0,
+            exit_code=code,
+            finished_ns=finished_ns or time.time_ns(),
+        )
+        live.shim = None
+        live.ended.set()
+        live.unit.execs.discard(live.record.id)
+        directory = self.directory(live.unit, live.record.id)
+        for name in ("exit.json", "shim.json", "shim.sock"):
+            (directory / name).unlink(missing_ok=True)
+        if directory.is_dir():
+            directory.rmdir()
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        ended = [key for key, live in self._live.items() if live.record.exit_code is not None]
+        for key in ended[:-KEPT]:
+            del self._live[key]
+
+    async def inspect(self, identity: Identity, exec_id: str) -> ExecRecord:
+        """One exec; ended ones are remembered for a while."""
+        del identity
+        return self._get(exec_id).record
+
+    async def resize(self, identity: Identity, exec_id: str, *, height: int, width: int) -> None:
+        """Set the terminal's size; fine when it just ended."""
+        del identity
+        live = self._get(exec_id)
+        if live.shim is None:
+            if live.ended.is_set():
+                return
+            raise Conflict(f"exec instance {exec_id} is not running")
+        try:
+            await live.shim.resize(height, width)
+        except NotFound:
+            return
+
+    async def wait(self, exec_id: str) -> int:
+        """The exit code, once it ended."""
+        live = self._get(exec_id)
+        await live.ended.wait()
+        return live.record.exit_code or 0
+
+    async def kill(self, exec_id: str) -> None:
+        """SIGKILL to its process; fine when it ended."""
+        live = self._get(exec_id)
+        if live.shim is not None:
+            try:
+                await live.shim.signal(9)
+            except NotFound:
+                return
+
+    def _publish(self, unit: Unit, action: str, record: ExecRecord, **more: str) -> None:
+        text = action
+        if action in ("exec_create", "exec_start"):
+            text = f"{action}: {' '.join(record.request.cmd)}"
+        self._core.registry.publish(unit, text, execID=record.id, **more)
+
+
+def exec_env(container: tuple[str, ...], request: ExecRequest) -> tuple[str, ...]:
+    """The container's variables with the request's over them; TERM for a terminal."""
+    env = dict(entry.partition("=")[::2] for entry in container)
+    if request.tty:
+        env.setdefault("TERM", "xterm")
+    else:
+        env.pop("TERM", None)
+    for entry in request.env:
+        key, equals, value = entry.partition("=")
+        if equals:
+            env[key] = value
+        else:
+            env.pop(key, None)
+    return tuple(f"{key}={value}" for key, value in env.items())

@@ -1,0 +1,307 @@
+"""Files of containers: stat, cp in and out, export, and the diff that commit stores.
+
+The work is done by ``rootless.storage.worker`` inside the engine's user
+namespace; archives stream through pipes, so no size is too large.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from rootless.engine.core import Core
+from rootless.engine.layout import ETC_FILES
+from rootless.engine.unit import Unit
+from rootless.errors import (
+    Conflict,
+    Denied,
+    Exhausted,
+    HostUnsupported,
+    InvalidInput,
+    NotFound,
+    RootlessError,
+    Unavailable,
+)
+from rootless.model.records import PathStat
+from rootless.model.request import ContainerConfig
+from rootless.storage.tree import rootfs_to_json
+
+if TYPE_CHECKING:
+    from rootless.runtime.launcher_client import Spawned
+
+_CHUNK = 1 << 18
+_ERRORS = {
+    cls.code: cls
+    for cls in (InvalidInput, Denied, NotFound, Conflict, HostUnsupported, Unavailable, Exhausted)
+}
+_GO_TYPES = (
+    (1 << 31, stat.S_IFDIR),
+    (1 << 27, stat.S_IFLNK),
+    (1 << 21, stat.S_IFCHR),
+    (1 << 26, stat.S_IFBLK),
+    (1 << 25, stat.S_IFIFO),
+    (1 << 24, stat.S_IFSOCK),
+)
+
+
+class ImageMaker(Protocol):
+    """Stores a container's changes as an image."""
+
+    async def commit(
+        self,
+        unit: Unit,
+        diff: AsyncIterator[bytes],
+        *,
+        repo: str,
+        tag: str,
+        comment: str,
+        author: str,
+        changes: Sequence[str],
+        config: ContainerConfig | None,
+    ) -> str:
+        """The new image's id."""
+        ...
+
+
+@dataclass(slots=True)
+class _Job:
+    """A running worker; ``report`` reads its answer."""
+
+    spawned: Spawned
+    report: int
+
+    async def finish(self) -> object:
+        """Its result; raises what it reported."""
+        text = b"".join([chunk async for chunk in read_pipe(self.report)])
+        await self.spawned.wait()
+        if not text:
+            raise Unavailable("the file worker ended without an answer")
+        answer = json.loads(text)
+        if "error" in answer:
+            kind = _ERRORS.get(str(answer["code"]), RootlessError)
+            raise kind(str(answer["error"]), hint=answer.get("hint"))
+        return answer["result"]
+
+
+async def read_pipe(fd: int) -> AsyncIterator[bytes]:
+    """Chunks from a pipe until its end; closes it."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(fd, False)
+    try:
+        while True:
+            try:
+                data = os.read(fd, _CHUNK)
+            except BlockingIOError:
+                ready = loop.create_future()
+                loop.add_reader(fd, _wake, ready)
+                try:
+                    await ready
+                finally:
+                    loop.remove_reader(fd)
+                continue
+            if not data:
+                return
+            yield data
+    finally:
+        os.close(fd)
+
+
+async def write_pipe(fd: int, body: AsyncIterator[bytes]) -> None:
+    """Write all of ``body``; a reader that went away ends it. Closes the pipe."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(fd, False)
+    try:
+        async for chunk in body:
+            view = memoryview(chunk)
+            while view:
+                try:
+                    view = view[os.write(fd, view) :]
+                except BlockingIOError:
+                    ready = loop.create_future()
+                    loop.add_writer(fd, _wake, ready)
+                    try:
+                        await ready
+                    finally:
+                        loop.remove_writer(fd)
+    except BrokenPipeError:
+        # The worker ended early; its report says why.
+        return
+    finally:
+        os.close(fd)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+@contextmanager
+def _closing(*fds: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+class Files:
+    """See the module."""
+
+    def __init__(self, core: Core, images: ImageMaker) -> None:
+        self._core = core
+        self._images = images
+
+    def _fields(self, unit: Unit, **more: object) -> dict[str, object]:
+        fields: dict[str, object] = {"mount": rootfs_to_json(unit.record.spec.rootfs), **more}
+        if unit.record.state.running:
+            fields["pid"] = unit.record.state.pid
+        return fields
+
+    async def _spawn(
+        self, operation: str, fields: dict[str, object], *, stdin: int = -1, stdout: int = -1
+    ) -> _Job:
+        from rootless.storage.worker import REPORT_FD, command
+
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        report, theirs = os.pipe2(os.O_CLOEXEC)
+        with _closing(null, theirs):
+            launcher = await self._core.launcher()
+            spawned = await launcher.spawn(
+                command(operation, fields),
+                fds={
+                    0: stdin if stdin >= 0 else null,
+                    1: stdout if stdout >= 0 else null,
+                    2: 2,
+                    REPORT_FD: theirs,
+                },
+            )
+        return _Job(spawned, report)
+
+    async def stat(self, unit: Unit, path: str) -> PathStat:
+        """What ``path`` in the container is."""
+        job = await self._spawn("stat", self._fields(unit, path=path))
+        return _path_stat(await job.finish())
+
+    async def get(self, unit: Unit, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
+        """``path`` as a tar archive; errors come before the first byte."""
+        found = await self.stat(unit, path)
+        return found, await self._produce("read", self._fields(unit, path=path))
+
+    async def export(self, unit: Unit) -> AsyncIterator[bytes]:
+        """The whole file system."""
+        fields = self._fields(unit, ignore=list(self.made_mount_points(unit)))
+        return await self._produce("export", fields)
+
+    async def diff(self, unit: Unit) -> AsyncIterator[bytes]:
+        """The changes as a layer."""
+        fields: dict[str, object] = {
+            "mount": rootfs_to_json(unit.record.spec.rootfs),
+            "ignore": list(self.made_mount_points(unit)),
+        }
+        return await self._produce("diff", fields)
+
+    async def _produce(self, operation: str, fields: dict[str, object]) -> AsyncIterator[bytes]:
+        out, theirs = os.pipe2(os.O_CLOEXEC)
+        with _closing(theirs):
+            job = await self._spawn(operation, fields, stdout=theirs)
+        return self._relay(job, out)
+
+    @staticmethod
+    async def _relay(job: _Job, out: int) -> AsyncIterator[bytes]:
+        async for chunk in read_pipe(out):
+            yield chunk
+        # A worker that failed in the middle must not look like a complete archive.
+        await job.finish()
+
+    async def put(
+        self,
+        unit: Unit,
+        path: str,
+        body: AsyncIterator[bytes],
+        *,
+        no_overwrite_dir_non_dir: bool,
+        copy_uid_gid: bool,
+    ) -> None:
+        """Unpack ``body`` into directory ``path``."""
+        owner = await self._owner(unit) if copy_uid_gid else None
+        theirs, pipe = os.pipe2(os.O_CLOEXEC)
+        with _closing(theirs):
+            job = await self._spawn(
+                "write",
+                self._fields(
+                    unit,
+                    path=path,
+                    no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
+                    owner=owner,
+                ),
+                stdin=theirs,
+            )
+        await write_pipe(pipe, body)
+        await job.finish()
+
+    async def _owner(self, unit: Unit) -> list[int]:
+        """The container's user as ids; root when only a name is known."""
+        name, _, group = unit.record.spec.process.user.partition(":")
+        uid = int(name) if name.isdigit() else 0
+        return [uid, int(group) if group.isdigit() else uid]
+
+    async def commit(
+        self,
+        unit: Unit,
+        *,
+        repo: str,
+        tag: str,
+        comment: str,
+        author: str,
+        changes: Sequence[str],
+        config: ContainerConfig | None,
+    ) -> str:
+        """Make an image."""
+        return await self._images.commit(
+            unit,
+            await self.diff(unit),
+            repo=repo,
+            tag=tag,
+            comment=comment,
+            author=author,
+            changes=changes,
+            config=config,
+        )
+
+    @staticmethod
+    def made_mount_points(unit: Unit) -> Iterator[str]:
+        """Paths in the upper directory that exist only because something is mounted there."""
+        spec = unit.record.spec
+        yield from (
+            "/proc", "/sys", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console",
+        )  # fmt: skip
+        for _, target in ETC_FILES:
+            yield target
+        for mount in spec.mounts:
+            yield mount.target
+
+
+def _path_stat(result: object) -> PathStat:
+    assert isinstance(result, dict)
+    return PathStat(
+        name=str(result["name"]),
+        size=int(result["size"]),
+        mode=unix_mode(int(result["mode"])),
+        mtime_ns=int(result["mtime_ns"]),
+        link_target=str(result["link_target"]),
+    )
+
+
+def unix_mode(go_mode: int) -> int:
+    """st_mode of a Go os.FileMode."""
+    mode = go_mode & 0o777
+    mode |= next((kind for bit, kind in _GO_TYPES if go_mode & bit), stat.S_IFREG)
+    mode |= stat.S_ISUID if go_mode & 1 << 23 else 0
+    mode |= stat.S_ISGID if go_mode & 1 << 22 else 0
+    return mode | (stat.S_ISVTX if go_mode & 1 << 20 else 0)

@@ -1,0 +1,52 @@
+"""The engine's way to the policy: the policy in force, this host, this engine's paths."""
+
+from __future__ import annotations
+
+from rootless.model.decision import Decision
+from rootless.model.facts import HostFacts
+from rootless.model.identity import Identity
+from rootless.model.request import ExecRequest, Resources
+from rootless.model.spec import AdmittedSpec, ContainerSpec
+from rootless.policy import admission
+from rootless.policy.load import PolicyStore
+from rootless.policy.paths import EnginePaths
+
+
+class Gate:
+    """Every decision of the engine; each raises Denied."""
+
+    def __init__(self, store: PolicyStore, facts: HostFacts, paths: EnginePaths) -> None:
+        self._store = store
+        self._facts = facts
+        self._paths = paths
+
+    @property
+    def name(self) -> str:
+        """Name and digest of the policy in force."""
+        return self._store.current().title
+
+    def admit(self, identity: Identity, spec: ContainerSpec) -> AdmittedSpec:
+        """A spec that may be launched."""
+        return admission.admit(identity, spec, self._store.current(), self._facts, self._paths)
+
+    def preview(self, identity: Identity, spec: ContainerSpec) -> Decision:
+        """What :meth:`admit` would say, without raising."""
+        return admission.preview(identity, spec, self._store.current(), self._facts, self._paths)
+
+    def admit_exec(self, identity: Identity, spec: ContainerSpec, request: ExecRequest) -> None:
+        """A further process in a container."""
+        admission.admit_exec(identity, request, spec, self._store.current())
+
+    def admit_update(self, identity: Identity, spec: ContainerSpec, changed: Resources) -> None:
+        """New limits for a container."""
+        admission.admit_update(
+            identity, changed, spec, self._store.current(), self._facts, self._paths
+        )
+
+    def admit_image(self, identity: Identity, verb: str, reference: str) -> None:
+        """Pulling, pushing or running an image; ``reference`` is in full."""
+        admission.admit_image(identity, verb, reference, self._store.current())
+
+    def admit_action(self, identity: Identity, verb: str, target: str = "") -> None:
+        """Any other request, such as ``container.stop``."""
+        admission.admit_action(identity, verb, target, self._store.current())

@@ -1,0 +1,155 @@
+"""What a start needs on disk: /etc files, the seccomp filter, a cgroup, joined namespaces."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rootless.engine.core import Core
+from rootless.engine.resolve_network import check_joined_running
+from rootless.errors import HostUnsupported
+from rootless.linux import cgroupfs, cgrouplimits
+from rootless.model.spec import ContainerSpec
+from rootless.units import parse_size
+
+if TYPE_CHECKING:
+    from rootless.runtime.planner import ContainerLayout
+
+ETC_FILES = (
+    ("resolv.conf", "/etc/resolv.conf"),
+    ("hosts", "/etc/hosts"),
+    ("hostname", "/etc/hostname"),
+)
+_KINDS = ("network", "ipc", "pid")
+
+
+def make_layout(core: Core, spec: ContainerSpec, directory: Path) -> ContainerLayout:
+    """Paths and lookups only; nothing is made, so a dry run can use it too."""
+    from rootless.runtime.planner import ContainerLayout
+
+    size, files = log_limits(spec)
+    seccomp, flags, original = seccomp_filter(core, spec)
+    return ContainerLayout(
+        directory=str(directory),
+        log_path=str(directory / "container.log") if spec.log.type != "none" else "",
+        log_max_size=size,
+        log_max_files=files,
+        seccomp_path=seccomp,
+        seccomp_flags=flags,
+        seccomp_original=original,
+        cgroup=cgroup_path(core, spec),
+        etc_files=tuple((str(directory / name), target) for name, target in ETC_FILES),
+        namespace_pids=joined(core, spec),
+    )
+
+
+def log_limits(spec: ContainerSpec) -> tuple[int, int]:
+    """(bytes a file, files) from the log options; 0 bytes for no limit."""
+    options = dict(spec.log.config)
+    size = options.get("max-size", "-1")
+    return (0 if size == "-1" else parse_size(size)), int(options.get("max-file", "1"))
+
+
+def seccomp_filter(core: Core, spec: ContainerSpec) -> tuple[str, int, str]:
+    """(file to load, its flags, file of the filter as the profile means it); '' for none.
+
+    The last one is only there when the first reports denied calls (``seccomp-log``).
+    """
+    if spec.seccomp.kind == "unconfined":
+        return "", 0, ""
+    from rootless.seccomp.compile import filter_for
+
+    if spec.seccomp.log and not core.facts.seccomp_user_notif:
+        raise HostUnsupported(
+            "seccomp-log needs seccomp user notification, which this kernel lacks",
+            hint="Linux 5.0 or newer; leave out --security-opt seccomp-log",
+        )
+    cache = core.settings.data_root / "seccomp"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    compiled = filter_for(
+        spec.seccomp.profile,
+        spec.privileges.capabilities,
+        core.facts.arch,
+        core.facts.kernel,
+        cache_dir=cache,
+        notify_denied=spec.seccomp.log,
+    )
+    original = _stored(str(cache), compiled.bpf) if compiled.notifies else ""
+    return _stored(str(cache), compiled.loaded), compiled.flags, original
+
+
+_stored_paths: dict[tuple[str, bytes], str] = {}
+
+
+def _stored(cache: str, code: bytes) -> str:
+    """The file of ``code``: verified once per daemon, then only looked for."""
+    from rootless.seccomp.compile import store_raw
+
+    known = _stored_paths.get((cache, code))
+    if known is None or not os.path.exists(known):
+        known = str(store_raw(Path(cache), code))
+        _stored_paths[cache, code] = known
+    return known
+
+
+def cgroup_path(core: Core, spec: ContainerSpec) -> str:
+    """Where the container's cgroup will be, '' without delegation."""
+    delegated = core.facts.cgroup.delegated
+    if not delegated:
+        return ""
+    parts = [p for p in spec.cgroup_parent.split("/") if p]
+    return "/".join([delegated, *parts, spec.id])
+
+
+def make_cgroup(core: Core, spec: ContainerSpec) -> str:
+    """Make the container's cgroup and write its limits; '' without delegation."""
+    path = cgroupfs.create(core.facts.cgroup, spec.id, parent=spec.cgroup_parent)
+    if path:
+        cgrouplimits.write_limits(path, spec.resources, core.facts.cgroup)
+    return path
+
+
+def joined(core: Core, spec: ContainerSpec) -> tuple[tuple[str, int, int], ...]:
+    """(kind, first pid, start time) of each namespace that is another container's."""
+    found = []
+    for kind in _KINDS:
+        mode = str(getattr(spec.namespaces, kind))
+        if not mode.startswith("container:"):
+            continue
+        unit = core.registry.find(mode.partition(":")[2])
+        check_joined_running(unit.record)
+        found.append((kind, unit.record.state.pid, unit.init_start))
+    return tuple(found)
+
+
+def write_etc(core: Core, spec: ContainerSpec, directory: Path) -> None:
+    """hosts, hostname and resolv.conf, anew for each start: the host's resolvers may have changed.
+
+    Not synced: a file that a power cut damaged is written again by the next start.
+    """
+    from rootless.network import files
+
+    source = spec
+    if spec.network.mode.startswith("container:"):
+        source = core.registry.record_of(spec.network.mode.partition(":")[2]).spec
+    texts = (
+        files.render_resolv_conf(source.network, files.read_host_resolv_conf()),
+        files.render_hosts(source.network, hostname=source.hostname, domainname=source.domainname),
+        files.render_hostname(source.hostname),
+    )
+    for (name, _), text in zip(ETC_FILES, texts, strict=True):
+        write_plain(directory / name, text)
+
+
+def write_plain(path: Path, text: str) -> None:
+    """Replace a file that the container's ids may read."""
+    temporary = path.with_name(f".{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o644)
+    try:
+        os.fchmod(fd, 0o644)
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+    os.replace(temporary, path)

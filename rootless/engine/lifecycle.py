@@ -1,0 +1,468 @@
+"""Starting, stopping, ending and removing a container.
+
+Every failure undoes what it made. The record is written before a process can
+run, so that a crash leaves at most a record of something that is not there,
+which recovery mends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from rootless.engine import layout, restart
+from rootless.engine.core import Core
+from rootless.engine.resolve_mounts import stat_source
+from rootless.engine.resolve_process import parse_signal
+from rootless.engine.unit import Unit
+from rootless.errors import Conflict, NotFound, NotModified, RootlessError, StartFailed
+from rootless.linux import cgroupfs, procfs
+from rootless.model.identity import Identity
+from rootless.model.records import ContainerStatus, Health, NetworkState
+from rootless.model.request import PortBinding
+from rootless.model.spec import AdmittedSpec
+
+if TYPE_CHECKING:
+    from rootless.network.driver import NetworkState as Connection
+    from rootless.runtime.launcher_client import Created
+    from rootless.runtime.shim_client import ExitStatus
+
+_log = logging.getLogger(__name__)
+LOST_EXIT_CODE = 255
+"""When nobody recorded how the process ended (a shim killed with SIGKILL)."""
+
+
+class Lifecycle:
+    """Transitions of containers."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.on_running: Callable[[Unit], None] | None = None
+        """Called when a container started (healthchecks)."""
+        self.remove_volumes: Callable[[Unit], Awaitable[None]] | None = None
+
+    # -- start ---------------------------------------------------------------
+
+    async def start(self, unit: Unit, identity: Identity) -> None:
+        """Start a container that does not run; NotModified when it does."""
+        async with unit.lock:
+            self._check_startable(unit)
+            self._cancel_restart(unit)
+            state = replace(unit.record.state, stopped_by_user=False, restart_count=0)
+            unit.record = replace(unit.record, state=state)
+            unit.restart_delay = 0.0
+            await self._start(unit, identity)
+
+    @staticmethod
+    def _check_startable(unit: Unit) -> None:
+        status = unit.record.state.status
+        if unit.removed:
+            raise NotFound(f"No such container: {unit.id}")
+        if status == "running":
+            raise NotModified(f"container {unit.record.name} is already running")
+        if status == "paused":
+            raise Conflict("cannot start a paused container, try unpause instead")
+        if status in ("removing", "dead"):
+            raise Conflict("container is marked for removal and cannot be started")
+
+    async def _start(self, unit: Unit, identity: Identity) -> None:
+        try:
+            await self._launch(unit, identity)
+        except BaseException as error:
+            self._failed(unit, error)
+            if unit.record.spec.auto_remove and not isinstance(error, asyncio.CancelledError):
+                await self._remove(unit)
+            raise
+
+    async def _launch(self, unit: Unit, identity: Identity) -> None:
+        from rootless.runtime.planner import plan_container
+        from rootless.runtime.shim_client import ShimClient, read_state
+
+        core, directory = self._core, unit.directory
+        admitted = self.admit(unit, identity)
+        spec = admitted.spec
+        for name in ("exit.json", "shim.json"):
+            (directory / name).unlink(missing_ok=True)
+        layout.write_etc(core, spec, directory)
+        plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
+        unit.cgroup = layout.make_cgroup(core, spec)
+        launcher = await core.launcher()
+        created = await launcher.create(plan)
+        try:
+            connection = await core.network.connect(
+                spec.network,
+                unit.id,
+                netns_fd=created.netns_fd,
+                userns_fd=created.userns_fd,
+                exit_fd=created.exit_fd,
+                on_exit=lambda _id: self._network_lost(unit),
+            )
+            shim = await ShimClient.connect(directory)
+            unit.shim = shim
+            found = read_state(directory)
+            unit.init_start = found.init_start if found else 0
+            for waiting in tuple(unit.pending):
+                await waiting.connect(shim)
+            self._running(unit, created, connection)
+            await created.go()
+        except BaseException:
+            created.cancel()
+            await core.network.disconnect(unit.id)
+            raise
+        finally:
+            created.close_fds()
+        core.registry.publish(unit, "start")
+        unit.pending.clear()
+        unit.watch_task = asyncio.ensure_future(self.watch(unit))
+        if self.on_running is not None:
+            self.on_running(unit)
+
+    def admit(self, unit: Unit, identity: Identity) -> AdmittedSpec:
+        """What may run: the policy decides anew, on the bind sources as they are now."""
+        spec = unit.record.spec
+        fresh = replace(spec, mounts=tuple(stat_source(mount) for mount in spec.mounts))
+        return self._core.policy.admit(identity, fresh)
+
+    def _running(self, unit: Unit, created: Created, connection: Connection) -> None:
+        import json
+
+        state = unit.record.state
+        healthcheck = unit.record.spec.healthcheck
+        checked = healthcheck is not None and healthcheck.test[:1] not in ((), ("NONE",))
+        self._core.registry.transition(
+            unit,
+            replace(
+                state,
+                status="running",
+                pid=created.init_pid,
+                shim_pid=created.shim_pid,
+                exit_code=0,
+                error="",
+                started_ns=time.time_ns(),
+                oom_killed=False,
+                health=Health() if checked else None,
+            ),
+            network_state(connection, json.dumps(connection.to_json())),
+        )
+        unit.ended.clear()
+
+    def _failed(self, unit: Unit, error: BaseException) -> None:
+        """The start did not happen: nothing runs, and inspect says why."""
+        for waiting in tuple(unit.pending):
+            waiting.fail()
+        unit.pending.clear()
+        unit.shim = None
+        self._drop_cgroup(unit)
+        code = error.exit_code if isinstance(error, StartFailed) else 125
+        text = str(error) if isinstance(error, RootlessError) else "the start was interrupted"
+        before = unit.record.state
+        status: ContainerStatus = "exited" if before.finished_ns else "created"
+        self._core.registry.transition(
+            unit,
+            replace(
+                before,
+                status=status,
+                pid=0,
+                shim_pid=0,
+                exit_code=code,
+                error=text,
+                finished_ns=before.finished_ns,
+                health=None,
+            ),
+            NetworkState(),
+        )
+        unit.ended.set()
+        unit.notify("not-running", "next-exit", error=text)
+
+    def _network_lost(self, unit: Unit) -> None:
+        """slirp4netns ended: with the container as a rule, else the container lost its network."""
+        if unit.ended.is_set() or unit.record.state.status == "exited":
+            return
+        unit.record = replace(unit.record, network=NetworkState())
+
+    # -- end -----------------------------------------------------------------
+
+    async def watch(self, unit: Unit) -> None:
+        """Wait for the end of the process and follow it up."""
+        assert unit.shim is not None
+        from rootless.runtime.shim_client import ExitStatus
+
+        try:
+            status = await unit.shim.wait()
+            lost = ""
+        except (NotFound, RootlessError):
+            lost = "the process that watched the container was killed; its exit status is unknown"
+            await self._kill_orphan(unit)
+            status = ExitStatus(LOST_EXIT_CODE, time.time_ns(), oom_killed=False)
+        self.ended(unit, status, error=lost)
+
+    async def _kill_orphan(self, unit: Unit) -> None:
+        """Init dies with its shim, unless executing a file with capabilities cleared that wish.
+
+        (prctl(2), PR_SET_PDEATHSIG)
+        """
+        state = unit.record.state
+        while state.pid and procfs.is_alive(state.pid, unit.init_start):
+            if unit.cgroup:
+                await asyncio.to_thread(cgroupfs.kill, unit.cgroup)
+            else:
+                await self._core.call("engine.inside.kill", pid=state.pid, start=unit.init_start)
+            await asyncio.sleep(0.01)
+
+    def ended(self, unit: Unit, status: ExitStatus, *, error: str = "") -> None:
+        """Record the end of the process and decide what follows."""
+        core, state = self._core, unit.record.state
+        unit.shim = None
+        ran_for = (status.finished_ns - state.started_ns) / 1e9
+        verdict = restart.after_exit(
+            unit.record.spec.restart,
+            exit_code=status.code,
+            stopped_by_user=state.stopped_by_user,
+            restart_count=state.restart_count,
+            ran_for=ran_for,
+            previous_delay=unit.restart_delay,
+        )
+        if core.stopping:
+            verdict = restart.Verdict(restart=False)
+        after = replace(
+            state,
+            status="restarting" if verdict.restart else "exited",
+            pid=0,
+            shim_pid=0,
+            exit_code=status.code,
+            error=error,
+            finished_ns=status.finished_ns,
+            oom_killed=status.oom_killed,
+            health=None if state.health is None else replace(state.health, status="unhealthy"),
+        )
+        if unit.health_task is not None:
+            unit.health_task.cancel()
+        auto_remove = unit.record.spec.auto_remove and not verdict.restart
+        if auto_remove and not error:
+            # It is removed in a moment: that transition is written then.
+            unit.record = replace(unit.record, state=after)
+        else:
+            core.registry.transition(unit, after, NetworkState())
+        if status.oom_killed:
+            core.registry.publish(unit, "oom")
+        core.registry.publish(
+            unit, "die", exitCode=str(status.code), execDuration=str(int(ran_for))
+        )
+        unit.ended.set()
+        if not verdict.restart:
+            unit.notify("not-running", "next-exit")
+        core.background(self._after_end(unit, verdict), f"the end of {unit.record.name}")
+
+    async def _after_end(self, unit: Unit, verdict: restart.Verdict) -> None:
+        await self._core.network.disconnect(unit.id)
+        self._drop_cgroup(unit)
+        if verdict.restart:
+            unit.restart_delay = verdict.delay
+            unit.restart_task = asyncio.ensure_future(self._restart_later(unit, verdict.delay))
+        elif unit.record.spec.auto_remove:
+            async with unit.lock:
+                if not unit.removed and unit.ended.is_set():
+                    await self._remove(unit)
+
+    async def _restart_later(self, unit: Unit, delay: float) -> None:
+        await asyncio.sleep(delay)
+        async with unit.lock:
+            if unit.removed or unit.record.state.status != "restarting":
+                return
+            unit.restart_task = None
+            state = unit.record.state
+            unit.record = replace(
+                unit.record, state=replace(state, restart_count=state.restart_count + 1)
+            )
+            try:
+                await self._start(unit, unit.record.identity)
+            except RootlessError as error:
+                _log.warning("restart of %s failed: %s", unit.record.name, error)
+
+    def _cancel_restart(self, unit: Unit) -> bool:
+        if unit.restart_task is None:
+            return False
+        unit.restart_task.cancel()
+        unit.restart_task = None
+        return True
+
+    def _drop_cgroup(self, unit: Unit) -> None:
+        if unit.cgroup:
+            path, unit.cgroup = unit.cgroup, ""
+            self._core.background(
+                asyncio.to_thread(cgroupfs.remove, path), f"removing cgroup {path}"
+            )
+
+    # -- stop and kill -------------------------------------------------------
+
+    async def stop(self, unit: Unit, *, timeout: int | None, signal_name: str) -> None:
+        """Ask the process to end, then make it; NotModified when it does not run."""
+        number = parse_signal(signal_name, default=unit.record.spec.stop_signal)
+        async with unit.lock:
+            if self._stop_restarting(unit):
+                return
+            if not unit.record.state.running:
+                raise NotModified(f"container {unit.record.name} is not running")
+            await self._stop(unit, timeout=timeout, number=number)
+
+    def _stop_restarting(self, unit: Unit) -> bool:
+        if unit.record.state.status != "restarting":
+            return False
+        self._cancel_restart(unit)
+        state = replace(unit.record.state, status="exited", stopped_by_user=True)
+        self._core.registry.transition(unit, state)
+        unit.notify("not-running", "next-exit")
+        self._core.registry.publish(unit, "stop")
+        return True
+
+    async def _stop(self, unit: Unit, *, timeout: int | None, number: int) -> None:
+        seconds = unit.record.spec.stop_timeout if timeout is None else timeout
+        self._mark_stopped(unit)
+        if unit.record.state.status == "paused":
+            await self.set_frozen(unit, frozen=False)
+        await self.signal(unit, number)
+        if not await self._wait_end(unit, None if seconds < 0 else float(seconds)):
+            await self.signal(unit, signal.SIGKILL)
+            await unit.ended.wait()
+        self._core.registry.publish(unit, "stop")
+
+    def _mark_stopped(self, unit: Unit) -> None:
+        state = replace(unit.record.state, stopped_by_user=True)
+        self._core.registry.transition(unit, state)
+
+    @staticmethod
+    async def _wait_end(unit: Unit, seconds: float | None) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await unit.ended.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def signal(self, unit: Unit, number: int) -> None:
+        """Send a signal to the first process; fine when it just ended."""
+        if number == signal.SIGKILL and unit.cgroup:
+            await asyncio.to_thread(cgroupfs.kill, unit.cgroup)
+            return
+        shim = unit.shim
+        if shim is None:
+            return
+        try:
+            await shim.signal(number)
+        except NotFound:
+            return
+
+    async def kill(self, unit: Unit, signal_name: str) -> None:
+        """``kill``: any signal, without waiting unless it is SIGKILL."""
+        number = parse_signal(signal_name, default=signal.SIGKILL)
+        state = unit.record.state
+        if state.status == "restarting":
+            async with unit.lock:
+                self._stop_restarting(unit)
+            return
+        if not state.running:
+            raise Conflict(
+                f"cannot kill container: {unit.record.name}: container {unit.id} is not running"
+            )
+        if number in (signal.SIGKILL, unit.record.spec.stop_signal):
+            self._mark_stopped(unit)
+        if state.status == "paused" and number == signal.SIGKILL:
+            await self.set_frozen(unit, frozen=False)
+        await self.signal(unit, number)
+        self._core.registry.publish(unit, "kill", signal=str(number))
+        if number == signal.SIGKILL:
+            await unit.ended.wait()
+
+    async def restart(
+        self, unit: Unit, identity: Identity, *, timeout: int | None, signal_name: str
+    ) -> None:
+        """Stop when it runs, then start."""
+        number = parse_signal(signal_name, default=unit.record.spec.stop_signal)
+        async with unit.lock:
+            if unit.removed:
+                raise NotFound(f"No such container: {unit.id}")
+            self._cancel_restart(unit)
+            if unit.record.state.running:
+                await self._stop(unit, timeout=timeout, number=number)
+            state = replace(unit.record.state, stopped_by_user=False)
+            unit.record = replace(unit.record, state=state)
+            await self._start(unit, identity)
+        self._core.registry.publish(unit, "restart")
+
+    async def set_frozen(self, unit: Unit, *, frozen: bool) -> None:
+        """Freeze or thaw the container's cgroup and record it."""
+        path = unit.cgroup
+        await asyncio.to_thread(cgroupfs.freeze, path, frozen=frozen)
+        state = replace(unit.record.state, status="paused" if frozen else "running")
+        self._core.registry.transition(unit, state)
+
+    # -- removal -------------------------------------------------------------
+
+    async def remove(self, unit: Unit, *, force: bool, volumes: bool) -> None:
+        """Remove a container; with ``force`` a running one is killed first."""
+        state = unit.record.state
+        if not force and state.status in ("running", "paused", "restarting"):
+            self._refuse_removal(unit)
+        if force and state.running:
+            await self.kill(unit, "KILL")
+        async with unit.lock:
+            if unit.removed:
+                raise NotFound(f"No such container: {unit.id}")
+            self._stop_restarting(unit)
+            if unit.record.state.running:
+                self._refuse_removal(unit)
+            await self._remove(unit, volumes=volumes)
+
+    @staticmethod
+    def _refuse_removal(unit: Unit) -> None:
+        status = unit.record.state.status
+        what = {
+            "paused": "container is paused and must be unpaused first",
+            "restarting": "container is restarting: stop the container before removing or "
+            "force remove",
+        }.get(status, "container is running: stop the container before removing or force remove")
+        raise Conflict(f'cannot remove container "/{unit.record.name}": {what}')
+
+    async def _remove(self, unit: Unit, *, volumes: bool = False) -> None:
+        """The directory goes first: recovery takes a record without one for removed."""
+        core = self._core
+        core.discard(unit.directory)
+        core.registry.remove(unit)
+        for waiting in tuple(unit.pending):
+            waiting.fail()
+        unit.pending.clear()
+        core.registry.publish(unit, "destroy")
+        if (volumes or unit.record.spec.auto_remove) and self.remove_volumes is not None:
+            await self.remove_volumes(unit)
+        unit.notify("removed", "not-running", "next-exit")
+
+
+def network_state(connection: Connection, driver_state: str) -> NetworkState:
+    """What inspect shows of a connection, with what the network needs to find it again."""
+    from rootless.network import addresses
+
+    if connection.mode != "slirp4netns":
+        return NetworkState(driver_state=driver_state)
+    return NetworkState(
+        ip_address=addresses.CONTAINER_IPV4,
+        ip_prefix_length=addresses.PREFIX_LENGTH_IPV4,
+        gateway=addresses.GATEWAY_IPV4,
+        ipv6_address=addresses.ipv6_for(connection.mac) if connection.ipv6 else "",
+        ipv6_prefix_length=addresses.PREFIX_LENGTH_IPV6 if connection.ipv6 else 0,
+        ipv6_gateway=addresses.GATEWAY_IPV6 if connection.ipv6 else "",
+        mac_address=connection.mac,
+        ports=tuple(
+            PortBinding(p.container_port, _protocol(p.protocol), p.host_ip, p.host_port)
+            for p in connection.ports
+        ),
+        driver_state=driver_state,
+    )
+
+
+def _protocol(name: str) -> Literal["tcp", "udp"]:
+    return "udp" if name == "udp" else "tcp"

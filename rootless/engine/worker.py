@@ -1,0 +1,71 @@
+"""Unpacking layers as a program, started by the launcher's ``spawn`` in the engine's namespace.
+
+``python -m rootless.engine.worker unpack DIFF_ID DIRECTORY`` with the blob on
+standard input. Reports are lines of JSON on descriptor 3: ``{"consumed": N}``
+while it works, then ``{"result": …}`` or ``{"error": …, "code": …, "hint": …}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+
+from rootless.errors import RootlessError
+from rootless.images.unpack import unpack_blob
+from rootless.storage import tree, walk
+from rootless.storage.whiteouts import LayerWhiteouts
+
+REPORT_FD = 3
+
+
+def command(diff_id: str, directory: str) -> list[str]:
+    """The argument vector for ``spawn``."""
+    return [sys.executable, "-m", "rootless.engine.worker", "unpack", diff_id, directory]
+
+
+def _report(message: dict[str, object]) -> None:
+    line = memoryview(json.dumps(message).encode() + b"\n")
+    while line:
+        line = line[os.write(REPORT_FD, line) :]
+
+
+def unpack(diff_id: str, directory: str) -> dict[str, object]:
+    """Unpack standard input into ``directory/fs`` and make it durable."""
+    path = f"{directory}/fs"
+    os.mkdir(path, 0o755)
+    # Image root; the archive's own entry for the root directory may say otherwise.
+    os.chown(path, 1, 1)
+    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        marks = LayerWhiteouts()
+        done = unpack_blob(
+            0, diff_id, root, marks, consumed=lambda count: _report({"consumed": count})
+        )
+        marks.finish(root)
+    finally:
+        os.close(root)
+    tree.sync_layer(path)
+    return asdict(done)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one operation and report it."""
+    walk.raise_open_limit()
+    os.umask(0o022)
+    try:
+        operation, diff_id, directory = arguments
+        assert operation == "unpack"
+        _report({"result": unpack(diff_id, directory)})
+    except RootlessError as error:
+        _report({"error": error.message, "code": error.code, "hint": error.hint})
+        return 1
+    except OSError as error:
+        _report({"error": str(error), "code": "syscall", "hint": None})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
