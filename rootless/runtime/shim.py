@@ -373,11 +373,14 @@ def _give_up(shim: Shim, context: EngineContext) -> None:
 
 
 def _stop_helpers(context: EngineContext) -> None:
+    """End the programs that served the sandbox, and reap them.
+
+    A FUSE server ends by itself when its mount is gone, which it is by now.
+    """
     for pid in context.helpers:
-        try:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            continue
+            os.waitpid(pid, 0)
 
 
 def run_exec(plan: ExecPlan, reply: socket.socket, *, last_capability: int) -> NoReturn:

@@ -14,9 +14,11 @@ import pytest
 from rootless.errors import RootlessError, StartFailed
 from rootless.model.request import Resources, RlimitRequest
 from rootless.model.spec import (
+    IdMap,
     MountSpec,
     NamespacesSpec,
     PrivilegesSpec,
+    UsernsSpec,
 )
 from rootless.runtime.shim_client import ShimClient, read_state
 from tests.support.sandbox import Sandbox
@@ -465,3 +467,26 @@ async def test_seccomp_denies_and_reports(sandbox: Sandbox, *, log: bool) -> Non
     denied = {number for _, number, _ in status.denied}  # type: ignore[attr-defined]
     unshare = {"x86_64": 272, "aarch64": 97}[os.uname().machine]
     assert (unshare in denied) is log
+
+
+async def test_own_id_ranges_over_shared_layers(sandbox: Sandbox) -> None:
+    """Two containers share no id, and what they write is stored with the image's ids."""
+    seen = []
+    for base in (70000, 80000):
+        spec = await sandbox.spec(
+            "sh", "-c", "id -u; stat -c %u /home/alice /bin; touch /new; cat /proc/self/uid_map"
+        )
+        size = 5000
+        stored = replace(
+            spec.rootfs,
+            driver="fuse-overlayfs",
+            id_maps=(IdMap(0, base, size),),
+            volatile=False,
+        )
+        userns = UsernsSpec("auto", (IdMap(0, base, size),), base + size)
+        status, log = await sandbox.run(replace(spec, rootfs=stored, userns=userns))
+        assert status.code == 0, log
+        assert log.split()[:3] == ["0", "1000", "0"]
+        seen.append(log.split()[3:])
+        await sandbox.shell('test "$(stat -c %u "$0/new")" = 1', spec.rootfs.upper)
+    assert seen == [["0", "70000", "5000"], ["0", "80000", "5000"]]
