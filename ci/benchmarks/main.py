@@ -36,9 +36,13 @@ def parser() -> argparse.ArgumentParser:
         description="Measure this engine against Podman (crun, fuse-overlayfs), crun and "
         "bubblewrap in interleaved rounds of one run. Ratios mean something, seconds do not.",
     )
-    made.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default all")
+    made.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default all"
+    )
     made.add_argument("--json", metavar="FILE", help="also write the results as JSON")
-    made.add_argument("--rounds", type=int, default=0, help="rounds (default: each benchmark's own)")
+    made.add_argument(
+        "--rounds", type=int, default=0, help="rounds (default: each benchmark's own)"
+    )
     made.add_argument("--user", default=testrun.TEST_USER, help="unprivileged user to run as")
     made.add_argument("--keep-cgroups", action="store_true", help=argparse.SUPPRESS)
     made.add_argument("--inside", metavar="PLACE", help=argparse.SUPPRESS)

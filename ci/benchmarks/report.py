@@ -38,7 +38,11 @@ class Line:
 
 
 def lines(
-    benchmark: str, unit: str, found: Mapping[str, Series], goals: Sequence[Goal], scale: float = 1.0
+    benchmark: str,
+    unit: str,
+    found: Mapping[str, Series],
+    goals: Sequence[Goal],
+    scale: float = 1.0,
 ) -> list[Line]:
     """Rows for the table; a goal whose other side failed has no verdict."""
     made = []
@@ -87,7 +91,9 @@ def table(rows: Sequence[Line]) -> str:
     text = [f"{'benchmark':<12} {'contender':<20} {'median':>10} {'min':>10} {'n':>3}  goals"]
     for row in rows:
         if row.median is None or row.minimum is None:
-            text.append(f"{row.benchmark:<12} {row.contender:<20} {'-':>10} {'-':>10}   0  {row.failure}")
+            text.append(
+                f"{row.benchmark:<12} {row.contender:<20} {'-':>10} {'-':>10}   0  {row.failure}"
+            )
             continue
         text.append(
             f"{row.benchmark:<12} {row.contender:<20} {row.median:>7.1f} {row.unit:<2}"

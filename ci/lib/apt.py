@@ -102,6 +102,7 @@ def docker_client(cache: Path) -> str:
         note("taking Docker's command-line client from its Debian package")
         run(["apt-get", "update", "-q"])
         name = "docker-cli" if _is_known("docker-cli") else "docker.io"
+        place.mkdir(mode=0o755, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as work:
             os.chmod(work, 0o777)  # noqa: S103 (apt downloads as its own user)
             run(["apt-get", "download", "-q", name], cwd=work)
