@@ -60,8 +60,9 @@ def timed(argv: Sequence[str], env: Mapping[str, str], *, expect: int = 0) -> fl
 
 
 def failure_text(argv: Sequence[str], code: int, said: str) -> str:
-    """One line: the program, its exit status and the last line it wrote."""
+    """One line: the program, its exit status and the last line it wrote that is no hint."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("hint:")] or lines
     return f"{os.path.basename(argv[0])} ended with {code}: {lines[-1] if lines else 'no message'}"
 
 

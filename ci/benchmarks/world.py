@@ -35,6 +35,7 @@ class World:
             **env,
             "XDG_DATA_HOME": str(self.base / "data"),
             "XDG_CONFIG_HOME": str(self.base / "config"),
+            "XDG_STATE_HOME": str(self.base / "state"),
         }
         self.rootless = str(place / "venv/bin/rootless")
         self.python = str(place / "venv/bin/python")

@@ -1,0 +1,90 @@
+"""Proportional memory of what an engine keeps for idle containers, and of the idle engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks import processes
+from benchmarks.measure import BenchFailed, Series, output
+from benchmarks.report import Goal, Line, lines
+from benchmarks.world import IMAGE, World
+
+CONTAINERS = 10
+MIB = 1 << 20
+PAYLOAD = "sleep 100000"
+
+
+def _engine(world: World) -> float:
+    """PSS of the daemon and what it keeps without a container, the launcher included."""
+    daemon = world.daemon_pid()
+    if not daemon:
+        raise BenchFailed("rootlessd does not run")
+    return processes.total(processes.tree(daemon, processes.snapshot())) / MIB
+
+
+def _kind(process: processes.Process) -> str:
+    """What a helper is: the program behind a setuid or interpreter start is its name."""
+    for known in ("slirp4netns", "conmon", "fuse-overlayfs", "catatonit", "podman"):
+        if known in process.name or known.startswith(process.name):
+            return known
+    return process.name
+
+
+def _helpers(argv: Sequence[str], env: dict[str, str], remove: Sequence[str]) -> dict[str, float]:
+    """MiB for one idle container by kind of helper; the container's own process aside."""
+    before = set(processes.snapshot())
+    ids = [
+        output([*argv, "-d", IMAGE, *PAYLOAD.split()], env, seconds=60).strip()
+        for _ in range(CONTAINERS)
+    ]
+    try:
+        found: dict[str, float] = {}
+        for pid, process in processes.snapshot().items():
+            if pid in before or process.command.endswith(PAYLOAD):
+                continue
+            kind = _kind(process)
+            found[kind] = found.get(kind, 0.0) + processes.pss(pid) / MIB / CONTAINERS
+        return found
+    finally:
+        output([*remove, *ids], env)
+
+
+def memory(world: World, rounds: int) -> list[Line]:
+    """MiB for each of ten idle containers, by helper and in sum; and for the idle engine."""
+    del rounds  # memory is not a matter of chance
+    found: dict[str, Series] = {}
+
+    def note(name: str, value: float) -> None:
+        found[name] = Series([value])
+
+    setups = (
+        ("rootless", world.rootless_run(""), world.env, [world.rootless, "rm", "-f"]),
+        (
+            "podman",
+            world.podman_run(""),
+            world.podman_env,
+            [*world.podman, "rm", "--force", "--time=0"],
+        ),
+    )
+    for name, argv, env, remove in setups:
+        try:
+            if name == "rootless":
+                note("daemon+launcher", _engine(world))
+            parts = _helpers(argv, env, remove)
+        except BenchFailed as error:
+            found[f"{name} sum"] = Series([], str(error))
+            continue
+        for kind, value in sorted(parts.items()):
+            note(f"{name} {kind}", value)
+        note(f"{name} sum", sum(parts.values()))
+        if name == "rootless":
+            note("daemon+launcher 2", _engine(world))
+    shims = [name for name in found if "shim" in name]
+    goals = [
+        Goal("rootless sum", "podman sum", 1),
+        Goal("daemon+launcher", "", 80),
+        Goal("daemon+launcher 2", "", 80),
+        *(Goal(name, "", 1.5) for name in shims),
+    ]
+    goals = [g for g in goals if g.subject in found and (not g.against or g.against in found)]
+    return lines("memory", "MB", found, goals)
