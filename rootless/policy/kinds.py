@@ -1,0 +1,118 @@
+"""What the values of a policy's fields mean, and the meet of two of them.
+
+Each meet is commutative, associative and idempotent, and what it allows is
+what both sides allow: merging policies can only tighten. A field that is
+absent does not constrain.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Constraint = frozenset[str] | int | bool
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """``shape`` is the form in a document: list, integer, size or boolean.
+
+    ``meet`` joins two constraints; ``canonical`` brings one list into the form
+    in which equal meanings are equal values.
+    """
+
+    name: str
+    shape: str
+    meet: Callable[[Constraint, Constraint], Constraint]
+    canonical: Callable[[frozenset[str]], frozenset[str]] = lambda values: values
+
+
+def _sets(
+    operation: Callable[[frozenset[str], frozenset[str]], frozenset[str]],
+) -> Callable[[Constraint, Constraint], Constraint]:
+    def meet(a: Constraint, b: Constraint) -> Constraint:
+        assert isinstance(a, frozenset)
+        assert isinstance(b, frozenset)
+        return operation(a, b)
+
+    return meet
+
+
+def beneath(path: str, root: str) -> bool:
+    """Whether ``path`` is ``root`` or below it; both normalised and absolute."""
+    return root in {"/", path} or path.startswith(root + "/")
+
+
+def _covers_pattern(wide: str, narrow: str) -> bool:
+    """Whether the pattern ``wide`` (a name, or a prefix with ``*``) matches all ``narrow`` does."""
+    if wide.endswith("*"):
+        return narrow.startswith(wide[:-1])
+    return wide == narrow
+
+
+def matches_pattern(name: str, patterns: frozenset[str]) -> bool:
+    """Whether a name matches one of the patterns."""
+    return any(_covers_pattern(pattern, name) for pattern in patterns)
+
+
+def _network(text: str) -> _Network:
+    return ipaddress.ip_network(text)
+
+
+def _covers_network(wide: str, narrow: str) -> bool:
+    a, b = _network(wide), _network(narrow)
+    return a.version == b.version and b.subnet_of(a)  # type: ignore[arg-type]
+
+
+def address_within(address: str, networks: frozenset[str]) -> bool:
+    """Whether an IP address is in one of the networks."""
+    return any(ipaddress.ip_address(address) in _network(network) for network in networks)
+
+
+def _tree(
+    covers: Callable[[str, str], bool],
+) -> tuple[
+    Callable[[frozenset[str]], frozenset[str]],
+    Callable[[frozenset[str], frozenset[str]], frozenset[str]],
+]:
+    """Canonical form and exact intersection of sets whose members nest or are disjoint."""
+
+    def canonical(values: frozenset[str]) -> frozenset[str]:
+        return frozenset(v for v in values if not any(o != v and covers(o, v) for o in values))
+
+    def intersect(a: frozenset[str], b: frozenset[str]) -> frozenset[str]:
+        both = {x for x in a if any(covers(y, x) for y in b)}
+        both |= {y for y in b if any(covers(x, y) for x in a)}
+        return canonical(frozenset(both))
+
+    return canonical, intersect
+
+
+_canonical_paths, _intersect_paths = _tree(lambda wide, narrow: beneath(narrow, wide))
+_canonical_patterns, _intersect_patterns = _tree(_covers_pattern)
+_canonical_networks, _intersect_networks = _tree(_covers_network)
+
+
+def _clean_paths(values: frozenset[str]) -> frozenset[str]:
+    return _canonical_paths(frozenset(posixpath.normpath(v) for v in values))
+
+
+def _clean_networks(values: frozenset[str]) -> frozenset[str]:
+    return _canonical_networks(frozenset(str(_network(v)) for v in values))
+
+
+ALLOW = Kind("allow", "list", _sets(lambda a, b: a & b))
+DENY = Kind("deny", "list", _sets(lambda a, b: a | b))
+ALLOW_PATHS = Kind("allow-paths", "list", _sets(_intersect_paths), _clean_paths)
+DENY_PATHS = Kind("deny-paths", "list", _sets(lambda a, b: _canonical_paths(a | b)), _clean_paths)
+ALLOW_PATTERNS = Kind("allow-patterns", "list", _sets(_intersect_patterns), _canonical_patterns)
+ALLOW_NETWORKS = Kind("allow-networks", "list", _sets(_intersect_networks), _clean_networks)
+MAXIMUM = Kind("maximum", "integer", min)
+MAXIMUM_SIZE = Kind("maximum", "size", min)
+MINIMUM = Kind("minimum", "integer", max)
+PERMIT = Kind("permit", "boolean", lambda a, b: bool(a and b))
+REQUIRE = Kind("require", "boolean", lambda a, b: bool(a or b))

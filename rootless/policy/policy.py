@@ -1,0 +1,104 @@
+"""A policy in its merged form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rootless.policy.fields import FIELDS
+from rootless.policy.kinds import Constraint
+
+Mode = Literal["enforce", "warn", "audit"]
+_STRICTNESS: tuple[Mode, ...] = ("audit", "warn", "enforce")
+
+
+def strictest(a: Mode, b: Mode) -> Mode:
+    """Of two modes the one that denies more."""
+    return a if _STRICTNESS.index(a) >= _STRICTNESS.index(b) else b
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Constraints by field; an absent field does not constrain.
+
+    ``rule_modes`` are exceptions from ``mode`` by rule id. ``sources`` names
+    for each field the ``file:line`` it comes from; it takes no part in equality.
+    """
+
+    names: frozenset[str] = frozenset()
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    mode: Mode = "audit"
+    rule_modes: Mapping[str, Mode] = field(default_factory=dict)
+    sources: Mapping[str, frozenset[str]] = field(default_factory=dict, compare=False)
+
+    def names_of(self, key: str) -> frozenset[str] | None:
+        """A list's members, None when the field does not constrain."""
+        value = self.constraints.get(key)
+        assert value is None or isinstance(value, frozenset)
+        return value
+
+    def number(self, key: str) -> int | None:
+        """A bound, None when there is none."""
+        value = self.constraints.get(key)
+        assert value is None or isinstance(value, int)
+        return value
+
+    def permits(self, key: str) -> bool:
+        """Whether an ``allow…`` flag is on or absent."""
+        return self.constraints.get(key, True) is True
+
+    def requires(self, key: str) -> bool:
+        """Whether a ``require…`` flag is on."""
+        return self.constraints.get(key, False) is True
+
+    def mode_of(self, rule: str) -> Mode:
+        """How a rule's findings count."""
+        return self.rule_modes.get(rule, self.mode)
+
+    def source_of(self, key: str) -> str:
+        """Where a field's constraint was written."""
+        return ", ".join(sorted(self.sources.get(key, ()))) or "builtin:floor"
+
+    @property
+    def title(self) -> str:
+        """Names and a digest of the meaning, for records: ``default@3fb2c1d09a77``."""
+        text = json.dumps(
+            [
+                {
+                    key: sorted(value) if isinstance(value, frozenset) else value
+                    for key, value in sorted(self.constraints.items())
+                },
+                self.mode,
+                dict(sorted(self.rule_modes.items())),
+            ]
+        )
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return f"{'+'.join(sorted(self.names))}@{digest}"
+
+
+def meet(a: Policy, b: Policy) -> Policy:
+    """The policy that allows exactly what both allow."""
+    constraints = dict(a.constraints)
+    for key, value in b.constraints.items():
+        if key in constraints:
+            constraints[key] = FIELDS[key].kind.meet(constraints[key], value)
+        else:
+            constraints[key] = value
+    rules = {*a.rule_modes, *b.rule_modes}
+    mode = strictest(a.mode, b.mode)
+    modes = {rule: strictest(a.mode_of(rule), b.mode_of(rule)) for rule in rules}
+    sources = dict(a.sources)
+    for key, places in b.sources.items():
+        sources[key] = sources.get(key, frozenset()) | places
+    return Policy(
+        names=a.names | b.names,
+        constraints=constraints,
+        mode=mode,
+        # An exception that says what the mode says is none; dropping it keeps equal
+        # meanings equal.
+        rule_modes={rule: found for rule, found in modes.items() if found != mode},
+        sources=sources,
+    )

@@ -1,0 +1,34 @@
+"""Host devices in the container."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from rootless.policy.kinds import beneath
+from rootless.policy.rules.base import Case, Violation, rule
+
+
+@rule(
+    "devices.allowed",
+    "high",
+    references=("CIS 5.18",),
+    remediation="leave out --device {value}, or allow it in devices.allow",
+)
+def allowed(case: Case) -> Iterator[Violation]:
+    """Only devices on the allow list, whatever symlink names them."""
+    allow = case.policy.names_of("devices.allow")
+    if allow is None:
+        return
+    for device in case.spec.devices:
+        source = os.path.realpath(device.source)
+        if not any(beneath(source, root) for root in allow):
+            yield Violation(
+                "HostConfig.Devices",
+                device.source,
+                "the container would talk to a driver of the host",
+                "devices.allow",
+            )
+
+
+RULES = (allowed,)

@@ -1,0 +1,78 @@
+"""Networks and published ports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rootless.policy.kinds import address_within
+from rootless.policy.rules.base import Case, Violation, rule
+
+_FIELD = "HostConfig.PortBindings"
+
+
+@rule(
+    "network.mode",
+    "high",
+    references=("NIST 800-190 4.4.2",),
+    remediation="use a network mode that network.allowModes names",
+)
+def mode(case: Case) -> Iterator[Violation]:
+    """Only the allowed kinds of network."""
+    allow = case.policy.names_of("network.allowModes")
+    kind = case.spec.network.mode.partition(":")[0]
+    if allow is not None and kind not in allow:
+        yield Violation(
+            "HostConfig.NetworkMode",
+            kind,
+            f"allowed are {', '.join(sorted(allow)) or 'none at all'}",
+            "network.allowModes",
+        )
+
+
+@rule(
+    "ports.address",
+    "high",
+    references=("CIS 5.14",),
+    remediation="publish on 127.0.0.1, or allow the address in ports.allowAddresses",
+)
+def address(case: Case) -> Iterator[Violation]:
+    """Published ports are reachable from where the policy says."""
+    allow = case.policy.names_of("ports.allowAddresses")
+    if allow is None:
+        return
+    for port in case.spec.network.ports:
+        # No address means every address, as for bind(2).
+        host = port.host_ip or "0.0.0.0"
+        if not address_within(host, allow):
+            yield Violation(
+                _FIELD,
+                f"{host}:{port.host_port or ''}:{port.container_port}/{port.protocol}",
+                "the port would be open to other machines or users of this address",
+                "ports.allowAddresses",
+            )
+
+
+@rule(
+    "ports.privileged",
+    "medium",
+    references=("CIS 5.8", "PSS baseline: hostPorts"),
+    remediation="publish on a higher port of the host",
+)
+def privileged(case: Case) -> Iterator[Violation]:
+    """Low ports are for the system's own services."""
+    lowest = case.policy.number("ports.minimumHostPort")
+    if lowest is None:
+        return
+    for port in case.spec.network.ports:
+        if 0 < port.host_port < lowest:
+            yield Violation(
+                _FIELD,
+                f"{port.host_port}:{port.container_port}/{port.protocol}",
+                f"ports of the host below {lowest} are not allowed",
+                "ports.minimumHostPort",
+                f"publish on a port from {lowest}: -p {port.host_port + 8000}"
+                f":{port.container_port}",
+            )
+
+
+RULES = (mode, address, privileged)
