@@ -152,9 +152,11 @@ def _end(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue  # gone, or a subordinate id that only its engine or root may end
-    while True:
+    deadline = time.monotonic() + _DUMP_GRACE
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    while (left := deadline - time.monotonic()) > 0:
         try:
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return
+                signal.sigtimedwait({signal.SIGCHLD}, left)
         except ChildProcessError:
             return
