@@ -6,7 +6,7 @@ import os
 
 from rootless.linux import openat2
 
-_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY
 _BENEATH = openat2.RESOLVE_BENEATH | openat2.RESOLVE_NO_SYMLINKS | openat2.RESOLVE_NO_MAGICLINKS
 _KEPT = 128
 
@@ -22,7 +22,6 @@ class Directories:
     def __init__(self, root: int, *, follow: bool) -> None:
         self._root = root
         self._resolve = openat2.IN_ROOT if follow else _BENEATH
-        self._flags = _FLAGS & ~os.O_NOFOLLOW if follow else _FLAGS
         self._open: dict[bytes, int] = {}
 
     def get(self, path: bytes) -> int:
@@ -31,7 +30,7 @@ class Directories:
             return self._root
         fd = self._open.get(path)
         if fd is None:
-            fd = openat2.openat2(self._root, path, self._flags, resolve=self._resolve)
+            fd = openat2.openat2(self._root, path, _FLAGS, resolve=self._resolve)
             self.keep(path, fd)
         return fd
 
