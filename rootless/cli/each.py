@@ -16,8 +16,12 @@ def each(
     work: Callable[[str], object],
     *,
     show: Callable[[str, object], str] | None = None,
+    forgive: int = 0,
 ) -> int:
-    """Do ``work`` for every name, as Docker does: go on after an error, status 1 at the end."""
+    """Do ``work`` for every name, as Docker does: go on after an error, status 1 at the end.
+
+    An error with the HTTP status ``forgive`` is printed and not counted.
+    """
     status = 0
     for name in names:
         try:
@@ -28,7 +32,8 @@ def each(
             sys.stdout.flush()
             hint = f"hint: {error.hint}\n" if error.hint else ""
             sys.stderr.write(f"rootless: {error.message}\n{hint}")
-            status = 1
+            if not forgive or getattr(error, "status", 0) != forgive:
+                status = 1
             continue
         sys.stdout.write((show(name, result) if show else name) + "\n")
         sys.stdout.flush()

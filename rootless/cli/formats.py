@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def table_text(rows: Iterable[Iterable[str]]) -> str:
+def table_text(rows: Iterable[Iterable[str]], *, minimum: int = 10) -> str:
     """Go's tabwriter as Docker sets it up: cells at least 10 wide, 3 between, last cell free."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths: list[int] = []
     for row in cells:
         for index, cell in enumerate(row[:-1]):
             if index == len(widths):
-                widths.append(7)
+                widths.append(minimum - 3)
             widths[index] = max(widths[index], len(cell))
     lines = []
     for row in cells:
@@ -71,7 +71,7 @@ class Listing:
             )
         rows = (_Fields(self, item) for item in items)
         if form == "json":
-            return "".join(f"{jsonlite.pretty_line(row.all())}\n" for row in rows)
+            return "".join(f"{row.json()}\n" for row in rows)
         from rootless.cli.gotemplate import Template
 
         table = form.startswith("table ")
@@ -100,8 +100,12 @@ class _Fields(dict):  # type: ignore[type-arg]
         """Every field (for ``json``)."""
         return {name: self[name] for name in sorted(self._listing.fields)}
 
-    def items(self) -> Any:
-        return self.all().items()
+    def json(self) -> str:
+        """As Go's json.Marshal writes it, which escapes HTML's characters."""
+        text = jsonlite.pretty_line(self.all())
+        for char in "<>&":
+            text = text.replace(char, f"\\u{ord(char):04x}")
+        return text
 
 
 class _Headings(dict):  # type: ignore[type-arg]

@@ -110,6 +110,9 @@ def go_json(value: object) -> str:
 
     if value is NO_VALUE:
         value = None
+    own = getattr(value, "json", None)
+    if own is not None:
+        return str(own())
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

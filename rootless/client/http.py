@@ -107,6 +107,8 @@ class Connection:
     def _read_head(self) -> tuple[int, dict[str, str]]:
         data = self._buffer
         while (end := data.find(b"\r\n\r\n")) < 0:
+            if len(data) > HEAD_LIMIT:
+                raise BrokenReply("the daemon's answer has endless headers")
             piece = self._receive()
             if not piece:
                 if not data:
@@ -116,8 +118,6 @@ class Connection:
                     )
                 raise BrokenReply("the daemon's answer ends inside its headers")
             data += piece
-            if len(data) > HEAD_LIMIT:
-                raise BrokenReply("the daemon's answer has endless headers")
         self._buffer = data[end + 4 :]
         first, *rest = data[:end].decode("latin-1").split("\r\n")
         words = first.split(" ", 2)

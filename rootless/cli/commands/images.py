@@ -26,7 +26,14 @@ def rows_of(images: list[dict[str, Any]], *, digests: bool) -> list[dict[str, An
         for text in tags:
             name, _, tag = text.rpartition(":")
             named.add(name)
-            rows.append({**image, "Repo": name, "Tag": tag, "Digest": by_name.get(name, _NONE)})
+            rows.append(
+                {
+                    **image,
+                    "Repo": name,
+                    "Tag": tag,
+                    "Digest": by_name.get(name, _NONE) if digests else _NONE,
+                }
+            )
         loose = [name for name in by_name if name not in named]
         if not tags and not loose:
             rows.append({**image, "Repo": _NONE, "Tag": _NONE, "Digest": _NONE})

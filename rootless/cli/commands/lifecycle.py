@@ -38,14 +38,10 @@ def _rm(call: Invocation) -> int:
         plain = name.strip("/")
         if not plain:
             raise RootlessError("container name cannot be empty")
-        try:
-            call.client.delete(f"/containers/{quote(plain)}{tail}")
-        except RootlessError as error:
-            # Docker's rm -f is content when there is nothing to remove.
-            if not (call["force"] and getattr(error, "status", 0) == 404):
-                raise
+        call.client.delete(f"/containers/{quote(plain)}{tail}")
 
-    return each(call.args, remove)
+    # Docker's rm -f reports what is missing and is content.
+    return each(call.args, remove, forgive=404 if call["force"] else 0)
 
 
 def _pause(call: Invocation) -> int:

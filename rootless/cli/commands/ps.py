@@ -125,7 +125,7 @@ def listing(*, full: bool, size: bool) -> Listing:
         ),
         "Mounts": lambda c: ",".join(_mount_name(m, full=full) for m in c.get("Mounts") or ()),
         "Networks": lambda c: ",".join((c.get("NetworkSettings") or {}).get("Networks") or {}),
-        "Platform": lambda c: c.get("Platform", ""),
+        "Platform": lambda c: c.get("Platform"),
     }
     default = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
     return Listing(headings, fields, (*default, "Size") if size else default)
@@ -139,7 +139,7 @@ def _mount_name(mount: dict[str, Any], *, full: bool) -> str:
 def run(call: Invocation) -> int:
     """List containers."""
     form = call["format"] or default_format("psFormat")
-    size = call["size"] or ".Size" in form
+    size = call["size"] or form == "json" or ".Size" in form or "json ." in form
     last = 1 if call["latest"] else call["last"]
     target = "/containers/json" + query(
         all=True if call["all"] or last > 0 else None,
@@ -149,7 +149,7 @@ def run(call: Invocation) -> int:
     )
     items = call.client.get(target)
     items.sort(key=lambda item: -int(item.get("Created", 0)))
-    listing(full=call["no-trunc"], size=size).print(
+    listing(full=call["no-trunc"], size=call["size"]).print(
         items, form, quiet="ID" if call["quiet"] else None
     )
     return 0

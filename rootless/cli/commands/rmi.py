@@ -23,12 +23,11 @@ def run(call: Invocation) -> int:
         try:
             answer = call.client.delete(f"/images/{quote(name, '/:@')}{tail}")
         except ApiError as error:
-            if error.status == 404 and call["force"]:
-                continue
             sys.stdout.flush()
             hint = f"hint: {error.hint}\n" if error.hint else ""
             sys.stderr.write(f"rootless: {error.message}\n{hint}")
-            status = 1
+            if not (error.status == 404 and call["force"]):
+                status = 1
             continue
         for item in answer or ():
             for verb in ("Untagged", "Deleted"):

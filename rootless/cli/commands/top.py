@@ -14,7 +14,9 @@ def run(call: Invocation) -> int:
     options = " ".join(call.args[1:])
     target = f"/containers/{quote(call.args[0])}/top" + query(ps_args=options or None)
     answer = call.client.get(target)
-    sys.stdout.write(table_text([answer.get("Titles") or [], *(answer.get("Processes") or [])]))
+    sys.stdout.write(
+        table_text([answer.get("Titles") or [], *(answer.get("Processes") or [])], minimum=20)
+    )
     return 0
 
 
