@@ -63,7 +63,14 @@ def _format_check(name: str) -> Callable[[str, Any, Callable[[str, str], None]],
     return check
 
 
+def _number_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    if isinstance(value, bool):  # which Cerberus takes for an integer, as Python does
+        error(key, "must be of type integer")
+
+
 def _size_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    if isinstance(value, bool) or (isinstance(value, int) and value < 0):
+        error(key, f"{value!r} is not a size")
     if isinstance(value, str):
         try:
             parse_size(value)
@@ -81,9 +88,9 @@ def _field_schema(field: Field) -> dict[str, Any]:
             member["check_with"] = _format_check(field.format)
         return {"type": "list", "maxlength": 4096, "schema": member}
     if shape == "size":
-        return {"type": ["string", "integer"], "min": 0, "check_with": _size_check}
+        return {"type": ["string", "integer"], "check_with": _size_check}
     if shape == "integer":
-        return {"type": "integer", "min": 0, "max": field.top}
+        return {"type": "integer", "min": 0, "max": field.top, "check_with": _number_check}
     return {"type": "boolean"}
 
 

@@ -1,0 +1,126 @@
+"""Merging is a meet: it can only tighten, in any order, any number of times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rootless.model.request import PortBinding, Resources
+from rootless.model.spec import (
+    ContainerSpec,
+    MountSpec,
+    NamespacesSpec,
+    NetworkSpec,
+    PrivilegesSpec,
+)
+from rootless.policy.admission import preview
+from rootless.policy.fields import FIELDS, Field
+from rootless.policy.policy import Policy, meet
+from rootless.policy.rules import RULES
+from tests.unit.policy.cases import FACTS, IDENTITY, PATHS, spec
+
+_SAMPLES = {
+    "path": ["/", "/srv", "/srv/a", "/srv/a/b", "/srv-b", "/opt"],
+    "network": ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "::/0", "::1/128"],
+    "sysctl": ["*", "net.*", "net.ipv4.*", "net.ipv4.ip_forward", "kernel.shm*"],
+    "image": ["*", "docker.io/*", "docker.io/library/*", "docker.io/library/busybox:latest"],
+    "action": ["container.exec", "container.*", "image.pull"],
+    "role": ["viewer", "auditor"],
+}
+
+
+def _values(field: Field) -> st.SearchStrategy[Any]:
+    shape = field.kind.shape
+    if shape == "list":
+        members = st.sampled_from(field.values or _SAMPLES[field.format])
+        return st.frozensets(members, max_size=4).map(field.kind.canonical)
+    if shape == "boolean":
+        return st.booleans()
+    return st.integers(0, 2000)
+
+
+_mode = st.sampled_from(["enforce", "warn", "audit"])
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    keys = draw(st.sets(st.sampled_from(sorted(FIELDS)), max_size=8))
+    mode = draw(_mode)
+    rules = draw(st.dictionaries(st.sampled_from([r.id for r in RULES]), _mode, max_size=3))
+    return Policy(
+        names=frozenset({draw(st.sampled_from("abc"))}),
+        constraints={key: draw(_values(FIELDS[key])) for key in keys},
+        mode=mode,
+        rule_modes={rule: found for rule, found in rules.items() if found != mode},
+        sources={key: frozenset({"f:1"}) for key in keys},
+    )
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> ContainerSpec:
+    sources = st.sampled_from(["/srv/a/x", "/srv", "/opt/y", "/srv-b"])
+    return spec(
+        mounts=tuple(
+            MountSpec("bind", f"/t{i}", source=source, read_only=draw(st.booleans()))
+            for i, source in enumerate(draw(st.lists(sources, max_size=2)))
+        ),
+        namespaces=NamespacesSpec(pid=draw(st.sampled_from(["private", "host"]))),
+        privileges=PrivilegesSpec(
+            draw(st.sampled_from([(), ("CAP_KILL",), ("CAP_KILL", "CAP_SYS_ADMIN")])),
+            draw(st.booleans()),
+            draw(st.booleans()),
+        ),
+        network=NetworkSpec(
+            "slirp4netns",
+            (PortBinding(80, "tcp", draw(st.sampled_from(["10.1.2.3", "::1"])), 1000),),
+        ),
+        resources=Resources(memory=draw(st.integers(0, 2000))),
+        sysctls=draw(st.sampled_from([(), (("net.ipv4.ip_forward", "1"),)])),
+    )
+
+
+@given(policies(), policies())
+def test_commutative(a: Policy, b: Policy) -> None:
+    assert meet(a, b) == meet(b, a)
+    assert meet(a, b).sources == meet(b, a).sources
+
+
+@given(policies(), policies(), policies())
+def test_associative(a: Policy, b: Policy, c: Policy) -> None:
+    assert meet(meet(a, b), c) == meet(a, meet(b, c))
+
+
+@given(policies())
+def test_idempotent_and_neutral(a: Policy) -> None:
+    assert meet(a, a) == a
+    merged = meet(a, Policy())
+    assert (merged.constraints, merged.mode, merged.rule_modes) == (
+        a.constraints, a.mode, a.rule_modes,
+    )  # fmt: skip
+
+
+def _allowed(case: ContainerSpec, policy: Policy) -> bool:
+    return preview(IDENTITY, case, policy, FACTS, PATHS).allowed
+
+
+@given(policies(), policies(), specs())
+def test_adding_a_policy_never_turns_a_denial_into_an_allowance(
+    a: Policy, b: Policy, case: ContainerSpec
+) -> None:
+    if not _allowed(case, a) or not _allowed(case, b):
+        assert not _allowed(case, meet(a, b))
+
+
+@given(policies(), policies(), specs())
+def test_what_both_allow_enforced_is_allowed_merged(
+    a: Policy, b: Policy, case: ContainerSpec
+) -> None:
+    """The meet is exact: with all rules enforced it denies nothing that both sides allow."""
+
+    def enforced(policy: Policy) -> Policy:
+        return Policy(policy.names, policy.constraints, "enforce")
+
+    if _allowed(case, enforced(a)) and _allowed(case, enforced(b)):
+        assert _allowed(case, meet(enforced(a), enforced(b)))

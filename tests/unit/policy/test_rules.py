@@ -1,0 +1,434 @@
+"""Every rule denies what it is for and lets the harmless pass."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rootless.errors import Denied
+from rootless.model.request import PortBinding, Resources
+from rootless.model.spec import (
+    ContainerSpec,
+    DeviceSpec,
+    MountSpec,
+    NamespacesSpec,
+    NetworkSpec,
+    PrivilegesSpec,
+    ProcessSpec,
+    SeccompSpec,
+    UsernsSpec,
+)
+from rootless.policy.admission import admit, preview
+from rootless.policy.load import builtin
+from rootless.policy.policy import Policy
+from rootless.policy.rules import RULES
+from tests.unit.policy.cases import FACTS, HOME, IDENTITY, PATHS, SPEC, asked, policy, spec
+
+DEFAULT = builtin("default", HOME)
+STRICT = builtin("strict", HOME)
+
+
+def denied(case: ContainerSpec, by: Policy = DEFAULT, paths: Any = PATHS) -> set[str]:
+    decision = preview(IDENTITY, case, by, FACTS, paths)
+    return {finding.rule for finding in decision.findings if finding.action == "deny"}
+
+
+def ports(*bindings: PortBinding) -> ContainerSpec:
+    return spec(network=NetworkSpec("slirp4netns", bindings))
+
+
+def namespaces(**modes: str) -> ContainerSpec:
+    return spec(namespaces=NamespacesSpec(**modes))
+
+
+def mount(source: str, **more: Any) -> ContainerSpec:
+    return spec(mounts=(MountSpec("bind", "/target", source=source, **more),))
+
+
+def custom(default_action: str) -> ContainerSpec:
+    return spec(seccomp=SeccompSpec("custom", json.dumps({"defaultAction": default_action})))
+
+
+OPEN = policy()
+"""Constrains nothing: what it denies is the floor."""
+
+CASES: list[tuple[str, ContainerSpec, Policy, ContainerSpec]] = [
+    # rule, what it denies, under which policy, what that policy allows
+    (
+        "privileges.privileged",
+        spec(privileges=PrivilegesSpec(("CAP_CHOWN",), True, True)),
+        DEFAULT,
+        SPEC,
+    ),
+    (
+        "privileges.no-new-privileges",
+        spec(privileges=PrivilegesSpec(("CAP_CHOWN",), False)),
+        DEFAULT,
+        SPEC,
+    ),
+    (
+        "privileges.labels",
+        spec(request=asked(security_opt=("label:disable",))),
+        policy("  privileges: {allowLabelDisable: false}\n"),
+        SPEC,
+    ),
+    (
+        "capabilities.add",
+        spec(privileges=PrivilegesSpec(("CAP_SYS_ADMIN",))),
+        DEFAULT,
+        spec(privileges=PrivilegesSpec(("CAP_SYS_PTRACE", "CAP_NET_RAW"))),
+    ),
+    (
+        "capabilities.add",
+        spec(privileges=PrivilegesSpec(("CAP_NET_RAW",))),
+        policy("  capabilities: {deny: [CAP_NET_RAW]}\n"),
+        SPEC,
+    ),
+    ("seccomp.unconfined", spec(seccomp=SeccompSpec("unconfined", "")), DEFAULT, SPEC),
+    (
+        "seccomp.unconfined",
+        custom("SCMP_ACT_ALLOW"),
+        DEFAULT,
+        custom("SCMP_ACT_ERRNO"),
+    ),
+    ("seccomp.unconfined", custom("SCMP_ACT_LOG"), DEFAULT, SPEC),
+    (
+        "seccomp.custom",
+        custom("SCMP_ACT_ERRNO"),
+        policy("  seccomp: {allowCustom: false}\n"),
+        SPEC,
+    ),
+    *(
+        ("namespaces.host", namespaces(**{name: "host"}), DEFAULT, SPEC)
+        for name in ("network", "ipc", "pid", "uts", "cgroup")
+    ),
+    ("namespaces.host", spec(network=NetworkSpec("host")), DEFAULT, SPEC),
+    (
+        "namespaces.host",
+        namespaces(pid="host", ipc="host"),
+        policy("  namespaces: {allowHost: [pid]}\n"),
+        namespaces(pid="host"),
+    ),
+    (
+        "namespaces.shared",
+        namespaces(pid="container:" + "a" * 64),
+        STRICT,
+        SPEC,
+    ),
+    (
+        "userns.mode",
+        SPEC,
+        policy("  userns: {allowModes: [auto]}\n"),
+        spec(userns=UsernsSpec("auto", (), 1)),
+    ),
+    *(
+        ("mounts.denied-source", mount(source, read_only=True), DEFAULT, mount("/srv"))
+        for source in ("/", "/proc", "/sys/kernel", "/dev", "/run", "/run/user", "/var", "/boot")
+    ),
+    ("mounts.read-only", mount("/etc"), DEFAULT, mount("/etc", read_only=True)),
+    (
+        "mounts.read-only",
+        mount("/usr", read_only=True, recursive_read_only=False),
+        DEFAULT,
+        mount("/usr/share", read_only=True),
+    ),
+    ("mounts.read-only", mount("/"), DEFAULT, SPEC),
+    (
+        "mounts.source",
+        mount("/srv/other"),
+        policy("  mounts: {allowSources: [/srv/data]}\n"),
+        mount("/srv/data/x"),
+    ),
+    (
+        "mounts.source",
+        mount("/srv/data-not"),
+        policy("  mounts: {allowSources: [/srv/data]}\n"),
+        mount("/srv/data"),
+    ),
+    (
+        "mounts.type",
+        mount("/srv"),
+        policy("  mounts: {allowTypes: [tmpfs]}\n"),
+        spec(mounts=(MountSpec("tmpfs", "/t"), MountSpec("proc", "/proc"))),
+    ),
+    (
+        "mounts.propagation",
+        mount("/srv", propagation="rshared"),
+        DEFAULT,
+        mount("/srv", propagation="rslave"),
+    ),
+    (
+        "filesystem.masked-paths",
+        spec(masked_paths=()),
+        DEFAULT,
+        spec(masked_paths=("/proc", "/sys")),
+    ),
+    (
+        "filesystem.read-only-paths",
+        spec(readonly_paths=("/proc/bus",)),
+        DEFAULT,
+        spec(readonly_paths=("/proc",)),
+    ),
+    (
+        "filesystem.read-only-root",
+        SPEC,
+        policy("  filesystem: {requireReadOnlyRoot: true}\n"),
+        spec(rootfs=replace(SPEC.rootfs, read_only=True)),
+    ),
+    (
+        "devices.allowed",
+        spec(devices=(DeviceSpec("/dev/kmsg", "/dev/null", "r"),)),
+        DEFAULT,
+        spec(devices=(DeviceSpec("/dev/null", "/dev/x", "rwm"),)),
+    ),
+    (
+        "network.mode",
+        SPEC,
+        policy("  network: {allowModes: [none, container]}\n"),
+        spec(network=NetworkSpec("container:" + "a" * 64)),
+    ),
+    (
+        "ports.address",
+        ports(PortBinding(80, "tcp", "0.0.0.0", 8080)),
+        DEFAULT,
+        ports(PortBinding(80, "tcp", "127.0.0.2", 8080), PortBinding(80, "tcp", "::1", 8080)),
+    ),
+    ("ports.address", ports(PortBinding(80, "tcp", "", 8080)), DEFAULT, SPEC),
+    ("ports.address", ports(PortBinding(80, "tcp", "::", 8080)), DEFAULT, SPEC),
+    ("ports.address", ports(PortBinding(80, "udp", "192.0.2.7", 8080)), DEFAULT, SPEC),
+    (
+        "ports.privileged",
+        ports(PortBinding(80, "tcp", "127.0.0.1", 1023)),
+        DEFAULT,
+        ports(PortBinding(80, "tcp", "127.0.0.1", 1024), PortBinding(80, "tcp", "127.0.0.1", 0)),
+    ),
+    (
+        "sysctls.namespaced",
+        spec(sysctls=(("kernel.core_pattern", "|/x"),)),
+        OPEN,
+        spec(sysctls=(("net.core.somaxconn", "1"), ("kernel.shmmax", "1"))),
+    ),
+    (
+        "sysctls.namespaced",
+        spec(sysctls=(("net.core.somaxconn", "1"),), network=NetworkSpec("host")),
+        OPEN,
+        SPEC,
+    ),
+    (
+        "sysctls.namespaced",
+        spec(
+            sysctls=(("fs.mqueue.msg_max", "1"),),
+            namespaces=NamespacesSpec(ipc="container:" + "a" * 64),
+        ),
+        OPEN,
+        SPEC,
+    ),
+    (
+        "sysctls.allowed",
+        spec(sysctls=(("net.core.somaxconn", "1"),)),
+        policy("  sysctls: {allow: [net.ipv4.*]}\n"),
+        spec(sysctls=(("net.ipv4.ip_forward", "1"),)),
+    ),
+    (
+        "resources.required",
+        SPEC,
+        policy("  resources: {require: [memory, cpus, pids]}\n"),
+        spec(resources=Resources(memory=1, cpu_quota=5, pids_limit=1)),
+    ),
+    (
+        "resources.required",
+        spec(resources=Resources(pids_limit=-1)),
+        policy("  resources: {require: [pids]}\n"),
+        spec(resources=Resources(pids_limit=1)),
+    ),
+    (
+        "resources.maximum",
+        spec(resources=Resources(memory=(512 << 20) + 1)),
+        policy("  resources: {maximumMemory: 512m}\n"),
+        spec(resources=Resources(memory=512 << 20)),
+    ),
+    ("resources.maximum", SPEC, policy("  resources: {maximumPids: 10}\n"),
+     spec(resources=Resources(pids_limit=10))),
+    (
+        "resources.maximum",
+        spec(resources=Resources(cpu_quota=300_000, cpu_period=100_000)),
+        policy("  resources: {maximumCpus: 2}\n"),
+        spec(resources=Resources(nano_cpus=2_000_000_000)),
+    ),
+    *(
+        (
+            "user.root",
+            spec(process=ProcessSpec(("sh",), (), "/", user)),
+            policy("  user: {requireNonRoot: true}\n"),
+            spec(process=ProcessSpec(("sh",), (), "/", "1000:0")),
+        )
+        for user in ("", "0", "root", "00:5", "root:users")
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "bad", "by", "good"), CASES)
+def test_rule(rule: str, bad: ContainerSpec, by: Policy, good: ContainerSpec) -> None:
+    assert rule in denied(bad, by)
+    assert rule not in denied(good, by)
+
+
+def test_every_rule_has_a_case() -> None:
+    elsewhere = {"mounts.engine", "mounts.engine-socket"}
+    assert {rule.id for rule in RULES} == {rule for rule, *_ in CASES} | elsewhere
+
+
+def test_without_the_constraint_only_the_floor_denies() -> None:
+    floor = {rule.id for rule in RULES if rule.floor}
+    for rule, bad, _, _ in CASES:
+        if rule not in floor:
+            assert rule not in denied(bad, OPEN), rule
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Any:
+    for name in ("data/volumes/v/_data", "data/layers/abc/fs", "run", "config", "admin", "mine"):
+        (tmp_path / name).mkdir(parents=True)
+    return replace(
+        PATHS,
+        data_root=tmp_path / "data",
+        exec_root=tmp_path / "run",
+        config_dir=tmp_path / "config",
+        admin_dir=tmp_path / "admin",
+        sockets=(tmp_path / "sockets/api",),
+    )
+
+
+@pytest.mark.parametrize(
+    "inside",
+    ["data", "data/volumes", "data/volumes/v/_data", "data/new", "run", "config", "admin/x",
+     "sockets", "sockets/api", "", ".."],
+)  # fmt: skip
+def test_the_engines_own_paths_are_never_mounted(engine: Any, tmp_path: Path, inside: str) -> None:
+    for read_only in (True, False):
+        case = mount(str(tmp_path / inside), read_only=read_only)
+        assert "mounts.engine" in denied(case, OPEN, engine)
+        audit = policy(more="mode: audit\n")
+        assert "mounts.engine" in denied(case, audit, engine)
+    assert not denied(mount(str(tmp_path / "mine")), OPEN, engine)
+
+
+def test_symlinks_are_no_way_to_them(engine: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine/link").symlink_to("../config")
+    assert "mounts.engine" in denied(mount(str(tmp_path / "mine/link")), OPEN, engine)
+    assert "mounts.engine" in denied(mount(str(tmp_path / "mine/link/key")), OPEN, engine)
+    linked = replace(engine, config_dir=tmp_path / "mine/link")
+    assert "mounts.engine" in denied(mount(str(tmp_path / "config")), OPEN, linked)
+
+
+def test_other_names_of_the_same_directory_are_no_way_to_them(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after ``mount --bind data elsewhere``, which only root can do: inodes are compared."""
+    alias = tmp_path / "elsewhere/volumes"
+    alias.mkdir(parents=True)
+    real = os.stat
+
+    def stat(path: Any, **more: Any) -> os.stat_result:
+        text = str(path)
+        return real(text.replace(str(tmp_path / "elsewhere"), str(tmp_path / "data"), 1), **more)
+
+    monkeypatch.setattr("rootless.policy.paths.os.stat", stat)
+    assert "mounts.engine" in denied(mount(str(alias)), OPEN, engine)
+
+
+def test_volumes_and_images_of_the_engine_are_its_own(engine: Any, tmp_path: Path) -> None:
+    def volume(source: Path, name: str) -> ContainerSpec:
+        return spec(mounts=(MountSpec("volume", "/v", source=str(source), volume_name=name),))
+
+    data = tmp_path / "data"
+    assert not denied(volume(data / "volumes/v/_data", "v"), DEFAULT, engine)
+    assert "mounts.engine" in denied(volume(data / "volumes/v/_data", "w"), DEFAULT, engine)
+    assert "mounts.engine" in denied(volume(data / "volumes", "v"), DEFAULT, engine)
+    assert "mounts.engine" in denied(volume(data / "state.db", "v"), DEFAULT, engine)
+    # A volume of the local driver with o=bind is a bind mount.
+    assert "mounts.read-only" in denied(volume(Path("/etc"), "v"), DEFAULT, engine)
+    image = spec(mounts=(MountSpec("image", "/i", source=str(data / "layers/abc/fs")),))
+    assert not denied(image, DEFAULT, engine)
+    whole = spec(mounts=(MountSpec("image", "/i", source=str(data / "layers")),))
+    assert "mounts.engine" in denied(whole, DEFAULT, engine)
+
+
+def test_engine_sockets_are_never_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path may have 107 bytes
+    for name in ("docker.sock", "plain.sock"):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(name)
+    (tmp_path / "free").mkdir()
+    for source in (tmp_path, tmp_path / "docker.sock", tmp_path / "free/podman.sock"):
+        assert "mounts.engine-socket" in denied(mount(str(source)), OPEN), source
+    for source in (tmp_path / "plain.sock", tmp_path / "free"):
+        assert not denied(mount(str(source)), OPEN), source
+    device = spec(devices=(DeviceSpec(str(tmp_path / "docker.sock"), "/dev/x", "rwm"),))
+    assert "mounts.engine-socket" in denied(device, OPEN)
+
+
+def test_devices_are_judged_by_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "null").symlink_to("/dev/null")
+    (tmp_path / "kmsg").symlink_to("/dev/kmsg")
+
+    def device(name: str) -> ContainerSpec:
+        return spec(devices=(DeviceSpec(str(tmp_path / name), "/dev/x", "rwm"),))
+
+    assert not denied(device("null"))
+    assert "devices.allowed" in denied(device("kmsg"))
+
+
+def test_the_default_container_is_admitted_and_strict_asks_for_more() -> None:
+    assert not denied(SPEC)
+    assert denied(SPEC, STRICT) >= {
+        "capabilities.add", "userns.mode", "user.root", "resources.required",
+        "filesystem.read-only-root",
+    }  # fmt: skip
+
+
+def test_a_denial_names_everything_once() -> None:
+    bad = spec(
+        privileges=PrivilegesSpec(("CAP_CHOWN", "CAP_NET_ADMIN"), True, False),
+        namespaces=NamespacesSpec(pid="host"),
+        request=asked(cap_add=("NET_ADMIN",)),
+    )
+    with pytest.raises(Denied) as caught:
+        admit(IDENTITY, bad, DEFAULT, FACTS, PATHS)
+    message = caught.value.message
+    assert message.startswith(f"container quiet_heron denied by policy {DEFAULT.title}: ")
+    assert "capabilities.add: HostConfig.CapAdd=NET_ADMIN: " in message
+    assert "(fix: leave out --cap-add NET_ADMIN, or allow it in capabilities.allow)" in message
+    assert "namespaces.host: HostConfig.PidMode=host: " in message
+    found = caught.value.context["findings"]
+    assert isinstance(found, list)
+    assert {f["rule"] for f in found} == {"capabilities.add", "namespaces.host"}
+    assert all(f["source"].startswith("builtin:default:") for f in found)
+    assert caught.value.http_status == 403
+
+
+def test_privileged_is_one_finding_not_thirty() -> None:
+    bad = spec(
+        privileges=PrivilegesSpec(("CAP_SYS_ADMIN", "CAP_BPF"), False, True),
+        seccomp=SeccompSpec("unconfined", ""),
+        masked_paths=(),
+        readonly_paths=(),
+    )
+    assert denied(bad) == {"privileges.privileged"}
+    # Allowed by itself, it does not bring along what else is denied.
+    lenient = policy(
+        "  privileges: {allowPrivileged: true}\n  capabilities: {deny: [CAP_BPF]}\n"
+        "  seccomp: {allowUnconfined: false}\n"
+    )
+    assert denied(bad, lenient) == {"capabilities.add", "seccomp.unconfined"}
+    warning = policy(
+        "  privileges: {allowPrivileged: false}\n  capabilities: {deny: [CAP_BPF]}\n",
+        more="rules: {privileges.privileged: {mode: warn}}\n",
+    )
+    assert denied(bad, warning) == {"capabilities.add"}
