@@ -82,27 +82,25 @@ def run(
             os.setgid(account.gid)
             os.setuid(account.uid)
 
-    child = subprocess.Popen(
-        command,
-        env=env,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        preexec_fn=prepare,  # noqa: PLW1509 (single-threaded here)
-        start_new_session=True,
-    )
-
     def interrupted(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, interrupted)
     try:
+        child = subprocess.Popen(
+            command,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=prepare,  # noqa: PLW1509 (single-threaded here)
+            start_new_session=True,
+        )
         status = _wait(child.pid, time.monotonic() + seconds)
+        child.returncode = status  # reaped there, not by Popen
     except BaseException:
         _end(descendants())
         raise
-    finally:
-        child.returncode = 0  # reaped above, not by Popen
     left = descendants()
     if left:
         for pid in left:
