@@ -94,14 +94,8 @@ def read_archive(root: int, path: str, out: BinaryIO, *, shift: IdShift) -> Path
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             directory = openat2(fd, ".", os.O_RDONLY | os.O_DIRECTORY)
             try:
-                name = os.fsencode(found.name)
-                create(
-                    directory,
-                    out,
-                    arcname=b"" if name in (b".", b"/") else name,
-                    shift=shift,
-                    include_root=True,
-                )
+                # Docker's clients rename entries by this first component, also "/" and ".".
+                create(directory, out, arcname=os.fsencode(found.name), shift=shift)
             finally:
                 os.close(directory)
             return found

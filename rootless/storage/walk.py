@@ -141,7 +141,6 @@ def _empty(top: int) -> None:
     container can make is a limit.
     """
     stack = [(top, b"", iter(_kinds(top)))]
-    lifted = 0
     try:
         while stack:
             here, own, pending = stack[-1]
@@ -150,10 +149,9 @@ def _empty(top: int) -> None:
                     _unlink(here, name)
                 elif not _removed_empty(here, name):
                     if len(stack) > _MAX_OPEN:
-                        lifted += 1
-                        os.rename(
-                            name, f".lifted-{os.getpid()}-{lifted}", src_dir_fd=here, dst_dir_fd=top
-                        )
+                        # Random, because an earlier pass that was killed may have left some.
+                        lifted = f".lifted-{os.urandom(8).hex()}"
+                        os.rename(name, lifted, src_dir_fd=here, dst_dir_fd=top)
                         continue
                     child = _enter(here, name)
                     if child is not None:

@@ -1,0 +1,312 @@
+"""Copying in and out of a hostile root file system."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rootless.archive.limits import LAYER_SHIFT
+from rootless.errors import Conflict, HostUnsupported, InvalidInput, NotFound, RootlessError
+from rootless.linux import mounts
+from rootless.model.spec import IdMap
+from rootless.storage import drivers, files, shift, tree, worker
+
+pytestmark = pytest.mark.integration
+
+
+def _root(box: str) -> int:
+    """A container's root, beside a directory ``outside`` that nothing may touch."""
+    os.makedirs(f"{box}/outside")
+    with open(f"{box}/outside/secret", "w") as file:
+        file.write("secret")
+    root = f"{box}/root"
+    os.makedirs(f"{root}/etc/sub")
+    os.makedirs(f"{root}/data")
+    with open(f"{root}/etc/passwd", "w") as file:
+        file.write("root")
+    os.chown(f"{root}/etc/passwd", 6, 7)
+    os.chmod(f"{root}/etc/passwd", 0o4750)
+    os.symlink("/etc", f"{root}/abs")
+    os.symlink("passwd", f"{root}/etc/rel")
+    os.symlink("/nowhere/x", f"{root}/dangling")
+    os.symlink(f"{box}/outside", f"{root}/escape")
+    os.symlink("../../../../.." + f"{box}/outside", f"{root}/escape2")
+    os.symlink("loop", f"{root}/loop")
+    os.mkfifo(f"{root}/fifo")
+    return os.open(root, os.O_PATH | os.O_DIRECTORY)
+
+
+def _names(root: int, path: str) -> list[str]:
+    buffer = io.BytesIO()
+    files.read_archive(root, path, buffer, shift=LAYER_SHIFT)
+    with tarfile.open(fileobj=io.BytesIO(buffer.getvalue())) as archive:
+        return [member.name + ("/" if member.isdir() else "") for member in archive]
+
+
+def _stat(box: str) -> None:
+    root = _root(box)
+    found = files.stat_path(root, "/etc/passwd")
+    assert (found.name, found.size, found.link_target) == ("passwd", 4, "")
+    assert found.mode == 0o750 | 1 << 23
+    assert files.stat_path(root, "etc").mode == 0o755 | 1 << 31
+    link = files.stat_path(root, "/abs/rel")
+    assert (link.name, link.link_target) == ("rel", "/etc/passwd")
+    assert link.mode & 1 << 27
+    assert files.stat_path(root, "/abs").link_target == "/etc"
+    assert files.stat_path(root, "/abs/").mode & 1 << 31
+    assert files.stat_path(root, "/dangling").link_target == "/nowhere/x"
+    assert files.stat_path(root, "/").name == "/"
+    assert files.stat_path(root, "/fifo").mode & 1 << 25
+    for missing in ("/none", "/dangling/", "/escape/secret", "/escape2/secret", "/etc/none/x"):
+        with pytest.raises(NotFound, match="Could not find"):
+            files.stat_path(root, missing)
+    for bad in ("/loop/", "/etc/passwd/x", "/" + "x" * 5000):
+        with pytest.raises(InvalidInput):
+            files.stat_path(root, bad)
+
+
+def test_stat(box: Path, in_engine: Any) -> None:
+    in_engine(_stat, str(box))
+
+
+def _read(box: str) -> None:
+    root = _root(box)
+    assert _names(root, "/etc") == ["etc/", "etc/passwd", "etc/rel", "etc/sub/"]
+    assert _names(root, "/abs/") == ["abs/", "abs/passwd", "abs/rel", "abs/sub/"]
+    assert _names(root, "/etc/.") == ["./", "./passwd", "./rel", "./sub/"]
+    assert _names(root, "/abs") == ["abs"]
+    assert _names(root, "/etc/passwd") == ["passwd"]
+    assert _names(root, "/abs/passwd") == ["passwd"]
+    assert _names(root, "/")[:3] == ["/", "/abs", "/dangling"]
+    assert "/etc/passwd" in _names(root, "/")
+    with pytest.raises(NotFound):
+        _names(root, "/escape/secret")
+    buffer = io.BytesIO()
+    files.read_archive(root, "/etc/passwd", buffer, shift=LAYER_SHIFT)
+    with tarfile.open(fileobj=io.BytesIO(buffer.getvalue())) as archive:
+        member = archive.next()
+        assert member is not None
+        assert (member.uid, member.gid, member.mode) == (5, 6, 0o4750)
+
+
+def test_read(box: Path, in_engine: Any) -> None:
+    in_engine(_read, str(box))
+
+
+def _tar(*entries: tuple[str, bytes | None], uid: int = 5) -> io.BytesIO:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in entries:
+            member = tarfile.TarInfo(name)
+            member.uid = member.gid = uid
+            member.mode = 0o755 if content is None else 0o644
+            member.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            member.size = len(content or b"")
+            archive.addfile(member, io.BytesIO(content or b""))
+    buffer.seek(0)
+    return buffer
+
+
+def _write(box: str) -> None:
+    root = _root(box)
+    files.write_archive(root, "/abs", _tar(("new", b"x"), ("passwd", b"y")), shift=LAYER_SHIFT)
+    assert sorted(os.listdir(f"{box}/root/etc")) == ["new", "passwd", "rel", "sub"]
+    assert os.stat(f"{box}/root/etc/new").st_uid == 6
+    with open(f"{box}/root/etc/passwd") as file:
+        assert file.read() == "y"
+    files.write_archive(root, "/data", _tar(("o", b"x")), shift=LAYER_SHIFT, owner=(10, 11))
+    status = os.stat(f"{box}/root/data/o")
+    assert (status.st_uid, status.st_gid) == (11, 12)
+    with pytest.raises(InvalidInput, match="not a directory"):
+        files.write_archive(root, "/etc/passwd", _tar(), shift=LAYER_SHIFT)
+    with pytest.raises(NotFound):
+        files.write_archive(root, "/none", _tar(), shift=LAYER_SHIFT)
+    with pytest.raises(RootlessError, match="cannot overwrite"):
+        files.write_archive(
+            root, "/etc", _tar(("sub", b"x")), shift=LAYER_SHIFT, no_overwrite_dir_non_dir=True
+        )
+    files.write_archive(root, "/etc", _tar(("sub", b"x")), shift=LAYER_SHIFT)
+    assert os.path.isfile(f"{box}/root/etc/sub")
+
+
+def test_write(box: Path, in_engine: Any) -> None:
+    in_engine(_write, str(box))
+
+
+def _write_hostile(box: str) -> None:
+    root = _root(box)
+    for archive in (
+        _tar(("escape/secret", b"bad")),
+        _tar(("escape2/secret", b"bad")),
+        _tar(("../outside/secret", b"bad")),
+    ):
+        # Symlinks resolve inside the root, where the target does not exist.
+        with pytest.raises(RootlessError):
+            files.write_archive(root, "/", archive, shift=LAYER_SHIFT)
+    with pytest.raises(RootlessError):
+        files.write_archive(root, "/escape", _tar(("secret", b"bad")), shift=LAYER_SHIFT)
+    # The name itself is a symlink: it is replaced, never followed.
+    files.write_archive(root, "/", _tar(("escape", b"file")), shift=LAYER_SHIFT)
+    assert stat.S_ISREG(os.lstat(f"{box}/root/escape").st_mode)
+    assert os.listdir(f"{box}/outside") == ["secret"]
+    with open(f"{box}/outside/secret") as file:
+        assert file.read() == "secret"
+
+
+def test_writing_never_leaves_the_root(box: Path, in_engine: Any) -> None:
+    in_engine(_write_hostile, str(box))
+
+
+def _swap(root: str) -> None:
+    """Exchange a directory and a symlink to the outside, atomically and for ever."""
+    libc = ctypes.CDLL(None)
+    one, two = f"{root}/swap".encode(), f"{root}/other".encode()
+    while os.getppid() != 1:
+        assert libc.renameat2(-100, one, -100, two, 2) == 0  # AT_FDCWD, RENAME_EXCHANGE
+
+
+def _contents(archive: bytes) -> list[bytes]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        found = [opened.extractfile(member) for member in opened]
+        return [file.read() for file in found if file is not None]
+
+
+def _race(box: str) -> None:
+    root = _root(box)
+    os.mkdir(f"{box}/root/swap")
+    with open(f"{box}/root/swap/secret", "w") as file:
+        file.write("inside")
+    os.symlink("../outside", f"{box}/root/other")
+    swapper = os.fork()
+    if swapper == 0:
+        try:
+            _swap(f"{box}/root")
+        finally:
+            os._exit(1)
+    outcomes = {"read": 0, "lost": 0}
+    try:
+        # Both outcomes must be seen often, or nothing was raced.
+        while min(outcomes.values()) < 100:
+            buffer = io.BytesIO()
+            try:
+                files.read_archive(root, "/swap/secret", buffer, shift=LAYER_SHIFT)
+                outcomes["read"] += 1
+                assert set(_contents(buffer.getvalue())) <= {b"inside"}
+            except RootlessError:
+                outcomes["lost"] += 1
+            where, name = ("/swap", "planted") if outcomes["read"] % 2 else ("/", "swap/planted")
+            with contextlib.suppress(RootlessError):
+                files.write_archive(root, where, _tar((name, b"x")), shift=LAYER_SHIFT)
+    finally:
+        os.kill(swapper, signal.SIGKILL)
+        _, status = os.waitpid(swapper, 0)
+    assert os.WIFSIGNALED(status), "the swapper ended by itself"
+    assert os.listdir(f"{box}/outside") == ["secret"]
+
+
+def test_a_racing_symlink_swapper_wins_nothing(box: Path, in_engine: Any) -> None:
+    in_engine(_race, str(box))
+
+
+def _export(box: str) -> None:
+    root = _root(box)
+    buffer = io.BytesIO()
+    files.export(root, buffer, shift=LAYER_SHIFT, mount_points=["/data", "/etc/sub"])
+    with tarfile.open(fileobj=io.BytesIO(buffer.getvalue())) as archive:
+        members = {member.name: member for member in archive}
+    assert members["etc/passwd"].uid == 5
+    assert members["escape"].issym()
+    assert not {"data", "etc/sub", "escape/secret"} & set(members)
+
+
+def test_export(box: Path, in_engine: Any) -> None:
+    in_engine(_export, str(box))
+
+
+def _read_only(box: str) -> None:
+    root = _root(box)
+    clone = mounts.clone_tree(root)
+    mounts.set_attributes(clone, add=mounts.MOUNT_ATTR_RDONLY)
+    with pytest.raises(Conflict, match="read-only"):
+        files.write_archive(clone, "/data", _tar(("x", b"x")), shift=LAYER_SHIFT)
+
+
+def test_read_only_root_is_said_so(box: Path, in_engine: Any) -> None:
+    in_engine(_read_only, str(box))
+
+
+def _own_range(box: str) -> None:
+    os.makedirs(f"{box}/l/data")
+    os.makedirs(f"{box}/c")
+    for path in ("l", "l/data"):
+        os.chown(f"{box}/{path}", 1, 1)
+    maps = (IdMap(0, 70000, 1024), IdMap(65534, 71024, 1))
+    mount = drivers.get("fuse-overlayfs").plan(f"{box}/c", [f"{box}/l"], id_maps=maps)
+    tree.make_container_dirs(tree.rootfs_to_json(mount))
+    fields = {"mount": tree.rootfs_to_json(mount), "path": "/data"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for uid in (5, 65534):
+        done = _work("write", fields, environment, _tar((f"f{uid}", b"x"), uid=uid).getvalue())
+        assert done[0]["result"] == {"bytes": 1, "entries": 1}
+        assert os.stat(f"{mount.upper}/data/f{uid}").st_uid == uid + 1
+    for operation in ("read", "export", "diff"):
+        report, output = _work(operation, fields, environment)
+        assert "result" in report
+        with tarfile.open(fileobj=io.BytesIO(output)) as archive:
+            members = {member.name: member for member in archive}
+        assert members["data/f5"].uid == 5
+        assert members["data/f65534"].uid == 65534
+    report, _ = _work("stat", {**fields, "path": "/none"}, environment)
+    assert report["code"] == "not-found"
+    report, _ = _work("write", fields, environment, _tar(("x", b"x"), uid=5000).getvalue())
+    assert report["code"] == "host"
+    assert "5000" in report["error"]
+    report, _ = _work("write", fields, environment, b"no tar" * 1000)
+    assert report["code"] == "invalid"
+
+
+def _work(
+    operation: str, fields: dict[str, Any], environment: dict[str, str], data: bytes = b""
+) -> tuple[dict[str, Any], bytes]:
+    """Run the worker as the launcher would: report on descriptor 3."""
+    read_end, write_end = os.pipe()
+    # Descriptor 3 by a shell, because pass_fds keeps numbers.
+    script = f'exec "$@" 3>&{write_end}'
+    child = subprocess.run(
+        ["bash", "-c", script, "worker", *worker.command(operation, fields)],
+        input=data,
+        stdout=subprocess.PIPE,
+        pass_fds=[write_end],
+        env=environment,
+        check=False,
+    )
+    os.close(write_end)
+    with open(read_end) as file:
+        report = json.load(file)
+    assert child.returncode == ("result" not in report)
+    return report, child.stdout
+
+
+def test_worker_and_a_range_of_its_own(box: Path, in_engine: Any) -> None:
+    in_engine(_own_range, str(box))
+
+
+def test_shift_of_a_range() -> None:
+    ids = shift.of_maps((IdMap(0, 70000, 1024), IdMap(65534, 71024, 1)))
+    assert [ids.to_engine(i) for i in (0, 1023, 65534)] == [70000, 71023, 71024]
+    assert [ids.to_image(i) for i in (70000, 71023, 71024, 5)] == [0, 1023, 65534, 65534]
+    with pytest.raises(HostUnsupported, match="size=1025"):
+        ids.to_engine(1024)
+    assert shift.of_maps(()) is LAYER_SHIFT
