@@ -250,11 +250,13 @@ def container_json(config: ContainerConfig) -> dict[str, object]:
         "WorkingDir": config.working_dir,
         "Labels": dict(config.labels),
         "StopSignal": config.stop_signal,
-        "StopTimeout": config.stop_timeout,
         "Shell": list(config.shell),
         "OnBuild": list(config.on_build),
     }
-    return _compact(body)
+    found = _compact(body)
+    if config.stop_timeout is not None:
+        found["StopTimeout"] = config.stop_timeout  # 0 means something here
+    return found
 
 
 def _compact(body: dict[str, object]) -> dict[str, object]:
