@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from rootless.policy.fields import FIELDS
@@ -20,7 +21,7 @@ def strictest(a: Mode, b: Mode) -> Mode:
     return a if _STRICTNESS.index(a) >= _STRICTNESS.index(b) else b
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: title is computed once
 class Policy:
     """Constraints by field; an absent field does not constrain.
 
@@ -62,7 +63,7 @@ class Policy:
         """Where a field's constraint was written."""
         return ", ".join(sorted(self.sources.get(key, ()))) or "builtin:floor"
 
-    @property
+    @cached_property
     def title(self) -> str:
         """Names and a digest of the meaning, for records: ``default@3fb2c1d09a77``."""
         text = json.dumps(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from rootless.model.decision import Severity
 from rootless.model.facts import HostFacts
-from rootless.model.spec import ContainerSpec
-from rootless.policy.paths import EnginePaths
+from rootless.model.spec import ContainerSpec, MountSpec
+from rootless.policy.paths import EnginePaths, own_storage
 from rootless.policy.policy import Policy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: host_mounts is computed once
 class Case:
     """What rules look at: one spec under one policy on one host."""
 
@@ -20,6 +22,24 @@ class Case:
     policy: Policy
     facts: HostFacts
     paths: EnginePaths
+
+    @cached_property
+    def host_mounts(self) -> tuple[tuple[MountSpec, str], ...]:
+        """Mounts that show something of the host, each with its resolved source."""
+        found = []
+        for mount in self.spec.mounts:
+            if mount.type in {"bind", "volume", "image"}:
+                source = os.path.realpath(mount.source)
+                if not own_storage(source, mount.type, mount.volume_name, self.paths):
+                    found.append((mount, source))
+        return tuple(found)
+
+    def roots(self, key: str) -> tuple[tuple[str, frozenset[str]], ...]:
+        """A policy's list of paths: each as written, and that with symlinks resolved as well."""
+        names = sorted(self.policy.names_of(key) or ())
+        if not names or not self.host_mounts:
+            return ()
+        return tuple((name, frozenset({name, os.path.realpath(name)})) for name in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,25 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from rootless.model.spec import MountSpec
 from rootless.policy.kinds import beneath
-from rootless.policy.paths import engine_socket, overlap, own_storage
+from rootless.policy.paths import engine_socket, overlap
 from rootless.policy.rules.base import Case, Violation, rule
 
 _FIELD = "HostConfig.Mounts"
 
 
-def _host_mounts(case: Case) -> Iterator[tuple[MountSpec, str]]:
-    """Mounts that show something of the host, with the resolved source."""
-    for mount in case.spec.mounts:
-        if mount.type in {"bind", "volume", "image"}:
-            source = os.path.realpath(mount.source)
-            if not own_storage(source, mount.type, mount.volume_name, case.paths):
-                yield mount, source
-
-
 def _sources(case: Case) -> Iterator[tuple[str, str]]:
-    for _, source in _host_mounts(case):
+    for _, source in case.host_mounts:
         yield _FIELD, source
     for device in case.spec.devices:
         yield "HostConfig.Devices", os.path.realpath(device.source)
@@ -61,11 +51,9 @@ def socket(case: Case) -> Iterator[Violation]:
             yield Violation(field, source, f"{found} controls a container engine")
 
 
-def _touches(source: str, root: str) -> bool:
-    """Whether one is inside the other; ``root`` counts as written and with symlinks resolved."""
-    return any(
-        beneath(source, place) or beneath(place, source) for place in {root, os.path.realpath(root)}
-    )
+def _touches(source: str, places: frozenset[str]) -> bool:
+    """Whether the source is in one of the places or around it."""
+    return any(beneath(source, place) or beneath(place, source) for place in places)
 
 
 @rule(
@@ -76,10 +64,10 @@ def _touches(source: str, root: str) -> bool:
 )
 def denied(case: Case) -> Iterator[Violation]:
     """Sources on the deny list, and directories that contain one."""
-    roots = sorted(case.policy.names_of("mounts.denySources") or ())
-    for _, source in _host_mounts(case):
-        for root in roots:
-            if _touches(source, root):
+    roots = case.roots("mounts.denySources")
+    for _, source in case.host_mounts:
+        for root, places in roots:
+            if _touches(source, places):
                 holds = beneath(root, source) and source != root
                 relation = f"it holds {root}" if holds else f"{root} and all in it"
                 yield Violation(
@@ -96,11 +84,11 @@ def denied(case: Case) -> Iterator[Violation]:
 )
 def allowed(case: Case) -> Iterator[Violation]:
     """When the policy lists allowed sources, only those and what is below them."""
-    roots = case.policy.names_of("mounts.allowSources")
-    if roots is None:
+    if case.policy.names_of("mounts.allowSources") is None:
         return
-    for _, source in _host_mounts(case):
-        if not any(beneath(source, os.path.realpath(root)) for root in roots):
+    roots = [os.path.realpath(root) for root, _ in case.roots("mounts.allowSources")]
+    for _, source in case.host_mounts:
+        if not any(beneath(source, root) for root in roots):
             yield Violation(
                 _FIELD, source, "it is not below an allowed source", "mounts.allowSources"
             )
@@ -114,12 +102,12 @@ def allowed(case: Case) -> Iterator[Violation]:
 )
 def read_only(case: Case) -> Iterator[Violation]:
     """System directories only read-only, with all that is mounted below them."""
-    roots = sorted(case.policy.names_of("mounts.readOnlySources") or ())
-    for mount, source in _host_mounts(case):
+    roots = case.roots("mounts.readOnlySources")
+    for mount, source in case.host_mounts:
         if mount.read_only and (mount.recursive_read_only or not mount.recursive):
             continue
-        for root in roots:
-            if _touches(source, root):
+        for root, places in roots:
+            if _touches(source, places):
                 yield Violation(
                     _FIELD,
                     source,
