@@ -126,4 +126,4 @@ def _others() -> list[list[str]]:
 
 @pytest.mark.parametrize("command", _others(), ids=lambda c: c[0])
 def test_other_run_times(bpf: bytes, tmp_path: Path, command: list[str]) -> None:
-    run(bpf, *command, cwd=tmp_path)
+    run(bpf, str(shutil.which(command[0])), *command[1:], cwd=tmp_path)
