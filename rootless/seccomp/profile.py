@@ -324,7 +324,7 @@ def _arches(profile: Profile, native: Arch) -> tuple[Arch, ...]:
     return (native, *(arch for arch in others if arch is not native))
 
 
-def _strictness(action: int) -> int:
+def strictness(action: int) -> int:
     """The kernel's order of actions (seccomp(2)): as a signed number, lower is stricter."""
     kind = action & seccomp.RET_ACTION_MASK
     return kind - (1 << 32) if kind >= 1 << 31 else kind
@@ -341,13 +341,13 @@ def _settle(rules: Collection[ResolvedRule]) -> tuple[ResolvedRule, ...]:
     for rule in rules:
         if not rule.args:
             first = plain.setdefault(rule.name, rule)
-            if _strictness(rule.action) < _strictness(first.action):
+            if strictness(rule.action) < strictness(first.action):
                 plain[rule.name] = rule
     kept: dict[tuple[str, tuple[Comparison, ...]], ResolvedRule] = {}
     for rule in rules:
         other = plain.get(rule.name)
         if other is not None:
-            if rule.args and _strictness(rule.action) < _strictness(other.action):
+            if rule.args and strictness(rule.action) < strictness(other.action):
                 raise _bad(
                     f"syscalls[{rule.index}]",
                     f"{rule.name} with arguments is stricter than syscalls[{other.index}] "
@@ -357,7 +357,7 @@ def _settle(rules: Collection[ResolvedRule]) -> tuple[ResolvedRule, ...]:
             kept.setdefault((rule.name, ()), other)
             continue
         first = kept.setdefault((rule.name, rule.args), rule)
-        if _strictness(rule.action) < _strictness(first.action):
+        if strictness(rule.action) < strictness(first.action):
             kept[rule.name, rule.args] = rule
     return tuple(kept.values())
 

@@ -11,7 +11,12 @@ from collections.abc import Iterator, Sequence
 
 from rootless.errors import HostUnsupported
 from rootless.seccomp.bpf import Instruction, evaluate
-from rootless.seccomp.profile import Comparison, ResolvedProfile, ResolvedRule
+from rootless.seccomp.profile import (
+    Comparison,
+    ResolvedProfile,
+    ResolvedRule,
+    strictness,
+)
 
 _TOP = (1 << 64) - 1
 _HIGH = 1 << 32
@@ -69,7 +74,11 @@ def _points(rules: Sequence[ResolvedRule]) -> Iterator[tuple[int, ...]]:
 def verify(
     program: Sequence[Instruction], profile: ResolvedProfile, numbers: dict[str, int], version: str
 ) -> None:
-    """Raise HostUnsupported when the filter's answer to a call is that of no rule that matches.
+    """Raise HostUnsupported when the filter's answer to a call is not that of the profile.
+
+    That is the strictest of the rules that match, else the default. The order
+    of rules has no meaning; where libseccomp lets a laxer one win, nobody can
+    have meant that.
 
     ``numbers`` are those of the machine's own architecture; calls without
     conditions are one comparison of libseccomp's and are checked once.
@@ -82,9 +91,9 @@ def verify(
         if name not in numbers:
             continue
         for point in _points(rules):
-            allowed = {r.action for r in rules if all(holds(c, point[c.index]) for c in r.args)}
+            allowed = [r.action for r in rules if all(holds(c, point[c.index]) for c in r.args)]
             answer = evaluate(program, numbers[name], arch, point)
-            if answer not in (allowed or {profile.default}):
+            if answer != min(allowed or [profile.default], key=strictness):
                 raise HostUnsupported(
                     f"libseccomp {version} compiles the profile's rules for {name} wrongly "
                     f"(arguments {', '.join(hex(value) for value in point)})",
