@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from rootless.daemon.lifecycle import private_directory
 from rootless.errors import InvalidInput
 from rootless.model.request import RlimitRequest
 from rootless.units import parse_size
@@ -91,26 +92,23 @@ _KIND_NAME = {
 }  # fmt: skip
 
 
-def default_paths(environ: Mapping[str, str]) -> tuple[Path, Path, Path]:
-    """(data root, run-time directory, daemon.json) by the XDG base directory rules.
+def default_paths(environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """(data root, run-time directory) by the XDG base directory rules.
 
-    InvalidInput when XDG_RUNTIME_DIR is needed and absent: a socket in a shared
-    directory such as /tmp could be squatted by another user.
+    Without XDG_RUNTIME_DIR it is /run/user/UID, and where that is missing
+    /tmp/rootless-UID, which the command line knows as well; the daemon refuses
+    one that is not the user's own.
     """
     home = Path(environ.get("HOME") or os.path.expanduser("~"))
     data = Path(environ.get("XDG_DATA_HOME") or home / ".local/share")
-    config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if not runtime:
-        usual = Path(f"/run/user/{os.getuid()}")
-        if not usual.is_dir():
-            raise InvalidInput(
-                "XDG_RUNTIME_DIR is not set",
-                hint=f"export XDG_RUNTIME_DIR={usual} (loginctl enable-linger makes it), "
-                "or give --exec-root and --host",
-            )
-        runtime = str(usual)
-    return data / "rootless", Path(runtime) / "rootless", config / "rootless/daemon.json"
+        uid = os.getuid()
+        runtime = f"/run/user/{uid}"
+        if not os.access(runtime, os.W_OK):
+            runtime = f"/tmp/rootless-{uid}"
+            private_directory(Path(runtime))
+    return data / "rootless", Path(runtime) / "rootless"
 
 
 def load_config(path: Path, *, required: bool) -> DaemonConfig:
@@ -222,7 +220,7 @@ def complete(config: DaemonConfig, environ: Mapping[str, str]) -> DaemonConfig:
     """Fill in the paths and the default socket."""
     data = exec_root = ""
     if not (config.data_root and config.exec_root):
-        data_path, exec_path, _ = default_paths(environ)
+        data_path, exec_path = default_paths(environ)
         data, exec_root = str(data_path), str(exec_path)
     data = os.path.abspath(os.path.expanduser(config.data_root or data))
     exec_root = os.path.abspath(os.path.expanduser(config.exec_root or exec_root))

@@ -202,7 +202,7 @@ class Containers:
             check_policy(policy, auto_remove=spec.auto_remove)
             host = replace(spec.request.host, resources=limits, restart_policy=policy)
             # The policy's bounds on limits hold for changed limits too.
-            self._core.policy.admit_update(identity, limits, spec)
+            self._core.policy.admit_update(identity, spec, limits)
             if unit.cgroup:
                 cgrouplimits.write_limits(unit.cgroup, limits, self._core.facts.cgroup)
             changed = replace(

@@ -16,6 +16,7 @@ from rootless.engine.settings import EngineSettings
 from rootless.engine.state import State
 from rootless.engine.watch import FileWatcher
 from rootless.errors import RootlessError
+from rootless.linux import procfs
 from rootless.model.facts import HostFacts
 from rootless.storage.layers import LayerStore
 from rootless.storage.volumes import VolumeStore
@@ -79,9 +80,14 @@ class Core:
 
     def _living_shim(self) -> int | None:
         """A shim whose engine namespaces a new launcher must share, to reach its container."""
+        from rootless.runtime.shim_client import read_state
+
         for unit in self.registry:
-            if unit.record.state.running and unit.record.state.shim_pid:
-                return unit.record.state.shim_pid
+            if not unit.record.state.running:
+                continue
+            found = read_state(unit.directory)
+            if found is not None and procfs.is_alive(found.shim_pid, found.shim_start):
+                return found.shim_pid
         return None
 
     async def call(self, function: str, /, **arguments: object) -> object:

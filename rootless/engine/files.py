@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -83,10 +83,16 @@ class _Job:
         if not text:
             raise Unavailable("the file worker ended without an answer")
         answer = json.loads(text)
-        if "error" in answer:
-            kind = _ERRORS.get(str(answer["code"]), RootlessError)
-            raise kind(str(answer["error"]), hint=answer.get("hint"))
+        raise_reported(answer)
         return answer["result"]
+
+
+def raise_reported(answer: Mapping[str, object]) -> None:
+    """Raise the error that a worker reported, if it is one."""
+    if "error" in answer:
+        kind = _ERRORS.get(str(answer["code"]), RootlessError)
+        hint = answer.get("hint")
+        raise kind(str(answer["error"]), hint=str(hint) if hint else None)
 
 
 async def read_pipe(fd: int) -> AsyncIterator[bytes]:

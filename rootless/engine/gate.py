@@ -40,7 +40,12 @@ class Gate:
     def admit_update(self, identity: Identity, spec: ContainerSpec, changed: Resources) -> None:
         """New limits for a container."""
         admission.admit_update(
-            identity, changed, spec, self._store.current(), self._facts, self._paths
+            identity,
+            changed,
+            spec,
+            self._store.current(),
+            facts=self._facts,
+            paths=self._paths,
         )
 
     def admit_image(self, identity: Identity, verb: str, reference: str) -> None:

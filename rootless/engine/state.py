@@ -38,6 +38,16 @@ CREATE TABLE execs (
     body BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX execs_by_container ON execs(container_id);
+CREATE TABLE images (
+    id TEXT PRIMARY KEY,
+    manifest_digest TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    tagged_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE image_names (
+    reference TEXT PRIMARY KEY,
+    image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE
+) WITHOUT ROWID;
 CREATE TABLE settings (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -178,6 +188,46 @@ class State:
         with self._transaction() as db:
             db.executemany("DELETE FROM execs WHERE id = ?", [(i,) for i in ids])
 
+    def images(self) -> Sequence[tuple[str, str, str, int]]:
+        """(id, manifest digest, parent's id or '', when last tagged) of every image."""
+        return list(self._db.execute("SELECT id, manifest_digest, parent, tagged_ns FROM images"))
+
+    def image_names(self) -> Sequence[tuple[str, str]]:
+        """(canonical reference with a tag or digest, image id)."""
+        return list(self._db.execute("SELECT reference, image_id FROM image_names"))
+
+    def put_image(
+        self,
+        image_id: str,
+        manifest_digest: str,
+        *,
+        parent: str,
+        tagged_ns: int,
+        names: Sequence[str],
+    ) -> None:
+        """Insert or update an image; ``names`` move to it from whatever they named before."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO images VALUES (?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
+                "manifest_digest = excluded.manifest_digest, tagged_ns = excluded.tagged_ns",
+                (image_id, manifest_digest, parent, tagged_ns),
+            )
+            db.executemany(
+                "INSERT INTO image_names VALUES (?, ?) "
+                "ON CONFLICT(reference) DO UPDATE SET image_id = excluded.image_id",
+                [(name, image_id) for name in names],
+            )
+
+    def remove_image_name(self, reference: str) -> None:
+        """Forget one name."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM image_names WHERE reference = ?", (reference,))
+
+    def remove_image(self, image_id: str) -> None:
+        """Forget an image and its names."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM images WHERE id = ?", (image_id,))
+
     def setting(self, key: str, make: Callable[[], str]) -> str:
         """A value made once and kept, such as the engine's id."""
         row = self._db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
@@ -187,6 +237,11 @@ class State:
         with self._transaction() as db:
             db.execute("INSERT INTO settings VALUES (?, ?)", (key, value))
         return value
+
+    def change_setting(self, key: str, value: str) -> None:
+        """Give a setting another value."""
+        with self._transaction() as db:
+            db.execute("UPDATE settings SET value = ? WHERE key = ?", (value, key))
 
     @property
     def wants_checkpoint(self) -> bool:

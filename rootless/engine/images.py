@@ -1,0 +1,352 @@
+"""Images: list, inspect, tag, remove, prune; transfers are in ``transfers``."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from rootless import ids
+from rootless.engine.core import Core
+from rootless.engine.filters import Filters, check_filters, match_labels, single_bool, until
+from rootless.engine.image_index import Entry, ImageIndex
+from rootless.engine.progress import ProgressStream
+from rootless.engine.transfers import Transfers, parse_target
+from rootless.engine.unpacking import Unpacker
+from rootless.errors import Conflict, InvalidInput, NotFound
+from rootless.images import platform as platforms
+from rootless.images import reference as references
+from rootless.images.content import ContentStore
+from rootless.images.reference import Reference
+from rootless.model.identity import Identity
+from rootless.model.records import (
+    ImageDeletion,
+    ImageHistoryEntry,
+    ImageRecord,
+    PruneReport,
+    RegistryAuth,
+)
+
+_LIST = frozenset("before dangling label reference since until".split())
+_PRUNE = frozenset(("dangling", "label", "label!", "until"))
+
+
+class Images:
+    """See :class:`rootless.engine.interface.Images`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.content = ContentStore(core.settings.data_root / "content")
+        self.index = ImageIndex(core.state, self.content, core.layers)
+        self.unpacker = Unpacker(core, self.content)
+        self.transfers = Transfers(core, self.content, self.index, self.unpacker)
+        self._lock = self.transfers.lock
+
+    async def for_container(self, reference: str, platform: str) -> ImageRecord:
+        """The image of a new container, every layer unpacked."""
+        if not reference:
+            raise InvalidInput("no image specified")
+        entry = self.index.find(reference)
+        if platform:
+            wanted, actual = platforms.parse(platform), entry.image.config.platform
+            if (wanted.os, wanted.architecture) != (actual.os, actual.architecture):
+                raise NotFound(
+                    f"image with reference {reference} was found but does not match the "
+                    f"specified platform: wanted {wanted}, actual: {actual}"
+                )
+        await self.unpacker.image(entry.image)
+        return self.index.record(entry)
+
+    def full_name(self, reference: str) -> str:
+        """The reference in full for the policy; an id's first name, or the id."""
+        entry = self.index.find(reference)
+        try:
+            name = references.parse(reference).with_default_tag()
+            if self.index.by_name(name) is entry:
+                return str(name)
+        except InvalidInput:
+            pass
+        return min(entry.names, default=entry.image.id)
+
+    async def list(
+        self, identity: Identity, *, filters: Filters, all: bool = False, shared_size: bool = False
+    ) -> Sequence[ImageRecord]:
+        """Newest first."""
+        del identity, all, shared_size
+        check_filters(filters, _LIST)
+        bound = until(filters, now_ns=time.time_ns())
+        before = [self._created(ref) for ref in filters.get("before", ())]
+        since = [self._created(ref) for ref in filters.get("since", ())]
+        found = []
+        for entry in self.index:
+            record = self.index.record(entry)
+            created = record.created_ns
+            if bound and created >= bound:
+                continue
+            if any(created >= b for b in before) or any(created <= s for s in since):
+                continue
+            if self._wanted(entry, record, filters):
+                found.append(record)
+        return sorted(found, key=lambda record: record.created_ns, reverse=True)
+
+    def _created(self, ref: str) -> int:
+        return self.index.record(self.index.find(ref)).created_ns
+
+    @staticmethod
+    def _wanted(entry: Entry, record: ImageRecord, filters: Filters) -> bool:
+        if filters.get("dangling"):
+            wanted = single_bool(filters, "dangling", default=False)
+            if wanted == bool(entry.tags):
+                return False
+        if not match_labels(dict(record.config.labels), filters.get("label", ())):
+            return False
+        patterns = filters.get("reference", ())
+        return not patterns or any(
+            matches_reference(name, pattern)
+            for name in (*entry.tags, *entry.digests)
+            for pattern in patterns
+        )
+
+    async def inspect(self, identity: Identity, ref: str) -> ImageRecord:
+        """One image."""
+        del identity
+        return self.index.record(self.index.find(ref))
+
+    async def history(self, identity: Identity, ref: str) -> Sequence[ImageHistoryEntry]:
+        """How it was made, newest step first."""
+        del identity
+        entry = self.index.find(ref)
+        config = entry.image.config
+        layers = iter(config.diff_ids)
+        found = []
+        for step in config.history:
+            size = 0
+            if not step.empty_layer and (diff_id := next(layers, "")):
+                layer = self._core.layers.lookup(diff_id)
+                size = layer.meta.size if layer is not None else 0
+            found.append(
+                ImageHistoryEntry("<missing>", step.created_ns, step.created_by, size, step.comment)
+            )
+        found.reverse()
+        if found:
+            top = found[0]
+            tags = tuple(r.familiar for r in entry.tags)
+            found[0] = ImageHistoryEntry(
+                entry.image.id, top.created_ns, top.created_by, top.size, top.comment, tags
+            )
+        return found
+
+    async def tag(self, identity: Identity, ref: str, *, repo: str, tag: str) -> None:
+        """Give an image another name."""
+        self._core.policy.admit_action(identity, "image.tag", ref)
+        name = parse_target(repo, tag)
+        async with self._lock:
+            entry = self.index.find(ref)
+            self.index.put(entry.image, [name])
+        self._event("tag", entry.image.id, name.familiar)
+
+    async def remove(
+        self, identity: Identity, ref: str, *, force: bool = False, prune_parents: bool = True
+    ) -> Sequence[ImageDeletion]:
+        """Untag, and delete what no name is left of."""
+        del prune_parents
+        self._core.policy.admit_action(identity, "image.remove", ref)
+        async with self._lock:
+            entry = self.index.find(ref)
+            name = self._name_in(entry, ref)
+            lines: list[ImageDeletion] = []
+            if name is not None:
+                if len(entry.tags) == 1 and not name.digest:
+                    self._check_unused(entry, ref=name.familiar, force=force)
+                for text in self._names_of(entry, name):
+                    lines.append(self._untag(entry, text))
+                if entry.tags:
+                    return lines
+            else:
+                if len({tag.name for tag in entry.tags}) > 1 and not force:
+                    raise Conflict(
+                        f"conflict: unable to delete {ids.short_id(entry.image.id)} "
+                        "(must be forced) - image is referenced in multiple repositories"
+                    )
+                self._check_unused(entry, ref="", force=force)
+            return [*lines, *self._delete(entry)]
+
+    def _name_in(self, entry: Entry, ref: str) -> Reference | None:
+        """The name ``ref`` is of the image, None when it is an id."""
+        try:
+            name = references.parse(ref).with_default_tag()
+        except InvalidInput:
+            return None
+        return name if str(name) in entry.names else None
+
+    @staticmethod
+    def _names_of(entry: Entry, name: Reference) -> Sequence[str]:
+        """The name; with the last tag of a repository its digests go as well."""
+        others = [t for t in entry.tags if t.name == name.name and t != name]
+        if others or name.digest:
+            return [str(name)]
+        digests = [str(d) for d in entry.digests if d.name == name.name]
+        return [str(name), *digests]
+
+    def _untag(self, entry: Entry, text: str) -> ImageDeletion:
+        self.index.untag(entry, text)
+        familiar = references.parse(text).familiar
+        self._event("untag", entry.image.id, familiar)
+        return ImageDeletion(untagged=familiar)
+
+    def _check_unused(self, entry: Entry, *, ref: str, force: bool) -> None:
+        short = ids.short_id(entry.image.id)
+        for unit in self._core.registry:
+            if unit.record.spec.image.id != entry.image.id:
+                continue
+            other = ids.short_id(unit.id)
+            if unit.record.state.running:
+                raise Conflict(
+                    f"conflict: unable to delete {ref or short} (cannot be forced) - "
+                    f"image is being used by running container {other}"
+                )
+            if force:
+                continue
+            if ref:
+                raise Conflict(
+                    f'conflict: unable to remove repository reference "{ref}" (must force) - '
+                    f"container {other} is using its referenced image {short}"
+                )
+            raise Conflict(
+                f"conflict: unable to delete {short} (must be forced) - "
+                f"image is being used by stopped container {other}"
+            )
+
+    def _delete(self, entry: Entry) -> Sequence[ImageDeletion]:
+        lines = [self._untag(entry, text) for text in sorted(entry.names)]
+        self.index.remove(entry)
+        self._event("delete", entry.image.id, entry.image.id)
+        self._core.background(self.collect(), "removing unused layers")
+        return [*lines, ImageDeletion(deleted=entry.image.id)]
+
+    async def collect(self) -> int:
+        """Remove blobs and layers that no image and no container needs; bytes won back."""
+        async with self._lock:
+            if self.transfers.running:
+                # What a pull fetched has no record yet; the next collection comes.
+                return 0
+            keep: set[str] = set()
+            layers: set[str] = set()
+            for entry in self.index:
+                keep.update(entry.image.blobs)
+                keep.update(name.digest for name in entry.digests)
+                layers.update(entry.image.config.diff_ids)
+            for unit in self._core.registry:
+                layers.update(unit.record.spec.image.diff_ids)
+            collected = await asyncio.to_thread(self.content.collect, keep)
+            freed = collected.bytes
+            for layer in list(self._core.layers.all()):
+                if layer.meta.diff_id in layers:
+                    continue
+                away = self._core.layers.remove(layer.meta.diff_id)
+                if away is not None:
+                    freed += layer.meta.size
+                    self._core.background(self._core.remove_tree(away), f"removing {away}")
+            return freed
+
+    async def prune(self, identity: Identity, *, filters: Filters) -> PruneReport:
+        """Remove unused images: those without a tag, with ``dangling=false`` all of them."""
+        self._core.policy.admit_action(identity, "image.prune")
+        check_filters(filters, _PRUNE)
+        only_dangling = single_bool(filters, "dangling", default=True)
+        bound = until(filters, now_ns=time.time_ns())
+        used = {unit.record.spec.image.id for unit in self._core.registry}
+        lines: list[ImageDeletion] = []
+        async with self._lock:
+            for entry in self.index:
+                record = self.index.record(entry)
+                labels = dict(record.config.labels)
+                if entry.image.id in used or (only_dangling and entry.tags):
+                    continue
+                if bound and record.created_ns >= bound:
+                    continue
+                if not match_labels(labels, filters.get("label", ())):
+                    continue
+                if any(match_labels(labels, [text]) for text in filters.get("label!", ())):
+                    continue
+                lines += [self._untag(entry, text) for text in sorted(entry.names)]
+                self.index.remove(entry)
+                lines.append(ImageDeletion(deleted=entry.image.id))
+                self._event("delete", entry.image.id, entry.image.id)
+        freed = await self.collect()
+        self._core.events.publish("image", "prune", "", {"reclaimed": str(freed)})
+        return PruneReport(images=tuple(lines), space_reclaimed=freed)
+
+    def _event(self, action: str, image_id: str, name: str) -> None:
+        self._core.events.publish("image", action, image_id, {"name": name})
+
+    # -- transfers -------------------------------------------------------------
+
+    async def pull(
+        self,
+        identity: Identity,
+        reference: str,
+        *,
+        platform: str = "",
+        auth: RegistryAuth | None = None,
+    ) -> ProgressStream:
+        """From a registry."""
+        return await self.transfers.pull(identity, reference, platform=platform, auth=auth)
+
+    async def push(
+        self, identity: Identity, reference: str, *, auth: RegistryAuth | None = None
+    ) -> ProgressStream:
+        """To a registry."""
+        return await self.transfers.push(identity, reference, auth=auth)
+
+    async def save(self, identity: Identity, refs: Sequence[str]) -> AsyncIterator[bytes]:
+        """As an archive."""
+        return await self.transfers.save(identity, refs)
+
+    async def load(self, identity: Identity, body: AsyncIterator[bytes]) -> ProgressStream:
+        """From an archive."""
+        return await self.transfers.load(identity, body)
+
+    async def import_(
+        self,
+        identity: Identity,
+        body: AsyncIterator[bytes],
+        *,
+        repo: str = "",
+        tag: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        platform: str = "",
+    ) -> ProgressStream:
+        """From the archive of a root file system."""
+        return await self.transfers.import_(
+            identity,
+            body,
+            name=parse_target(repo, tag) if repo else None,
+            message=message,
+            changes=changes,
+            platform=platform,
+        )
+
+    async def search(
+        self, identity: Identity, term: str, *, limit: int = 25, filters: Filters
+    ) -> Sequence[Mapping[str, object]]:
+        """Nothing: there is no index that is asked."""
+        del identity, limit, filters
+        if not term:
+            raise InvalidInput("no search term given")
+        return []
+
+
+def matches_reference(name: Reference, pattern: str) -> bool:
+    """Docker's ``reference`` filter: a glob over the familiar name, with or without the tag."""
+    candidates = (name.familiar, name.familiar_name, str(name), name.name)
+    if "*" not in pattern and "?" not in pattern and "[" not in pattern:
+        return pattern in candidates
+    depth = pattern.count("/")
+    regex = re.compile(r"[^/]*/" * depth + r"[^/]*")
+    return any(
+        fnmatchcase(text, pattern) and regex.fullmatch(text) is not None for text in candidates
+    )

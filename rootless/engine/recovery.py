@@ -1,0 +1,209 @@
+"""What a new daemon does first: find what lives, finish or undo what a crash cut short.
+
+Containers outlive the daemon. For each record the shim's files tell what became
+of it: ``exit.json`` (ended while nobody listened), ``shim.json`` with a living
+shim (still runs), or neither (the machine went down, or the shim was killed).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rootless.engine import layout, restart
+from rootless.engine.core import Core
+from rootless.engine.creation import Creator
+from rootless.engine.health import HealthMonitor
+from rootless.engine.images import Images
+from rootless.engine.lifecycle import LOST_EXIT_CODE, Lifecycle, network_state
+from rootless.engine.unit import Unit
+from rootless.errors import NotFound, RootlessError
+from rootless.linux import procfs
+from rootless.model.records import NetworkState
+
+if TYPE_CHECKING:
+    from rootless.runtime.shim_client import ShimState
+
+_log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Brings memory, state.db, processes and files together at start-up."""
+
+    def __init__(
+        self,
+        core: Core,
+        images: Images,
+        lifecycle: Lifecycle,
+        creator: Creator,
+        health: HealthMonitor,
+    ) -> None:
+        self._core = core
+        self._images = images
+        self._lifecycle = lifecycle
+        self._creator = creator
+        self._health = health
+
+    async def run(self) -> None:
+        """All of it; what fails for one container is logged and does not stop the rest."""
+        core = self._core
+        core.registry.load()
+        for image_id in self._images.index.load():
+            _log.error("image %s is damaged and was forgotten; pull it again", image_id)
+        ended = []
+        for unit in core.registry:
+            was_running = unit.record.state.running
+            was_restarting = unit.record.state.status == "restarting"
+            if not unit.directory.is_dir():
+                self._forget(unit)
+                continue
+            if (was_running and not await self._reconnect(unit)) or was_restarting:
+                ended.append(unit)
+        self._sweep_leftovers()
+        await core.network.sweep(frozenset(unit.id for unit in core.registry))
+        for unit in core.registry:
+            self._finish(unit, just_ended=unit in ended)
+
+    def _forget(self, unit: Unit) -> None:
+        """A record without a directory: removed, or never made."""
+        _log.warning("container %s has no directory any more and is forgotten", unit.record.name)
+        self._core.registry.remove(unit)
+
+    # -- containers that ran -----------------------------------------------------
+
+    async def _reconnect(self, unit: Unit) -> bool:
+        """Take over a container that still runs; False when it ended."""
+        from rootless.runtime.shim_client import ShimClient, ShimState, read_exit, read_state
+
+        status = read_exit(unit.directory)
+        found = read_state(unit.directory)
+        unit.cgroup = self._cgroup(unit)
+        if status is None and found is not None and _lives(found):
+            try:
+                unit.shim = await ShimClient.connect(unit.directory)
+            except NotFound:
+                # It ended between the two looks; its exit status is there now.
+                status = read_exit(unit.directory)
+            else:
+                assert isinstance(found, ShimState)
+                await self._adopt(unit, found)
+                return True
+        await self._ended(unit, found)
+        return False
+
+    def _cgroup(self, unit: Unit) -> str:
+        path = layout.cgroup_path(self._core, unit.record.spec)
+        return path if path and os.path.isdir(path) else ""
+
+    async def _adopt(self, unit: Unit, found: ShimState) -> None:
+        core, state = self._core, unit.record.state
+        unit.init_start = found.init_start
+        unit.ended.clear()
+        network = await self._network(unit)
+        core.registry.transition(
+            unit,
+            replace(state, pid=found.init_pid, shim_pid=found.shim_pid),
+            network,
+        )
+        unit.watch_task = asyncio.ensure_future(self._lifecycle.watch(unit))
+        self._health.watch(unit)
+
+    async def _network(self, unit: Unit) -> NetworkState:
+        from rootless.network.driver import NetworkState as Connection
+
+        text = unit.record.network.driver_state
+        if not text:
+            return NetworkState()
+        try:
+            restored = await self._core.network.restore(
+                unit.id, Connection.from_json(json.loads(text))
+            )
+        except RootlessError as error:
+            _log.warning("network of %s: %s", unit.record.name, error)
+            return NetworkState()
+        if restored is None:
+            _log.warning("container %s lost its network: slirp4netns ended", unit.record.name)
+            return NetworkState()
+        return network_state(restored, json.dumps(restored.to_json()))
+
+    async def _ended(self, unit: Unit, found: ShimState | None) -> None:
+        """Its process is gone: record how, and release what it held."""
+        from rootless.runtime.shim_client import read_exit
+
+        core, state = self._core, unit.record.state
+        status = read_exit(unit.directory)
+        if found is not None and procfs.is_alive(found.init_pid, found.init_start):
+            await core.call("engine.inside.kill", pid=found.init_pid, start=found.init_start)
+        await self._network(unit)
+        await core.network.disconnect(unit.id)
+        error = ""
+        if status is None:
+            error = "the container ended while the engine was away; its exit status is unknown"
+        core.registry.transition(
+            unit,
+            replace(
+                state,
+                status="exited",
+                pid=0,
+                shim_pid=0,
+                exit_code=LOST_EXIT_CODE if status is None else status.code,
+                error=error,
+                finished_ns=time.time_ns() if status is None else status.finished_ns,
+                oom_killed=status is not None and status.oom_killed,
+                health=None,
+            ),
+            NetworkState(),
+        )
+        unit.ended.set()
+        core.registry.publish(unit, "die", exitCode=str(unit.record.state.exit_code))
+
+    # -- what comes after ---------------------------------------------------------
+
+    def _finish(self, unit: Unit, *, just_ended: bool) -> None:
+        core, record = self._core, unit.record
+        state = record.state
+        if state.running:
+            return
+        if (record.spec.auto_remove and state.started_ns) or state.status == "removing":
+            core.background(self._remove(unit), f"removing {record.name}")
+        elif not state.started_ns:
+            core.background(self._creator.make_again(unit), f"finishing {record.name}")
+        elif restart.on_daemon_start(
+            record.spec.restart, stopped_by_user=state.stopped_by_user, exit_code=state.exit_code
+        ):
+            core.background(self._restart(unit), f"restarting {record.name}")
+        elif state.status == "restarting" or just_ended:
+            core.registry.transition(unit, replace(state, status="exited"))
+
+    async def _remove(self, unit: Unit) -> None:
+        state = replace(unit.record.state, status="exited")
+        unit.record = replace(unit.record, state=state)
+        await self._lifecycle.remove(unit, force=False, volumes=False)
+
+    async def _restart(self, unit: Unit) -> None:
+        state = replace(unit.record.state, status="exited")
+        self._core.registry.transition(unit, state)
+        await self._lifecycle.start(unit, unit.record.identity)
+
+    def _sweep_leftovers(self) -> None:
+        """Directories no record speaks of: half-made containers, layers, volumes, and trash."""
+        core = self._core
+        for path in core.settings.containers_dir.iterdir():
+            if core.registry.get(path.name) is None:
+                core.discard(path)
+        leftovers = [
+            *core.trash_dir.iterdir(),
+            *core.layers.leftovers(),
+            *core.volumes.leftovers(),
+        ]
+        for path in leftovers:
+            core.background(core.remove_tree(path), f"removing {path}")
+
+
+def _lives(found: ShimState) -> bool:
+    return procfs.is_alive(found.shim_pid, found.shim_start)

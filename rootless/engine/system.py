@@ -1,0 +1,180 @@
+"""The engine itself: info, version, disk usage, events, logins."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import rootless
+from rootless.engine.core import Core
+from rootless.engine.filters import Filters
+from rootless.engine.stats import memory_total
+from rootless.errors import InvalidInput
+from rootless.model.event import Event
+from rootless.model.identity import Identity
+from rootless.model.records import DiskUsage, RegistryAuth, SystemInfo, VersionInfo
+from rootless.storage import drivers
+
+if TYPE_CHECKING:
+    from rootless.engine.containers import Containers
+    from rootless.engine.images import Images
+    from rootless.engine.volumes import Volumes
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+class System:
+    """See :class:`rootless.engine.interface.System`."""
+
+    def __init__(
+        self, core: Core, containers: Containers, images: Images, volumes: Volumes
+    ) -> None:
+        self._core = core
+        self._containers = containers
+        self._images = images
+        self._volumes = volumes
+
+    async def ping(self) -> Literal["OK"]:
+        """The engine answers."""
+        return "OK"
+
+    async def info(self, identity: Identity) -> SystemInfo:
+        """What the engine is and what the host can do."""
+        del identity
+        core, facts, settings = self._core, self._core.facts, self._core.settings
+        statuses = [unit.record.state.status for unit in core.registry]
+        release = os_release()
+        running = sum(status in ("running", "restarting") for status in statuses)
+        paused = statuses.count("paused")
+        driver = drivers.choose(facts, settings.storage_driver)
+        proxies = dict(settings.proxies)
+        return SystemInfo(
+            id=core.state.setting("engine-id", lambda: str(uuid.uuid4())),
+            name=socket.gethostname(),
+            server_version=rootless.__version__,
+            data_root=str(settings.data_root),
+            exec_root=str(settings.exec_root),
+            storage_driver=driver.name,
+            containers=len(statuses),
+            running=running,
+            paused=paused,
+            stopped=len(statuses) - running - paused,
+            images=len(self._images.index),
+            kernel_version=platform.release(),
+            operating_system=release.get("PRETTY_NAME", "Linux"),
+            os_version=release.get("VERSION_ID", ""),
+            architecture=facts.arch,
+            cpus=os.cpu_count() or 1,
+            memory_total=memory_total(),
+            cgroup_version=facts.cgroup.version,
+            cgroup_controllers=facts.cgroup.controllers if facts.cgroup.delegated else (),
+            security_options=(
+                "name=seccomp,profile=builtin",
+                "name=rootless",
+                "name=cgroupns",
+                "name=userns",
+                "name=no-new-privileges",
+            ),
+            logging_driver=settings.log_driver,
+            debug=settings.debug,
+            labels=settings.labels,
+            registry_mirrors=settings.registry_mirrors,
+            insecure_registries=settings.insecure_registries,
+            init_binary=settings.init_path or facts.init_binary,
+            policy=core.policy.name,
+            warnings=tuple(self._warnings()),
+            driver_status=(("Native Overlay", str(facts.native_overlay).lower()),),
+            events_listeners=core.events.listeners,
+            http_proxy=proxies.get("http-proxy", ""),
+            https_proxy=proxies.get("https-proxy", ""),
+            no_proxy=proxies.get("no-proxy", ""),
+        )
+
+    def _warnings(self) -> list[str]:
+        facts = self._core.facts
+        found = []
+        if not facts.cgroup.delegated:
+            found.append(
+                "WARNING: no cgroup is delegated to this user: no memory, cpu or io limit and no "
+                "pause (rootless system service install)"
+            )
+        if not facts.native_overlay:
+            found.append("WARNING: no native overlay in user namespaces: file access is slower")
+        if not facts.slirp4netns:
+            found.append("WARNING: slirp4netns is missing: containers have no network")
+        if not facts.fuse_overlayfs:
+            found.append("WARNING: fuse-overlayfs is missing: --userns=auto is not possible")
+        return found
+
+    async def version(self, identity: Identity) -> VersionInfo:
+        """Versions of the engine and what it is built on."""
+        del identity
+        return VersionInfo(
+            version=rootless.__version__,
+            os="linux",
+            architecture=_ARCHITECTURES.get(self._core.facts.arch, self._core.facts.arch),
+            kernel_version=platform.release(),
+            components=(
+                ("Engine", rootless.__version__, ()),
+                ("Python", platform.python_version(), ()),
+                ("SQLite", sqlite3.sqlite_version, ()),
+            ),
+        )
+
+    async def disk_usage(self, identity: Identity) -> DiskUsage:
+        """What takes space."""
+        core = self._core
+        containers = await self._containers.list(identity, filters={}, all=True, size=True)
+        images = await self._images.list(identity, filters={})
+        volumes = [
+            replace(volume, size=await self._volumes.size(volume.name))
+            for volume in await self._volumes.list(identity, filters={})
+        ]
+        counts: dict[str, int] = {}
+        for view in containers:
+            image_id = view.record.spec.image.id
+            counts[image_id] = counts.get(image_id, 0) + 1
+        sizes = {layer.meta.diff_id: layer.meta.size for layer in core.layers.all()}
+        users: dict[str, int] = {}
+        for image in images:
+            for diff_id in set(image.diff_ids):
+                users[diff_id] = users.get(diff_id, 0) + 1
+        shared = tuple(
+            (image.id, sum(sizes.get(d, 0) for d in set(image.diff_ids) if users[d] > 1))
+            for image in images
+        )
+        return DiskUsage(
+            layers_size=sum(sizes.values()),
+            images=tuple(replace(i, containers=counts.get(i.id, 0)) for i in images),
+            containers=tuple(containers),
+            volumes=tuple(volumes),
+            shared_sizes=shared,
+        )
+
+    async def events(
+        self, identity: Identity, *, filters: Filters, since_ns: int = 0, until_ns: int = 0
+    ) -> AsyncIterator[Event]:
+        """What happens."""
+        del identity
+        return self._core.events.subscribe(filters, since_ns=since_ns, until_ns=until_ns)
+
+    async def auth(self, identity: Identity, auth: RegistryAuth) -> tuple[str, str]:
+        """Whether credentials are right."""
+        self._core.policy.admit_action(identity, "image.login", auth.server_address)
+        if not (auth.username or auth.identity_token):
+            raise InvalidInput("no username given")
+        return await self._images.transfers.check_login(auth)
+
+
+def os_release() -> dict[str, str]:
+    """The host's os-release(5)."""
+    try:
+        return platform.freedesktop_os_release()
+    except OSError:
+        return {}

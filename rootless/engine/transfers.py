@@ -1,0 +1,372 @@
+"""Images in and out: pull, push, load, save, import, commit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from rootless.engine.core import Core
+from rootless.engine.files import read_pipe, write_pipe
+from rootless.engine.image_index import ImageIndex
+from rootless.engine.progress import ProgressStream, Report
+from rootless.engine.unit import Unit
+from rootless.engine.unpacking import Unpacker
+from rootless.errors import InvalidInput, NotFound
+from rootless.images import manifest as manifests
+from rootless.images import platform as platforms
+from rootless.images import reference as references
+from rootless.images.content import ContentStore
+from rootless.images.image import Image, Layer
+from rootless.images.reference import Reference
+from rootless.model.identity import Identity
+from rootless.model.records import RegistryAuth
+from rootless.model.request import ContainerConfig
+
+if TYPE_CHECKING:
+    from rootless.images.registry.credentials import Credentials
+    from rootless.images.registry.settings import RegistrySettings
+
+T = TypeVar("T")
+
+
+class Transfers:
+    """See the module. ``lock`` guards the index against collection."""
+
+    def __init__(
+        self, core: Core, content: ContentStore, index: ImageIndex, unpacker: Unpacker
+    ) -> None:
+        self._core = core
+        self._content = content
+        self._index = index
+        self._unpacker = unpacker
+        self.lock = asyncio.Lock()
+        self.running = 0
+        """Transfers under way: their blobs and layers have no record yet."""
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+    def _event(self, action: str, image_id: str, name: str) -> None:
+        self._core.events.publish("image", action, image_id, {"name": name})
+
+    async def _record(self, image: Image, names: Sequence[Reference], *, parent: str = "") -> None:
+        await self._unpacker.image(image)
+        async with self.lock:
+            self._index.put(image, names, parent=parent)
+
+    # -- registries --------------------------------------------------------------
+
+    def _settings(self) -> RegistrySettings:
+        from rootless.images.registry.settings import RegistrySettings
+
+        settings = self._core.settings
+        return RegistrySettings(
+            insecure=settings.insecure_registries,
+            mirrors=settings.registry_mirrors,
+            max_downloads=settings.max_concurrent_downloads,
+            max_uploads=settings.max_concurrent_uploads,
+            attempts=settings.max_download_attempts,
+        )
+
+    async def pull(
+        self, identity: Identity, reference: str, *, platform: str, auth: RegistryAuth | None
+    ) -> ProgressStream:
+        """Fetch and unpack an image; the stream's first message comes before this returns."""
+        name = references.parse(reference).with_default_tag()
+        self._core.policy.admit_image(identity, "pull", str(name))
+        wanted = platforms.parse(platform)
+
+        async def work(report: Report) -> None:
+            with self._counted():
+                await self._pull(name, wanted, report, explicit=bool(platform), auth=auth)
+
+        return await ProgressStream(work).begun()
+
+    async def _pull(
+        self,
+        name: Reference,
+        wanted: platforms.Platform,
+        report: Report,
+        *,
+        explicit: bool,
+        auth: RegistryAuth | None,
+    ) -> None:
+        from rootless.images.registry import pull as pulling
+        from rootless.images.registry.progress import Meter
+
+        async def unpack(layer: Layer, meter: Meter) -> None:
+            meter.restart()
+            await self._unpacker.layer(
+                layer.descriptor.digest,
+                layer.diff_id,
+                lambda count: meter.at("Extracting", count),
+            )
+
+        pulled = await pulling.pull(
+            name,
+            self._content,
+            self._settings(),
+            wanted=wanted,
+            explicit_platform=explicit,
+            credentials=credentials_of(auth),
+            progress=report,
+            is_unpacked=self._unpacker.has,
+            unpack=unpack,
+        )
+        before = self._index.by_name(name)
+        newer = before is None or before.image.id != pulled.image.id
+        names = [name.with_digest(pulled.digest)]
+        if name.tag:
+            names.append(name.with_tag(name.tag))
+        await self._record(pulled.image, names)
+        report(pulling.final_status(name, newer=newer))
+        self._event("pull", name.familiar, name.familiar_name)
+
+    async def push(
+        self, identity: Identity, reference: str, *, auth: RegistryAuth | None
+    ) -> ProgressStream:
+        """Upload an image under one of its names."""
+        from rootless.images.registry import push as pushing
+
+        name = references.parse(reference).with_default_tag()
+        self._core.policy.admit_image(identity, "push", str(name))
+        entry = self._index.by_name(name)
+        if entry is None:
+            raise NotFound(f"An image does not exist locally with the tag: {name.familiar_name}")
+        data = self._content.read(entry.image.manifest_digest, manifests.MAX_MANIFEST)
+
+        async def work(report: Report) -> None:
+            with self._counted():
+                pushed = await pushing.push(
+                    name,
+                    data,
+                    self._content,
+                    self._settings(),
+                    credentials=credentials_of(auth),
+                    progress=report,
+                )
+                await self._record(entry.image, [name.with_digest(pushed.digest)])
+            self._event("push", name.familiar, name.familiar_name)
+
+        return await ProgressStream(work).begun()
+
+    async def check_login(self, auth: RegistryAuth) -> tuple[str, str]:
+        """Ask the registry whether the credentials are right; (status, identity token)."""
+        from rootless.images.registry.client import Repository
+
+        domain = auth.server_address.removeprefix("https://").removeprefix("http://")
+        domain = domain.partition("/")[0] or references.DEFAULT_DOMAIN
+        if domain in ("index.docker.io", "registry-1.docker.io"):
+            domain = references.DEFAULT_DOMAIN
+        # A repository's ping is the login: it takes the registry's challenge.
+        name = Reference(
+            domain, "library/login" if domain == references.DEFAULT_DOMAIN else "login"
+        )
+        async with Repository(
+            name,
+            self._settings(),
+            credentials_of(auth),
+        ) as repository:
+            await repository.ping()
+        return "Login Succeeded", ""
+
+    # -- archives ----------------------------------------------------------------
+
+    async def save(self, identity: Identity, refs: Sequence[str]) -> AsyncIterator[bytes]:
+        """A docker-archive (and OCI layout) of images."""
+        from rootless.images import save as saving
+
+        if not refs:
+            raise InvalidInput("no image names given")
+        items: dict[str, saving.Saved] = {}
+        for ref in refs:
+            self._core.policy.admit_action(identity, "image.save", ref)
+            entry = self._index.find(ref)
+            tags: tuple[Reference, ...] = ()
+            try:
+                name = references.parse(ref).with_default_tag()
+                tags = (name,) if name in entry.tags else ()
+            except InvalidInput:
+                pass
+            before = items.get(entry.image.id)
+            known = before.tags if before is not None else ()
+            merged = tuple(dict.fromkeys((*known, *tags)))
+            items[entry.image.id] = saving.Saved(entry.image, merged)
+            for digest in entry.image.blobs:
+                self._content.size(digest)
+            self._event("save", entry.image.id, ref)
+        return self._written(lambda out: saving.save(list(items.values()), self._content, out))
+
+    async def _written(self, write: Callable[[BinaryIO], None]) -> AsyncIterator[bytes]:
+        """What ``write`` (in a thread) puts into a file."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+
+        def job() -> None:
+            with open(writing, "wb", buffering=1 << 18) as out:
+                write(out)
+
+        with self._counted():
+            task = asyncio.ensure_future(asyncio.to_thread(job))
+            try:
+                async for chunk in read_pipe(reading):
+                    yield chunk
+                await task
+            finally:
+                # A reader that left: the thread ends with EPIPE, which is nobody's error.
+                await asyncio.wait([task])
+                task.exception()
+
+    async def load(self, identity: Identity, body: AsyncIterator[bytes]) -> ProgressStream:
+        """Images of an archive."""
+        self._core.policy.admit_action(identity, "image.load")
+        from rootless.images import load as loading
+
+        async def work(report: Report) -> None:
+            with self._counted():
+                loaded = await self._consumed(body, lambda file: loading.load(file, self._content))
+                for one in loaded:
+                    await self._record(one.image, one.tags)
+                    self._event("load", one.image.id, one.image.id)
+                for message in loading.messages(loaded):
+                    report(message)
+
+        return await ProgressStream(work).begun()
+
+    async def _consumed(self, body: AsyncIterator[bytes], read: Callable[[_Readable], T]) -> T:
+        """The result of ``read`` (in a thread) on what ``body`` delivers."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+
+        def job() -> T:
+            with open(reading, "rb", buffering=0) as file:
+                return read(_Readable(file))
+
+        task = asyncio.ensure_future(asyncio.to_thread(job))
+        try:
+            await write_pipe(writing, body)
+        finally:
+            await asyncio.wait([task])
+        return task.result()
+
+    async def import_(
+        self,
+        identity: Identity,
+        body: AsyncIterator[bytes],
+        *,
+        name: Reference | None,
+        message: str,
+        changes: Sequence[str],
+        platform: str,
+    ) -> ProgressStream:
+        """An image of one layer."""
+        self._core.policy.admit_action(identity, "image.import")
+        from rootless.images.commit import import_archive
+
+        async def work(report: Report) -> None:
+            with self._counted():
+                image = await self._consumed(
+                    body,
+                    lambda file: import_archive(
+                        self._content,
+                        file,
+                        created_ns=time.time_ns(),
+                        platform=platforms.parse(platform),
+                        message=message,
+                        changes=changes,
+                    ),
+                )
+                await self._record(image, [name] if name is not None else [])
+            self._event("import", image.id, image.id)
+            report({"status": image.id})
+
+        return await ProgressStream(work).begun()
+
+    async def commit(
+        self,
+        unit: Unit,
+        diff: AsyncIterator[bytes],
+        *,
+        repo: str,
+        tag: str,
+        comment: str,
+        author: str,
+        changes: Sequence[str],
+        config: ContainerConfig | None,
+    ) -> str:
+        """An image of a container's changes."""
+        from rootless.images import commit as committing
+
+        record = unit.record
+        parent = self._index.get(record.spec.image.id)
+        if parent is None:
+            raise NotFound(
+                f"No such image: {record.spec.image.id}",
+                hint="the container's image was removed; export the container instead",
+            )
+        name = parse_target(repo, tag) if repo else None
+        with self._counted():
+            layer = await self._consumed(
+                diff, lambda file: committing.store_layer(self._content, file)
+            )
+            image = await asyncio.to_thread(
+                committing.commit,
+                self._content,
+                parent.image,
+                layer if layer.entries else None,
+                config or record.config,
+                created_ns=time.time_ns(),
+                author=author,
+                comment=comment,
+                created_by=" ".join(record.spec.process.args),
+                changes=changes,
+            )
+            names = [name] if name is not None else []
+            await self._record(image, names, parent=parent.image.id)
+        return image.id
+
+    async def builtin(self) -> str:
+        """Make the built-in image when it is not there; its name."""
+        from rootless.images import builtin
+
+        name = references.parse(builtin.NAME).with_default_tag()
+        if self._index.by_name(name) is None:
+            with self._counted():
+                image, _ = await asyncio.to_thread(builtin.build, self._content)
+                await self._record(image, [name])
+        return name.familiar
+
+
+class _Readable:
+    """A pipe as the archive readers want it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; b'' at the end."""
+        return self._file.read(size)
+
+
+def credentials_of(auth: RegistryAuth | None) -> Credentials | None:
+    """The images package's form of credentials; None asks Docker's config file."""
+    if auth is None:
+        return None
+    from rootless.images.registry.credentials import Credentials
+
+    return Credentials(auth.username, auth.password, auth.identity_token, auth.registry_token)
+
+
+def parse_target(repo: str, tag: str) -> Reference:
+    """The name of ``tag``, ``commit`` and ``import``."""
+    name = references.parse(repo)
+    if name.digest:
+        raise InvalidInput("refusing to create a tag with a digest reference")
+    return (name.with_tag(tag) if tag else name).with_default_tag()

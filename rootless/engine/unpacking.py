@@ -1,0 +1,102 @@
+"""Layers from blobs: each unpacked once, in the engine's user namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+
+from rootless.engine.core import Core
+from rootless.engine.files import raise_reported, read_pipe
+from rootless.errors import Unavailable
+from rootless.images.content import ContentStore
+from rootless.images.image import Image
+from rootless.storage.layers import LayerMeta
+
+Consumed = Callable[[int], None]
+
+
+class Unpacker:
+    """Unpacks layers; two requests for the same layer share one unpacking."""
+
+    def __init__(self, core: Core, content: ContentStore) -> None:
+        self._core = core
+        self._content = content
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def has(self, diff_id: str) -> bool:
+        """True when the layer is unpacked."""
+        return self._core.layers.lookup(diff_id) is not None
+
+    async def image(self, image: Image) -> None:
+        """Every layer of an image whose blobs are there."""
+        for layer in image.layers:
+            await self.layer(layer.descriptor.digest, layer.diff_id)
+
+    async def layer(
+        self, digest: str, diff_id: str, consumed: Consumed = lambda _count: None
+    ) -> None:
+        """One layer from the blob ``digest``; ``consumed`` is told compressed bytes read."""
+        lock = self._locks.setdefault(diff_id, asyncio.Lock())
+        async with lock:
+            if not self.has(diff_id):
+                await self._unpack(digest, diff_id, consumed)
+        if not lock.locked():
+            self._locks.pop(diff_id, None)
+
+    async def _unpack(self, digest: str, diff_id: str, consumed: Consumed) -> None:
+        core = self._core
+        directory = core.layers.begin(diff_id)
+        try:
+            done = await self._run(digest, diff_id, str(directory), consumed)
+            meta = LayerMeta(
+                diff_id=diff_id,
+                size=int(str(done["size"])),
+                entries=int(str(done["entries"])),
+                max_id=int(str(done["max_id"])),
+            )
+            await asyncio.to_thread(core.layers.commit, directory, meta)
+        finally:
+            # Gone when it became the layer; what is left is of a failure or a lost race.
+            if directory.exists():
+                core.discard(directory)
+
+    async def _run(
+        self, digest: str, diff_id: str, directory: str, consumed: Consumed
+    ) -> dict[str, object]:
+        from rootless.engine.worker import REPORT_FD, command
+
+        report, theirs = os.pipe2(os.O_CLOEXEC)
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            with self._content.open(digest) as blob:
+                launcher = await self._core.launcher()
+                spawned = await launcher.spawn(
+                    command(diff_id, directory),
+                    fds={0: blob.fileno(), 1: null, 2: 2, REPORT_FD: theirs},
+                )
+        except BaseException:
+            os.close(report)
+            raise
+        finally:
+            os.close(theirs)
+            os.close(null)
+        try:
+            rest = b""
+            async for chunk in read_pipe(report):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    message = json.loads(line)
+                    if "consumed" in message:
+                        consumed(int(message["consumed"]))
+                        continue
+                    raise_reported(message)
+                    result: dict[str, object] = message["result"]
+                    return result
+        except BaseException:
+            spawned.kill()
+            raise
+        finally:
+            await spawned.wait()
+        raise Unavailable(f"unpacking of layer {diff_id} ended without an answer")
