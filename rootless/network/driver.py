@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 from rootless.errors import RootlessError
 from rootless.ids import SHORT_LENGTH
 from rootless.model.spec import NetworkSpec
-from rootless.network import addresses, slirp
+from rootless.network import addresses, helper, slirp, udp
+from rootless.network.helper import HelperProcess
 from rootless.network.ports import (
     DEFAULT_HOST_IP,
     PortTable,
@@ -35,7 +37,8 @@ class NetworkState:
     """A container's connection, as state.db keeps it.
 
     ``pid``, ``start_time`` and ``directory`` are slirp4netns' (0 and '' in
-    other modes); see :class:`rootless.network.slirp.SlirpProcess`.
+    other modes); ``relay_pid`` and ``relay_start`` those of the UDP relay, if
+    there is one. See :class:`rootless.network.helper.HelperProcess`.
     """
 
     mode: str
@@ -45,6 +48,8 @@ class NetworkState:
     pid: int = 0
     start_time: int = 0
     directory: str = ""
+    relay_pid: int = 0
+    relay_start: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-serialisable object; :meth:`from_json` reads it back."""
@@ -57,6 +62,26 @@ class NetworkState:
         return cls(**{**value, "ports": ports})
 
 
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """The helpers of one running container."""
+
+    slirp: HelperProcess
+    relay: HelperProcess | None
+    directory: str
+
+    async def end(self) -> None:
+        """End both and remove their directory."""
+        if self.relay is not None:
+            await helper.stop(self.relay)
+        await helper.stop(self.slirp)
+        self.forget()
+
+    def forget(self) -> None:
+        udp.remove_log(self.directory)
+        slirp.remove_directory(self.directory)
+
+
 class NetworkDriver:
     """Networks of all containers; one object, used from the daemon's event loop only."""
 
@@ -64,7 +89,7 @@ class NetworkDriver:
         """``run_dir`` is $XDG_RUNTIME_DIR/rootless; ``default_ip`` daemon.json's ``ip``."""
         self._root = os.path.join(run_dir, "slirp")
         self.ports = PortTable(default_ip=default_ip)
-        self._running: dict[str, slirp.SlirpProcess] = {}
+        self._running: dict[str, _Connection] = {}
 
     @staticmethod
     def warm() -> None:
@@ -93,33 +118,39 @@ class NetworkDriver:
             return NetworkState(spec.mode, ipv6=spec.ipv6)
         mac = spec.mac_address or addresses.mac_for(container_id)
         ports = self.ports.reserve(container_id, spec.ports)
-        process: slirp.SlirpProcess | None = None
+        directory = self._directory(container_id)
+        connection: _Connection | None = None
         try:
-            process = await slirp.start(
-                netns_fd=netns_fd,
-                userns_fd=userns_fd,
-                exit_fd=exit_fd,
-                directory=self._directory(container_id),
-                mac=mac,
-                ipv6=spec.ipv6,
-            )
-            ports = await _publish(process, ports)
+            fds = {"netns_fd": netns_fd, "userns_fd": userns_fd, "exit_fd": exit_fd}
+            process = await slirp.start(**fds, directory=directory, mac=mac, ipv6=spec.ipv6)
+            connection = _Connection(process, None, directory)
+            ports = await _publish(directory, ports)
+            relay = await udp.start(ports, **fds, directory=directory)
+            connection = _Connection(process, relay, directory)
         except BaseException:
             self.ports.release(container_id)
-            if process is not None:
-                await slirp.stop(process)
+            if connection is not None:
+                await connection.end()
             raise
         self.ports.update(container_id, ports)
-        self._watch(container_id, process, on_exit)
+        self._watch(container_id, connection, on_exit)
         return NetworkState(
-            SLIRP, ports, mac, spec.ipv6, process.pid, process.start_time, process.directory
+            SLIRP,
+            ports,
+            mac,
+            spec.ipv6,
+            process.pid,
+            process.start_time,
+            directory,
+            relay.pid if relay else 0,
+            relay.start_time if relay else 0,
         )
 
     async def disconnect(self, container_id: str) -> None:
-        """End a container's slirp4netns and free its ports; fine when there is none."""
-        process = self._running.pop(container_id, None)
-        if process is not None:
-            await slirp.stop(process)
+        """End a container's helpers and free its ports; fine when there are none."""
+        connection = self._running.pop(container_id, None)
+        if connection is not None:
+            await connection.end()
         self.ports.release(container_id)
 
     async def restore(
@@ -136,19 +167,27 @@ class NetworkDriver:
         """
         if state.mode != SLIRP:
             return state
-        process = slirp.reattach(state.pid, state.start_time, state.directory)
+        process = helper.reattach(state.pid, state.start_time)
+        relay = helper.reattach(state.relay_pid, state.relay_start) if state.relay_pid else None
         if process is None:
+            if relay is not None:
+                await helper.stop(relay)
+            udp.remove_log(state.directory)
             slirp.remove_directory(state.directory)
             return None
         ports = state.ports
         try:
             live = {forward.id for forward in await SlirpApi(state.directory).list()}
-            ports = tuple(port for port in ports if port.forward_id in live)
+            ports = tuple(
+                port
+                for port in ports
+                if (relay is not None if udp.by_relay_alone(port) else port.forward_id in live)
+            )
         except RootlessError as error:
             # The run-time directory may be gone (logout); forwards live on without it.
             _log.warning("container %s: %s", container_id[:SHORT_LENGTH], error)
         self.ports.adopt(container_id, ports)
-        self._watch(container_id, process, on_exit)
+        self._watch(container_id, _Connection(process, relay, state.directory), on_exit)
         return replace(state, ports=ports)
 
     async def sweep(self, known: frozenset[str]) -> None:
@@ -164,12 +203,15 @@ class NetworkDriver:
         for name in names:
             path = os.path.join(self._root, name)
             if path not in keep:
+                udp.remove_log(path)
                 slirp.remove_directory(path)
 
     def detach(self) -> None:
         """Let go of everything without ending it: the daemon stops, containers live on."""
-        for process in self._running.values():
-            slirp.close(process)
+        for connection in self._running.values():
+            helper.close(connection.slirp)
+            if connection.relay is not None:
+                helper.close(connection.relay)
         self._running.clear()
 
     def _directory(self, container_id: str) -> str:
@@ -178,30 +220,42 @@ class NetworkDriver:
     def _watch(
         self,
         container_id: str,
-        process: slirp.SlirpProcess,
+        connection: _Connection,
         on_exit: Callable[[str], None] | None,
     ) -> None:
-        self._running[container_id] = process
+        self._running[container_id] = connection
 
         def ended() -> None:
-            if self._running.get(container_id) is not process:
+            if self._running.get(container_id) is not connection:
                 return
             del self._running[container_id]
-            os.close(process.pidfd)
-            slirp.remove_directory(process.directory)
+            helper.close(connection.slirp)
+            if connection.relay is not None:
+                helper.kill(connection.relay, signal.SIGTERM)
+                helper.close(connection.relay)
+            connection.forget()
             self.ports.release(container_id)
             if on_exit is not None:
                 on_exit(container_id)
 
-        slirp.supervise(process, ended)
+        def relay_ended() -> None:
+            _log.warning(
+                "container %s: the relay of its UDP ports on loopback has ended",
+                container_id[:SHORT_LENGTH],
+            )
+
+        helper.supervise(connection.slirp, ended)
+        if connection.relay is not None:
+            helper.supervise(connection.relay, relay_ended)
 
 
-async def _publish(
-    process: slirp.SlirpProcess, ports: tuple[PublishedPort, ...]
-) -> tuple[PublishedPort, ...]:
-    api = SlirpApi(process.directory)
+async def _publish(directory: str, ports: tuple[PublishedPort, ...]) -> tuple[PublishedPort, ...]:
+    api = SlirpApi(directory)
     done = []
     for port in ports:
+        if udp.by_relay_alone(port):
+            done.append(port)
+            continue
         try:
             number = await api.add(port.protocol, port.host_ip, port.host_port, port.container_port)
         except ForwardRefused:

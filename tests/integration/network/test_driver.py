@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from rootless.errors import Conflict, HostUnsupported
 from rootless.model.request import PortBinding
 from rootless.model.spec import NetworkSpec
-from rootless.network import ports, slirp
+from rootless.network import helper, ports, udp_relay
 from rootless.network.addresses import ipv6_for
 from rootless.network.driver import NetworkDriver, NetworkState
 from rootless.network.slirp_api import SlirpApi
@@ -71,15 +72,15 @@ def ask_tcp(port: int) -> bytes:
     return b""
 
 
-def ask_udp(port: int) -> bytes:
-    """Ask from the host's outer address: replies to loopback are what slirp4netns drops."""
+def ask_udp(port: int, address: str = "127.0.0.1") -> bytes:
+    """Ask until the service inside listens."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.2)
         for _ in range(300):
-            client.sendto(b"hello", (own_address(socket.AF_INET), port))
+            client.sendto(b"hello", (address, port))
             try:
                 return client.recv(100)
-            except TimeoutError:
+            except (TimeoutError, ConnectionRefusedError):
                 continue
     return b""
 
@@ -89,12 +90,12 @@ async def test_published_ports_lead_inside(driver: NetworkDriver, sandbox: Sandb
         driver,
         sandbox,
         PortBinding(8000, "tcp"),
-        PortBinding(8000, "udp", "0.0.0.0"),
+        PortBinding(8000, "udp"),
         PortBinding(9, "tcp"),
     )
     assert [(p.container_port, p.protocol, p.host_ip) for p in state.ports] == [
         (8000, "tcp", "127.0.0.1"),
-        (8000, "udp", "0.0.0.0"),
+        (8000, "udp", "127.0.0.1"),
         (9, "tcp", "127.0.0.1"),
     ]
     for kind, body, ask, port in (
@@ -104,6 +105,73 @@ async def test_published_ports_lead_inside(driver: NetworkDriver, sandbox: Sandb
         sandbox.send(SERVE.format(kind=kind, port=8000, body=body))
         assert await asyncio.to_thread(ask, port.host_port) == b"from inside"
         assert await asyncio.to_thread(sandbox.receive) == "hello"
+
+
+async def test_udp_on_every_address(driver: NetworkDriver, sandbox: Sandbox) -> None:
+    """Clients on loopback are the relay's, others slirp4netns'; both get their answers."""
+    state = await connect(driver, sandbox, PortBinding(8000, "udp", "0.0.0.0"))
+    for address in ("127.0.0.1", own_address(socket.AF_INET)):
+        sandbox.send(SERVE.format(kind="socket.SOCK_DGRAM", port=8000, body=UDP))
+        answer = await asyncio.to_thread(ask_udp, state.ports[0].host_port, address)
+        assert answer == b"from inside"
+        assert await asyncio.to_thread(sandbox.receive) == "hello"
+
+
+async def test_the_udp_relay_is_confined(driver: NetworkDriver, sandbox: Sandbox) -> None:
+    state = await connect(driver, sandbox, PortBinding(53, "udp"))
+    text = Path(f"/proc/{state.relay_pid}/status").read_text()
+    facts = dict(line.split(":", 1) for line in text.splitlines())
+    assert str(os.getuid()) not in facts["Uid"].split()
+    assert facts["Groups"].split() == []
+    assert {int(facts[f"Cap{kind}"], 16) for kind in ("Eff", "Prm", "Inh", "Bnd", "Amb")} == {0}
+    assert facts["NoNewPrivs"].strip() == "1"
+    with pytest.raises(PermissionError):  # undumpable
+        os.readlink(f"/proc/{state.relay_pid}/exe")
+
+
+async def test_the_udp_relay_ends_with_the_shim(driver: NetworkDriver, sandbox: Sandbox) -> None:
+    told = asyncio.Event()
+    state = await driver.connect(
+        NetworkSpec(mode="slirp4netns", ports=(PortBinding(53, "udp"),)),
+        "c1",
+        netns_fd=sandbox.netns_fd,
+        userns_fd=sandbox.userns_fd,
+        exit_fd=sandbox.exit_fd,
+        on_exit=lambda _: told.set(),
+    )
+    relay = helper.reattach(state.relay_pid, state.relay_start)
+    assert relay is not None
+    sandbox.end_shim()
+    await told.wait()
+    assert await helper.readable(relay.pidfd, 60)
+    helper.close(relay)
+
+
+async def test_many_udp_clients_do_not_mix(driver: NetworkDriver, sandbox: Sandbox) -> None:
+    """More clients than the relay remembers; each gets its own datagram back."""
+    state = await connect(driver, sandbox, PortBinding(8000, "udp"))
+    count = udp_relay.MAX_CLIENTS + 100
+    echo = f"""for _ in range({count}):
+        data, peer = s.recvfrom(100)
+        s.sendto(data, peer)
+    result = True"""
+    sandbox.send(SERVE.format(kind="socket.SOCK_DGRAM", port=8000, body=echo))
+
+    def client(number: int) -> bytes:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(0.5)
+            sock.connect(("127.0.0.1", state.ports[0].host_port))
+            for _ in range(100):
+                try:
+                    sock.send(str(number).encode())
+                    return sock.recv(100)
+                except (TimeoutError, ConnectionRefusedError):
+                    continue
+        return b""
+
+    for number in range(count):
+        assert await asyncio.to_thread(client, number) == str(number).encode()
+    assert await asyncio.to_thread(sandbox.receive) is True
 
 
 async def test_published_on_loopback_only_unless_asked(
@@ -122,7 +190,7 @@ async def test_disconnect_frees_ports_and_process(driver: NetworkDriver, sandbox
     state = await connect(driver, sandbox, PortBinding(80, "tcp"))
     await driver.disconnect("c1")
     assert ports.probe_bind("tcp", "127.0.0.1", state.ports[0].host_port) == 0
-    assert slirp.reattach(state.pid, state.start_time, state.directory) is None
+    assert helper.reattach(state.pid, state.start_time) is None
     assert driver.ports.of("c1") == ()
     await driver.disconnect("c1")
 
@@ -198,7 +266,7 @@ async def test_a_privileged_port_names_the_sysctl(driver: NetworkDriver, sandbox
 
 async def test_restored_by_the_next_daemon(run_dir: Path, sandbox: Sandbox) -> None:
     first = NetworkDriver(str(run_dir))
-    state = await connect(first, sandbox, PortBinding(8000, "tcp"))
+    state = await connect(first, sandbox, PortBinding(8000, "tcp"), PortBinding(8000, "udp"))
     stored = json.dumps(state.to_json())
     first.detach()
 
@@ -212,7 +280,11 @@ async def test_restored_by_the_next_daemon(run_dir: Path, sandbox: Sandbox) -> N
     sandbox.send(SERVE.format(kind="socket.SOCK_STREAM", port=8000, body=TCP))
     assert await asyncio.to_thread(ask_tcp, port) == b"from inside"
     assert await asyncio.to_thread(sandbox.receive) == "hello"
+    sandbox.send(SERVE.format(kind="socket.SOCK_DGRAM", port=8000, body=UDP))
+    assert await asyncio.to_thread(ask_udp, state.ports[1].host_port) == b"from inside"
+    assert await asyncio.to_thread(sandbox.receive) == "hello"
     await second.disconnect("c1")
+    assert helper.reattach(state.relay_pid, state.relay_start) is None
 
     third = NetworkDriver(str(run_dir))
     assert await third.restore("c1", state) is None

@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from rootless.errors import HostUnsupported, Unavailable
-from rootless.network import slirp
+from rootless.network import helper, slirp
+from rootless.network.helper import HelperProcess
 from rootless.network.slirp_api import SlirpApi
 from tests.integration.network.conftest import (
     CONNECT,
@@ -35,14 +36,15 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-async def attached(sandbox: Sandbox, run_dir: Path) -> AsyncIterator[slirp.SlirpProcess]:
+async def attached(sandbox: Sandbox, run_dir: Path) -> AsyncIterator[HelperProcess]:
     process = await attach(sandbox, run_dir / "slirp" / "c1")
     yield process
-    await slirp.stop(process)
+    await helper.stop(process)
+    slirp.remove_directory(str(run_dir / "slirp" / "c1"))
     assert not (run_dir / "slirp" / "c1").exists()
 
 
-async def attach(sandbox: Sandbox, directory: Path) -> slirp.SlirpProcess:
+async def attach(sandbox: Sandbox, directory: Path) -> HelperProcess:
     return await slirp.start(
         netns_fd=sandbox.netns_fd,
         userns_fd=sandbox.userns_fd,
@@ -59,9 +61,7 @@ def status(pid: int) -> dict[str, str]:
     }
 
 
-async def test_runs_as_a_subordinate_id_confined(
-    attached: slirp.SlirpProcess, sandbox: Sandbox
-) -> None:
+async def test_runs_as_a_subordinate_id_confined(attached: HelperProcess, sandbox: Sandbox) -> None:
     facts = status(attached.pid)
     assert facts["Name"] == "slirp4netns"
     for ids in (facts["Uid"], facts["Gid"]):
@@ -76,12 +76,12 @@ async def test_runs_as_a_subordinate_id_confined(
     assert os.stat(f"/proc/{attached.pid}/ns/user").st_ino == os.fstat(sandbox.userns_fd).st_ino
 
 
-async def test_its_directory_is_closed_to_others(attached: slirp.SlirpProcess) -> None:
-    assert stat.S_IMODE(os.stat(attached.directory).st_mode) == 0o700
-    assert stat.S_IMODE(os.stat(os.path.dirname(attached.directory)).st_mode) == 0o700
+async def test_its_directory_is_closed_to_others(attached: HelperProcess, run_dir: Path) -> None:
+    assert stat.S_IMODE((run_dir / "slirp" / "c1").stat().st_mode) == 0o700
+    assert stat.S_IMODE((run_dir / "slirp").stat().st_mode) == 0o700
 
 
-async def test_no_thread_is_left_for_it(attached: slirp.SlirpProcess) -> None:
+async def test_no_thread_is_left_for_it(attached: HelperProcess) -> None:
     for thread in threading.enumerate():
         if "for pid" in thread.name:
             thread.join(30)
@@ -101,7 +101,7 @@ def listener(
 
 
 async def test_reaches_the_outside_by_its_gateway(
-    attached: slirp.SlirpProcess, sandbox: Sandbox
+    attached: HelperProcess, sandbox: Sandbox
 ) -> None:
     """The host's own outer address stands for the outside here."""
     address = own_address(socket.AF_INET)
@@ -129,7 +129,7 @@ async def test_reaches_the_outside_by_its_gateway(
     ],
 )
 async def test_services_on_the_hosts_loopback_are_out_of_reach(
-    attached: slirp.SlirpProcess, sandbox: Sandbox, family: int, host: str, target: str
+    attached: HelperProcess, sandbox: Sandbox, family: int, host: str, target: str
 ) -> None:
     if family == socket.AF_INET6:
         assert await asyncio.to_thread(sandbox.run, WAIT_IPV6)
@@ -145,7 +145,7 @@ async def test_services_on_the_hosts_loopback_are_out_of_reach(
 
 
 async def test_abstract_sockets_of_the_host_are_out_of_reach(
-    attached: slirp.SlirpProcess, sandbox: Sandbox
+    attached: HelperProcess, sandbox: Sandbox
 ) -> None:
     name = f"\0rootless-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as server:
@@ -187,30 +187,30 @@ def test_a_host_with_a_loopback_resolver(resolver: str) -> None:
 async def test_ends_when_the_shim_ends(sandbox: Sandbox, run_dir: Path) -> None:
     process = await attach(sandbox, run_dir / "slirp" / "c1")
     ended = asyncio.Event()
-    slirp.supervise(process, ended.set)
+    helper.supervise(process, ended.set)
     sandbox.end_shim()
     await ended.wait()
-    await slirp.stop(process)
+    await helper.stop(process)
 
 
 async def test_its_death_is_noticed(sandbox: Sandbox, run_dir: Path) -> None:
     process = await attach(sandbox, run_dir / "slirp" / "c1")
     ended = asyncio.Event()
-    slirp.supervise(process, ended.set)
-    slirp.kill(process, signal.SIGKILL)
+    helper.supervise(process, ended.set)
+    helper.kill(process, signal.SIGKILL)
     await ended.wait()
-    await slirp.stop(process)
+    await helper.stop(process)
 
 
 async def test_found_again_after_a_restart(sandbox: Sandbox, run_dir: Path) -> None:
     process = await attach(sandbox, run_dir / "slirp" / "c1")
-    slirp.close(process)
-    assert slirp.reattach(process.pid, process.start_time + 1, process.directory) is None
-    again = slirp.reattach(process.pid, process.start_time, process.directory)
+    helper.close(process)
+    assert helper.reattach(process.pid, process.start_time + 1) is None
+    again = helper.reattach(process.pid, process.start_time)
     assert again is not None
-    assert await SlirpApi(again.directory).list() == ()
-    await slirp.stop(again)
-    assert slirp.reattach(process.pid, process.start_time, process.directory) is None
+    assert await SlirpApi(str(run_dir / "slirp" / "c1")).list() == ()
+    await helper.stop(again)
+    assert helper.reattach(process.pid, process.start_time) is None
 
 
 async def test_outlives_a_killed_daemon(sandbox: Sandbox, run_dir: Path) -> None:
@@ -235,10 +235,10 @@ async def test_outlives_a_killed_daemon(sandbox: Sandbox, run_dir: Path) -> None
     out, _ = await daemon.communicate()
     assert daemon.returncode == -signal.SIGKILL
     pid, started = map(int, out.split())
-    again = slirp.reattach(pid, started, str(run_dir / "slirp" / "c1"))
+    again = helper.reattach(pid, started)
     assert again is not None
-    assert await SlirpApi(again.directory).list() == ()
-    await slirp.stop(again)
+    assert await SlirpApi(str(run_dir / "slirp" / "c1")).list() == ()
+    await helper.stop(again)
 
 
 async def test_a_broken_start_says_why_and_leaves_nothing(sandbox: Sandbox, run_dir: Path) -> None:
@@ -303,9 +303,9 @@ async def test_one_that_hangs_is_ended(
         os.close(pidfd)
 
 
-async def test_its_log_is_bounded(attached: slirp.SlirpProcess) -> None:
+async def test_its_log_is_bounded(attached: HelperProcess) -> None:
     limits = Path(f"/proc/{attached.pid}/limits").read_text()
     line = next(x for x in limits.splitlines() if x.startswith("Max file size"))
-    assert line.split()[3] == str(slirp.LOG_LIMIT)
+    assert line.split()[3] == str(helper.LOG_LIMIT)
     ignored = int(status(attached.pid)["SigIgn"], 16)
     assert ignored >> (signal.SIGXFSZ - 1) & 1

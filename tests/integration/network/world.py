@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rootless.network import slirp
+from rootless.network import helper, slirp
 from tests.integration.network.conftest import CONNECT, WAIT_IPV6, Refused, Sandbox, open_sandbox
 
 
@@ -86,7 +86,7 @@ async def main(resolver: str) -> None:
                 found[name] = reach(sandbox, listen, target)
             found["resolver"] = resolve(sandbox, resolver)
         finally:
-            await slirp.stop(process)
+            await helper.stop(process)
             sandbox.close()
     print(json.dumps(found))
 
