@@ -106,6 +106,8 @@ class Api:
                 status_and_message(error, during=f"{request.method} {request.path}")
                 raise ConnectionResetError("stream failed") from error
             response = self._error(request, error)
+        if connection.exhausted:
+            response.force_close()
         if not response.prepared:
             for name, value in self.headers.items():
                 response.headers.setdefault(name, value)

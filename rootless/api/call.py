@@ -163,7 +163,7 @@ class Call:
             return b""
         text = text.rstrip("=").replace("+", "-").replace("/", "_")
         try:
-            return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             raise InvalidInput(f"invalid {name} header: not base64") from None
 

@@ -11,8 +11,11 @@ wait for a client that is gone.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import select
 import socket
+import termios
+from array import array
 from collections import deque
 from contextlib import suppress
 from typing import Any
@@ -29,6 +32,12 @@ from rootless.engine.interface import AttachStreams
 
 HIGH_WATER = 1 << 20
 """Bytes held for either direction before its source is paused."""
+
+
+_READS_AHEAD = "docker-sdk-python"
+"""docker-py reads the head through a buffer and the stream around it: output that
+arrives together with the head is lost in the buffer. Docker's daemon starts the
+process after the head was sent, which hides it most of the time."""
 
 
 class Hijacked(StreamResponse):
@@ -157,6 +166,14 @@ class RawStream(asyncio.Protocol):
                 self._transport.resume_reading()
         return data
 
+    async def until_read(self) -> None:
+        """Wait until the client has taken everything sent so far (unix(7), SIOCOUTQ)."""
+        sock: socket.socket = self._transport.get_extra_info("socket")
+        pause = 0.0001
+        while not self._transport.is_closing() and _unread(sock):
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.02)
+
     async def write(self, data: bytes) -> None:
         """Send, waiting while the client has more than HIGH_WATER bytes to read."""
         if self._transport.is_closing():
@@ -171,6 +188,12 @@ class RawStream(asyncio.Protocol):
         self._transport.close()
 
 
+def _unread(sock: socket.socket) -> int:
+    buffer = array("i", [0])
+    fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, buffer)
+    return buffer[0]
+
+
 async def hijack(call: Call, *, content_type: str) -> RawStream:
     """Answer that the connection is a raw stream from here on, and take it."""
     connection = call.request.protocol
@@ -183,6 +206,8 @@ async def hijack(call: Call, *, content_type: str) -> RawStream:
         lines += ["Connection: Upgrade", "Upgrade: tcp"]
     lines += [f"{name}: {value}" for name, value in call.common_headers.items()]
     await stream.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+    if call.request.headers.get("User-Agent", "").startswith(_READS_AHEAD):
+        await stream.until_read()
     return stream
 
 

@@ -104,7 +104,8 @@ class Connection(RequestHandler):
             # The rest of a body will never come.
             return None
         self.input_ended = True
-        self.close()
+        if not self._messages:
+            self.close()
         return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -122,9 +123,9 @@ class Connection(RequestHandler):
             self.transport.abort()
 
     @property
-    def busy(self) -> bool:
-        """A request is being served."""
-        return self._request_in_progress
+    def exhausted(self) -> bool:
+        """No request can come behind the one being served."""
+        return self.input_ended and not self._messages
 
     def take_over(self) -> tuple[asyncio.Transport, bytes]:
         """Hand the transport to a raw protocol, with the bytes already received."""

@@ -140,12 +140,12 @@ ROUTES = (
     Route("POST", "/build", refuse_build),
     Route("POST", "/build/prune", build_prune),
     Route("GET", "/plugins", plugins),
-    Route("GET", "/swarm", refuse_swarm),
-    Route("POST", "/swarm/{rest:.*}", refuse_swarm),
-    Route("GET", "/nodes", refuse_swarm),
-    Route("GET", "/services", refuse_swarm),
-    Route("GET", "/tasks", refuse_swarm),
-    Route("GET", "/secrets", refuse_swarm),
-    Route("GET", "/configs", refuse_swarm),
+    *(
+        Route(method, path, refuse_swarm)
+        for noun in ("swarm", "nodes", "services", "tasks", "secrets", "configs")
+        for method in ("GET", "POST", "DELETE")
+        for path in (f"/{noun}", f"/{noun}/{{rest:.*}}")
+    ),
+    Route("PUT", "/volumes/{name}", refuse_swarm),
     Route("POST", "/rootless/plan", plan),
 )
