@@ -56,6 +56,12 @@ class Client:
         else:
             response.connection.close()
 
+    def close(self) -> None:
+        """Close the idle connection; a later request makes a new one."""
+        if self._idle is not None:
+            self._idle.close()
+            self._idle = None
+
     def open(
         self,
         method: str,
@@ -102,7 +108,11 @@ class Client:
     ) -> Any:
         """Send a request and return its JSON (None without a body)."""
         response = self.open(method, target, body, headers=headers, upload=upload)
-        value = response.json()
+        try:
+            value = response.json()
+        except BaseException:
+            response.connection.close()
+            raise
         self.give_back(response)
         return value
 

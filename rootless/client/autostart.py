@@ -24,6 +24,8 @@ from rootless.errors import Unavailable
 
 DEADLINE = 60.0
 """Seconds until a daemon that neither ends nor becomes ready is given up."""
+ARGUMENTS = ("-m", "rootless.daemon.main")
+"""What this Python runs as the daemon."""
 _ABSENT = (errno.ENOENT, errno.ECONNREFUSED)
 
 
@@ -81,7 +83,7 @@ def _spawn(notify_path: str) -> tuple[str, int, int]:
         environment["NOTIFY_SOCKET"] = notify_path
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "rootless.daemon.main"],
+            [sys.executable, *ARGUMENTS],
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
