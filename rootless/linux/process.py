@@ -130,8 +130,16 @@ def drop_bounding(keep: int, last: int) -> None:
 
 def set_name(name: str) -> None:
     """The process' name as ps shows it; 15 bytes."""
-    buffer = ctypes.create_string_buffer(name.encode()[:15])
-    libc.libc.prctl(PR_SET_NAME, buffer, 0, 0, 0)
+    libc.libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def default_signal(number: int) -> None:
+    """Give a signal its default disposition.
+
+    For shims, where signal.signal() with its enumerations would touch (and so
+    unshare) half a megabyte of memory.
+    """
+    libc.libc.signal(number, None)
 
 
 def unshare(flags: int, what: str = "") -> None:

@@ -33,6 +33,17 @@ from rootless.runtime.trace import mark, take
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+_CHANGED_SIGNALS = (
+    signal.SIGCHLD,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,  # by the interpreter, like SIGPIPE and SIGINT
+)
+
+
 def forbid_imports() -> None:
     """Make any import of a module that is not loaded yet fail."""
     sys.meta_path.clear()
@@ -43,8 +54,8 @@ def forbid_imports() -> None:
 
 def reset_signals() -> None:
     """Default dispositions and an empty mask: execve(2) keeps ignored and blocked signals."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+    for number in _CHANGED_SIGNALS:
+        process.default_signal(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
@@ -65,7 +76,8 @@ def run(
     step_name = "init"
     try:
         mark("init cloned")
-        wire.receive(sync)
+        if wire.receive(sync) is None:
+            os._exit(125)  # the builder is gone before it wrote the id maps
         mark("ids mapped")
         forbid_imports()
         become_root()

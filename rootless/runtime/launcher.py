@@ -24,11 +24,23 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from rootless.errors import RootlessError, SyscallError
-from rootless.linux import process, subids
+from rootless.linux import process
 from rootless.linux import rootfs as _rootfs  # noqa: F401 - loaded before the first fork
-from rootless.model.plan import ExecPlan, LaunchPlan
+from rootless.model.plan import ExecPlan
+from rootless.runtime import exec_shim, shim, wire
 from rootless.runtime import sequence as _sequence  # noqa: F401 - registers the steps
-from rootless.runtime import shim, wire
+from rootless.runtime.shim import CONTAINER
+from rootless.runtime.shim_files import exit_code_of
+
+IGNORED = (
+    signal.SIGCHLD,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGPIPE,
+)
+"""The launcher and its shims take no orders from terminals and reap nobody by default."""
 
 
 def command(*arguments: str) -> list[str]:
@@ -47,6 +59,9 @@ def _enter_new_namespaces() -> None:
     The helpers must run outside; a child that was forked before waits for the
     namespace and runs them.
     """
+    # Only this first stage needs it; what serves later stays small without.
+    from rootless.linux import subids
+
     count = subids.id_count()
     tools = {kind: subids.map_tool(kind) for kind in ("uid", "gid")}
     ranges = {kind: subids.engine_ranges(kind) for kind in ("uid", "gid")}
@@ -94,37 +109,41 @@ def _become_engine_root() -> None:
 
 def _serve(sock: socket.socket, functions: dict[str, Callable[..., object]]) -> None:
     last_capability = process.last_capability()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
     gc.disable()
     while True:
-        request = wire.receive(sock)
+        # Nothing is decoded here: every page this process writes to ceases to be
+        # shared with the shims that were forked before.
+        request = wire.receive_raw(sock)
         if request is None:
             return
-        message, fds = request
+        data, fds = request
         if os.fork() == 0:
             sock.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _handle(message, fds, functions, last_capability)
+            if data[1:2] == CONTAINER:
+                shim.run_container(data, fds, last_capability=last_capability)
+            process.default_signal(signal.SIGCHLD)
+            _handle(data, fds, functions, last_capability)
         for fd in fds:
             os.close(fd)
 
 
 def _handle(
-    message: dict[str, object],
+    data: bytes,
     fds: list[int],
     functions: dict[str, Callable[..., object]],
     last_capability: int,
 ) -> NoReturn:
+    message = wire.decode(data, fds)
     reply = socket.socket(fileno=fds[0])
     try:
         kind = message["op"]
         plan = message.get("plan")
-        if kind == "create" and isinstance(plan, LaunchPlan):
-            shim.run_container(plan, reply, last_capability=last_capability)
-        elif kind == "exec" and isinstance(plan, ExecPlan):
-            shim.run_exec(plan, reply, last_capability=last_capability)
+        if kind == "exec" and isinstance(plan, ExecPlan):
+            exec_shim.run_exec(plan, reply, last_capability=last_capability)
         elif kind == "call":
             arguments = message["arguments"]
             assert isinstance(arguments, dict)
@@ -155,6 +174,8 @@ def _spawn(message: dict[str, object], fds: list[int], reply: socket.socket) -> 
             os._exit(1)
         # Descriptors move up first, so that no target is overwritten before it is used.
         high = [(target, os.dup(fd)) for target, fd in zip(targets, fds, strict=True)]
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_DFL)
         for target, fd in high:
             os.dup2(fd, int(target))
         process.close_from(max([2, *(int(t) for t in targets)]) + 1)
@@ -172,7 +193,7 @@ def _spawn(message: dict[str, object], fds: list[int], reply: socket.socket) -> 
         if fd != pidfd:
             os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    wire.send(reply, {"exit": shim.exit_code_of(status)})
+    wire.send(reply, {"exit": exit_code_of(status)})
 
 
 def _functions(modules: list[str]) -> dict[str, Callable[..., object]]:

@@ -193,10 +193,12 @@ class Launcher:
         """Call ``callback`` when the launcher ends unexpectedly."""
         self._lost = callback
 
-    def _request(self, message: dict[str, object], fds: tuple[int, ...] = ()) -> _Reply:
+    def _request(
+        self, message: dict[str, object], fds: tuple[int, ...] = (), *, tag: bytes = b"-"
+    ) -> _Reply:
         reply = _Reply()
         try:
-            wire.send(self._sock, message, (reply.theirs.fileno(), *fds))
+            wire.send(self._sock, message, (reply.theirs.fileno(), *fds), tag=tag)
         except (BrokenPipeError, ConnectionError):
             reply.close()
             raise Unavailable("the launcher is not running", hint="retry the command") from None
@@ -206,14 +208,14 @@ class Launcher:
 
     async def create(self, plan: LaunchPlan) -> Created:
         """Make a container's sandbox up to the point before its program runs."""
-        return await self._created({"op": "create", "plan": plan})
+        return await self._created({"plan": plan}, tag=b"c")
 
     async def exec(self, plan: ExecPlan) -> Created:
         """Make a further process in a running container, waiting like :meth:`create`."""
         return await self._created({"op": "exec", "plan": plan})
 
-    async def _created(self, message: dict[str, object]) -> Created:
-        reply = self._request(message)
+    async def _created(self, message: dict[str, object], *, tag: bytes = b"-") -> Created:
+        reply = self._request(message, tag=tag)
         try:
             answer = await reply.receive()
         except BaseException:

@@ -1,4 +1,4 @@
-"""The shim's part in building a sandbox: clone init, map its ids, prepare its mounts."""
+"""The builder's part of a sandbox: clone init, map its ids, prepare its mounts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rootless.errors import RootlessError, StartFailed, SyscallError
 from rootless.linux import process
-from rootless.model.plan import LaunchPlan, Step
+from rootless.model.plan import Step
 from rootless.model.spec import IdMap
 from rootless.runtime import init, wire
 from rootless.runtime.context import EngineContext
@@ -19,13 +19,16 @@ from rootless.runtime.steps.system import JoinNamespace
 from rootless.runtime.trace import mark
 
 if TYPE_CHECKING:
-    from rootless.runtime.shim import Shim
+    from rootless.runtime.builder import Builder
+
+_CLONE_PARENT = 0x00008000
+_INIT = 1
 
 _FDS_A_MESSAGE = 200
 """SCM_RIGHTS takes at most 253 descriptors (unix(7))."""
 
 
-def make(shim: Shim, plan: LaunchPlan, context: EngineContext, last_capability: int) -> None:
+def make(builder: Builder, last_capability: int) -> None:
     """Build everything up to the point where init waits for ``go``.
 
     Mounts are prepared while init, already cloned, makes its own file systems:
@@ -33,22 +36,23 @@ def make(shim: Shim, plan: LaunchPlan, context: EngineContext, last_capability: 
     namespaces has them prepared before, because the shim enters those and a
     FUSE server must not be born in another container's pid namespace.
     """
+    plan, context = builder.plan, builder.context
     joins = any(isinstance(step, JoinNamespace) for step in plan.prepare)
     if joins:
         _prepare(plan.prepare, context)
-    shim.pid = _clone_init(shim, plan, last_capability)
+    builder.pid = _clone_init(builder, last_capability)
+    builder.tell(_INIT, builder.pid)
     mark("clone returned")
-    shim.pidfd = os.pidfd_open(shim.pid)
-    shim.peer.close()
-    write_maps(shim.pid, plan.maps)
+    builder.peer.close()
+    write_maps(builder.pid, plan.maps)
     if plan.oom_score_adj:
-        _write_proc(shim.pid, "oom_score_adj", str(plan.oom_score_adj))
-    wire.send(shim.sync, {"mapped": True})
+        _write_proc(builder.pid, "oom_score_adj", str(plan.oom_score_adj))
+    wire.send(builder.sync, {"mapped": True})
     if not joins:
         _prepare(plan.prepare, context)
     if plan.process.seccomp:
         context.fds["seccomp"] = os.open(plan.process.seccomp, os.O_RDONLY | os.O_CLOEXEC)
-    _hand_over(shim.sync, context)
+    _hand_over(builder.sync, context)
 
 
 def _prepare(steps: tuple[Step, ...], context: EngineContext) -> None:
@@ -79,13 +83,14 @@ def _hand_over(sync: socket.socket, context: EngineContext) -> None:
             return  # init ended early; what it reported is read next
 
 
-def _clone_init(shim: Shim, plan: LaunchPlan, last_capability: int) -> int:
+def _clone_init(builder: Builder, last_capability: int) -> int:
     """Clone init into new namespaces, as the id that owns the container's user namespace.
 
     The namespace belongs to the effective uid of its maker, and the limit on
     processes it passes on is the maker's RLIMIT_NPROC (user_namespaces(7),
     Linux 5.14): both are set for the moment of the clone and put back.
     """
+    plan = builder.plan
     limits = resource.getrlimit(resource.RLIMIT_NPROC)
     os.setresuid(-1, plan.owner, -1)
     try:
@@ -96,13 +101,14 @@ def _clone_init(shim: Shim, plan: LaunchPlan, last_capability: int) -> int:
             resource.setrlimit(resource.RLIMIT_NPROC, (plan.nproc, limits[1]))
         # The ipc namespace is made by init itself once it is root: its mqueue
         # file system takes the maker's uid, which has no mapping yet here.
-        flags = plan.namespaces & ~process.CLONE_NEWIPC | process.CLONE_NEWUSER
+        flags = plan.namespaces & ~process.CLONE_NEWIPC | process.CLONE_NEWUSER | _CLONE_PARENT
         pid = process.clone(flags, signal.SIGCHLD)
         if pid == 0:
             resource.setrlimit(resource.RLIMIT_NPROC, limits)
-            shim.sync.close()
-            shim.reply.close()
-            init.run(plan, shim.peer, list(shim.streams.theirs), last_capability=last_capability)
+            for sock in (builder.sync, builder.reply, builder.shim):
+                sock.close()
+            stdio = list(builder.streams.theirs)
+            init.run(plan, builder.peer, stdio, last_capability=last_capability)
     finally:
         resource.setrlimit(resource.RLIMIT_NPROC, limits)
         os.setresuid(-1, 0, -1)

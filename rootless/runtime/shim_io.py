@@ -22,7 +22,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import selectors
+import select
 import signal
 import socket
 import struct
@@ -36,6 +36,7 @@ _MAX_LINE = 4096
 _MAX_FRAME = 1 << 20
 _HEADER = struct.Struct(">BxxxI")
 STDIN, STDOUT, STDERR, CLOSE_STDIN, RESIZE = 0, 1, 2, 3, 4
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
 Handler = Callable[[int], None]
 
@@ -71,7 +72,8 @@ class Pump:
     """Moves bytes between one process and its clients; single-threaded."""
 
     def __init__(self, listener: socket.socket, log: Log | None, *, stdin_once: bool) -> None:
-        self.selector = selectors.EpollSelector()
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
         self.listener = listener
         self.log = log
         self.stdin_once = stdin_once
@@ -87,23 +89,26 @@ class Pump:
         self.exit_text: bytes | None = None
         self._paused: set[int] = set()
         listener.setblocking(False)
-        self.watch(listener.fileno(), selectors.EVENT_READ, self._accept)
+        self.watch(listener.fileno(), READ, self._accept)
 
     # -- registration ------------------------------------------------------
 
     def watch(self, fd: int, events: int, handler: Handler) -> None:
         """Call ``handler`` with the events of ``fd``; changes an earlier registration."""
-        try:
-            self.selector.modify(fd, events, handler)
-        except KeyError:
-            self.selector.register(fd, events, handler)
+        if fd in self._handlers:
+            self._epoll.modify(fd, events)
+        else:
+            self._epoll.register(fd, events)
+        self._handlers[fd] = handler
+
+    def watches(self, fd: int) -> bool:
+        """Whether events of ``fd`` are handled."""
+        return fd in self._handlers
 
     def forget(self, fd: int) -> None:
         """Stop watching ``fd``."""
-        try:
-            self.selector.unregister(fd)
-        except KeyError:
-            return
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
 
     def add_output(self, fd: int, stream: int) -> None:
         """Read the process' stream from ``fd``."""
@@ -122,9 +127,11 @@ class Pump:
 
     def step(self, timeout: float | None = None) -> None:
         """Wait for events once and handle them."""
-        for key, events in self.selector.select(timeout):
-            if key.fd in self.selector.get_map():
-                key.data(events)
+        for fd, events in self._epoll.poll(timeout):
+            handler = self._handlers.get(fd)
+            if handler is not None:
+                # A hang-up or an error is found out by reading.
+                handler(READ | events & WRITE if events & ~(READ | WRITE) else events)
 
     # -- output of the process ---------------------------------------------
 
@@ -174,17 +181,17 @@ class Pump:
                 self._update_output(fd)
 
     def _update_output(self, fd: int) -> None:
-        events = 0 if fd in self._paused else selectors.EVENT_READ
+        events = 0 if fd in self._paused else READ
         if fd == self.terminal and self.stdin_queue:
-            events |= selectors.EVENT_WRITE
+            events |= WRITE
         if not events:
             self.forget(fd)
             return
 
         def handle(happened: int) -> None:
-            if happened & selectors.EVENT_WRITE:
+            if happened & WRITE:
                 self._write_stdin()
-            if happened & selectors.EVENT_READ and fd in self.outputs:
+            if happened & READ and fd in self.outputs:
                 self._read_output(fd)
 
         self.watch(fd, events, handle)
@@ -236,7 +243,7 @@ class Pump:
             if self.terminal in self.outputs:
                 self._update_output(self.terminal)
         elif self.stdin_queue:
-            self.watch(self.stdin, selectors.EVENT_WRITE, lambda _events: self._write_stdin())
+            self.watch(self.stdin, WRITE, lambda _events: self._write_stdin())
         else:
             self.forget(self.stdin)
         if not self.stdin_queue and self.stdin_closing:
@@ -277,10 +284,10 @@ class Pump:
     def _update_client(self, client: Client) -> None:
         if client not in self.clients:
             return
-        events = selectors.EVENT_WRITE if client.outgoing else 0
+        events = WRITE if client.outgoing else 0
         full = client.feeds_stdin and self.stdin_pending > _HIGH_WATER
         if not client.read_closed and not full:
-            events |= selectors.EVENT_READ
+            events |= READ
         if not events and (client.read_closed or full):
             # Hang-ups are reported whatever is asked for (epoll_ctl(2)); a
             # client that is only waited for would spin, so it is left out.
@@ -293,9 +300,9 @@ class Pump:
         )
 
     def _client_event(self, client: Client, events: int) -> None:
-        if events & selectors.EVENT_WRITE:
+        if events & WRITE:
             self._flush(client)
-        if events & selectors.EVENT_READ and client in self.clients:
+        if events & READ and client in self.clients:
             self._client_readable(client)
 
     def _client_readable(self, client: Client) -> None:

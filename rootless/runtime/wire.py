@@ -18,7 +18,7 @@ from rootless.errors import RootlessError, Unavailable
 _CLASSES: dict[str, tuple[type, tuple[str, ...]]] = {}
 _INLINE_LIMIT = 64 << 10
 _MAX_FDS = 250
-_MAX_MESSAGE = 1 << 20
+_MAX_MESSAGE = _INLINE_LIMIT + 4096
 
 
 def register(*classes: type) -> None:
@@ -55,22 +55,30 @@ def unpack(value: object) -> object:
     return value
 
 
-def send(sock: socket.socket, message: dict[str, object], fds: tuple[int, ...] = ()) -> None:
+def send(
+    sock: socket.socket,
+    message: dict[str, object],
+    fds: tuple[int, ...] = (),
+    *,
+    tag: bytes = b"-",
+) -> None:
     """Send one message over a SOCK_SEQPACKET socket.
+
+    ``tag`` is one byte that the receiver can look at before it decodes anything.
 
     A long message (an environment may have megabytes) goes through an unnamed
     memory file, since a packet is bounded by the socket's buffer.
     """
     body = json.dumps(pack(message), separators=(",", ":")).encode()
     if len(body) <= _INLINE_LIMIT:
-        _send(sock, b"J" + body, fds)
+        _send(sock, b"J" + tag + body, fds)
         return
     memory = os.memfd_create("rootless-message", os.MFD_CLOEXEC)
     try:
         view = memoryview(body)
         while view:
             view = view[os.write(memory, view) :]
-        _send(sock, b"M", (memory, *fds))
+        _send(sock, b"M" + tag, (memory, *fds))
     finally:
         os.close(memory)
 
@@ -82,6 +90,12 @@ def _send(sock: socket.socket, data: bytes, fds: tuple[int, ...]) -> None:
 
 def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
     """Receive one message and its descriptors (close-on-exec); None at the end of the stream."""
+    raw = receive_raw(sock)
+    return None if raw is None else (decode(*raw), raw[1])
+
+
+def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
+    """Receive a message without looking into it; ``data[1:2]`` is its tag."""
     space = socket.CMSG_SPACE(_MAX_FDS * 4)
     data, ancillary, flags, _ = sock.recvmsg(_MAX_MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
     fds: list[int] = []
@@ -98,6 +112,11 @@ def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
         for fd in fds:
             os.close(fd)
         raise Unavailable("a message between the engine's processes was cut")
+    return data, fds
+
+
+def decode(data: bytes, fds: list[int]) -> dict[str, object]:
+    """The message in ``data``; a memory file is taken out of ``fds``."""
     if data[:1] == b"M":
         memory = fds.pop(0)
         try:
@@ -106,11 +125,11 @@ def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
         finally:
             os.close(memory)
     else:
-        body = data[1:]
+        body = data[2:]
     message = unpack(json.loads(body))
     if not isinstance(message, dict):
         raise Unavailable("a message between the engine's processes is not an object")
-    return message, fds
+    return message
 
 
 def error_fields(error: BaseException, step: str = "") -> dict[str, object]:

@@ -1,0 +1,175 @@
+"""The builder: makes a container's sandbox and accompanies it until the program runs.
+
+A short-lived child of the shim. Init is cloned with CLONE_PARENT and is the
+shim's child from its first moment. The builder speaks JSON with the daemon (on
+the request's reply socket) and with init; the shim only hears small packets:
+kind and number, with descriptors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+from typing import NoReturn
+
+from rootless.errors import StartFailed
+from rootless.model.plan import LaunchPlan
+from rootless.runtime import sandbox, wire
+from rootless.runtime.context import EngineContext
+from rootless.runtime.shim_files import (
+    ENDED_EARLY,
+    Streams,
+    failure_of,
+    forget_state,
+    join_cgroup,
+    listen,
+    write_state,
+)
+from rootless.runtime.trace import mark, take
+
+NEWS = struct.Struct("=ii")
+"""Kind and number of a message to the shim."""
+END, INIT, HELPER, SANDBOX, HOLD, LISTENER, STARTED = range(7)
+"""Kinds: the end of the stream; init's pid; a FUSE server's pid; the sandbox stands (with the root
+file system, the shim's socket, the streams and options); a descriptor to hold; a seccomp listener
+(with the original filter); the program runs."""
+
+
+class Builder:
+    """One start."""
+
+    def __init__(self, plan: LaunchPlan, reply: socket.socket, shim: socket.socket) -> None:
+        self.plan = plan
+        self.reply = reply
+        self.shim = shim
+        self.streams = Streams(plan.stdio)
+        self.listener = listen(plan.directory)
+        self.sync, self.peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.context = EngineContext(plan.directory)
+        self.pid = -1
+        self.marks: object = None
+
+    def tell(self, kind: int, number: int = 0, *fds: int, text: str = "") -> None:
+        """Send the shim a message."""
+        data = [NEWS.pack(kind, number), text.encode("utf-8", "surrogateescape")]
+        socket.send_fds(self.shim, data, fds)
+
+    def build(self, last_capability: int) -> None:
+        """Everything up to the point where init waits for ``go``."""
+        sandbox.make(self, last_capability)
+        owner, master = self._await_ready()
+        self.streams.give_to(self.plan.maps, owner)
+        self.streams.close_theirs()
+        for pid in self.context.helpers:
+            self.tell(HELPER, pid)
+        self._hand_over(master)
+        join_cgroup(self.plan.cgroup, self.pid)
+        mark("sandbox ready")
+
+    def _hand_over(self, master: list[int]) -> None:
+        """Give the shim what it serves: its socket and the streams, with the options for them."""
+        plan, ours = self.plan, self.streams.ours
+        streams = master or [fd for fd in (ours[1], ours[2], ours[0]) if fd >= 0]
+        options = (
+            plan.directory,
+            "1" if plan.stdio.stdin_once else "0",
+            plan.log.path,
+            str(plan.log.max_size),
+            str(plan.log.max_files),
+            plan.cgroup,
+        )
+        rootfs, listener = self.context.fds["rootfs"], self.listener.fileno()
+        self.tell(SANDBOX, 0, rootfs, listener, *streams, text="\0".join(options))
+        self.listener.close()
+        self.streams.close_ours()
+
+    def _await_ready(self) -> tuple[dict[str, object], list[int]]:
+        answer = wire.receive(self.sync)
+        message = answer[0] if answer else ENDED_EARLY
+        if "error" in message or answer is None:
+            raise failure_of(message)
+        self.marks = message.get("trace")
+        return message, answer[1]
+
+    def report(self) -> None:
+        """Tell the daemon that init waits; with it go the descriptors a network needs.
+
+        The last one is the read end of a pipe whose other end init's shim
+        holds: a helper such as slirp4netns ends with it, whoever else dies before.
+        """
+        netns = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        userns = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        exit_read, exit_write = os.pipe2(os.O_CLOEXEC)
+        message: dict[str, object] = {
+            "created": True,
+            "shim_pid": os.getppid(),
+            "init_pid": self.pid,
+            "trace": (take(), self.marks) if self.plan.trace else None,
+        }
+        self.tell(HOLD, 0, exit_write)
+        wire.send(self.reply, message, (netns, userns, exit_read))
+        # Before ``go`` is heard, and while the daemon is busy with the answer.
+        write_state(os.getppid(), self.pid)
+
+    def give_up(self) -> None:
+        """Undo what the shim does not know of; it kills init when the builder ends."""
+        with contextlib.suppress(OSError):
+            for pid in self.context.helpers:
+                self.tell(HELPER, pid)
+        forget_state()
+
+    def accompany(self) -> None:
+        """Wait for ``go``, pass it on and report what became of it.
+
+        When the daemon is gone before ``go``, nobody relies on the container
+        and it is undone; afterwards it goes on without (live restore).
+        """
+        if wire.receive(self.reply) is None:
+            raise StartFailed("the start was given up", step="go", exit_code=125)
+        wire.send(self.sync, {"go": True})
+        while (answer := wire.receive(self.sync)) is not None:
+            message, fds = answer
+            if "error" in message:
+                raise failure_of(message)
+            original = os.open(self.plan.process.seccomp_original, os.O_RDONLY | os.O_CLOEXEC)
+            self.tell(LISTENER, 0, fds[0], original)
+            os.close(fds[0])
+        # execve(2) closed init's end.
+        self.tell(STARTED)
+        with contextlib.suppress(OSError):  # a dead daemon finds shim.json when it is back
+            wire.send(self.reply, {"started": True})
+
+
+def run(data: bytes, fds: list[int], shim: socket.socket, *, last_capability: int) -> NoReturn:
+    """The builder's whole life; its end without STARTED makes the shim undo everything."""
+    try:
+        plan = wire.decode(data, fds)["plan"]
+        assert isinstance(plan, LaunchPlan)
+        _build(Builder(plan, socket.socket(fileno=fds[0]), shim), last_capability)
+    finally:
+        os._exit(0)
+
+
+def _build(builder: Builder, last_capability: int) -> None:
+    try:
+        builder.build(last_capability)
+        builder.report()
+        builder.accompany()
+    except BaseException as error:
+        builder.give_up()
+        with contextlib.suppress(OSError):
+            wire.send(builder.reply, wire.error_fields(error, "sandbox"))
+
+
+def stop_helpers(pids: list[int]) -> None:
+    """End and reap the programs that served the sandbox.
+
+    A FUSE server ends with its mount; the signal is for one whose mount was never made.
+    """
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGTERM)
+            os.waitpid(pid, 0)
