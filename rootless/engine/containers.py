@@ -85,7 +85,7 @@ class Containers:
         size: bool = False,
     ) -> Sequence[ContainerView]:
         """Newest first."""
-        del identity
+        self._core.policy.admit_action(identity, "container.list")
         records = listing.select(
             (unit.record for unit in self._core.registry),
             filters,
@@ -97,7 +97,7 @@ class Containers:
 
     async def inspect(self, identity: Identity, ref: str, *, size: bool = False) -> ContainerView:
         """One container."""
-        del identity
+        self._core.policy.admit_action(identity, "container.inspect", ref)
         return await self._view(self._find(ref).record, size=size)
 
     async def _view(self, record: ContainerRecord, *, size: bool) -> ContainerView:
@@ -120,6 +120,7 @@ class Containers:
 
     async def start(self, identity: Identity, ref: str, *, detach_keys: str = "") -> None:
         """Start it."""
+        self._core.policy.admit_action(identity, "container.start", ref)
         parse_detach_keys(detach_keys)
         await self._lifecycle.start(self._find(ref), identity)
 
@@ -127,25 +128,26 @@ class Containers:
         self, identity: Identity, ref: str, *, timeout: int | None = None, signal: str = ""
     ) -> None:
         """Stop it."""
-        del identity
+        self._core.policy.admit_action(identity, "container.stop", ref)
         await self._lifecycle.stop(self._find(ref), timeout=timeout, signal_name=signal)
 
     async def kill(self, identity: Identity, ref: str, *, signal: str = "KILL") -> None:
         """Send it a signal."""
-        del identity
+        self._core.policy.admit_action(identity, "container.kill", ref)
         await self._lifecycle.kill(self._find(ref), signal)
 
     async def restart(
         self, identity: Identity, ref: str, *, timeout: int | None = None, signal: str = ""
     ) -> None:
         """Stop and start it."""
+        self._core.policy.admit_action(identity, "container.restart", ref)
         await self._lifecycle.restart(
             self._find(ref), identity, timeout=timeout, signal_name=signal
         )
 
     async def pause(self, identity: Identity, ref: str) -> None:
         """Freeze every process of it."""
-        del identity
+        self._core.policy.admit_action(identity, "container.pause", ref)
         unit = self._running(ref)
         async with unit.lock:
             if unit.record.state.status == "paused":
@@ -162,7 +164,7 @@ class Containers:
 
     async def unpause(self, identity: Identity, ref: str) -> None:
         """Let it go on."""
-        del identity
+        self._core.policy.admit_action(identity, "container.unpause", ref)
         unit = self._find(ref)
         async with unit.lock:
             if unit.record.state.status != "paused":
@@ -172,7 +174,7 @@ class Containers:
 
     async def rename(self, identity: Identity, ref: str, name: str) -> None:
         """Give it another name."""
-        del identity
+        self._core.policy.admit_action(identity, "container.rename", ref)
         if not name:
             raise InvalidInput("Neither old nor new names may be empty")
         unit = self._find(ref)
@@ -219,12 +221,12 @@ class Containers:
         self, identity: Identity, ref: str, *, force: bool = False, volumes: bool = False
     ) -> None:
         """Remove it."""
-        del identity
+        self._core.policy.admit_action(identity, "container.remove", ref)
         await self._lifecycle.remove(self._find(ref), force=force, volumes=volumes)
 
     async def prune(self, identity: Identity, *, filters: Filters) -> PruneReport:
         """Remove every container that does not run."""
-        del identity
+        self._core.policy.admit_action(identity, "container.prune")
         check_filters(filters, listing.PRUNE_FILTERS)
         bound = until(filters, now_ns=time.time_ns())
         deleted, freed = [], 0
@@ -246,7 +248,7 @@ class Containers:
         self, identity: Identity, ref: str, *, condition: WaitCondition = "not-running"
     ) -> Awaitable[WaitResult]:
         """What to await; see the interface."""
-        del identity
+        self._core.policy.admit_action(identity, "container.wait", ref)
         if condition not in ("not-running", "next-exit", "removed"):
             raise InvalidInput(f'invalid condition: "{condition}"')
         return self._find(ref).wait(condition)
@@ -255,7 +257,7 @@ class Containers:
 
     async def top(self, identity: Identity, ref: str, *, ps_args: str = "-ef") -> ProcessTable:
         """Its processes as ``ps`` shows them."""
-        del identity
+        self._core.policy.admit_action(identity, "container.top", ref)
         unit = self._running(ref)
         return await top.process_table(unit.record.state.pid, ps_args)
 
@@ -272,7 +274,7 @@ class Containers:
         tail: int | None = None,
     ) -> AsyncIterator[LogEntry]:
         """What it wrote."""
-        del identity
+        self._core.policy.admit_action(identity, "container.logs", ref)
         unit = self._find(ref)
         if not (stdout or stderr):
             raise InvalidInput("Bad parameters: you must choose at least one stream")
@@ -294,12 +296,12 @@ class Containers:
         self, identity: Identity, ref: str, *, stream: bool = True, one_shot: bool = False
     ) -> AsyncIterator[Stats]:
         """Samples each second, or one."""
-        del identity
+        self._core.policy.admit_action(identity, "container.stats", ref)
         return stats.sample_stream(self._find(ref), stream=stream, one_shot=one_shot)
 
     async def changes(self, identity: Identity, ref: str) -> Sequence[Change]:
         """Paths that differ from the image."""
-        del identity
+        self._core.policy.admit_action(identity, "container.diff", ref)
         unit = self._find(ref)
         found = await self._core.call(
             "storage.tree.changes",
@@ -323,7 +325,7 @@ class Containers:
         detach_keys: str = "",
     ) -> Attached:
         """Streams; before the start they wait for it."""
-        del identity
+        self._core.policy.admit_action(identity, "container.attach", ref)
         unit = self._find(ref)
         keys = parse_detach_keys(detach_keys)
         state = unit.record.state
@@ -355,7 +357,7 @@ class Containers:
 
     async def resize(self, identity: Identity, ref: str, *, height: int, width: int) -> None:
         """Set the terminal's size."""
-        del identity
+        self._core.policy.admit_action(identity, "container.resize", ref)
         unit = self._running(ref)
         if not unit.record.spec.process.terminal:
             raise InvalidInput(f"container {unit.id} has no terminal")
@@ -367,14 +369,14 @@ class Containers:
 
     async def archive_stat(self, identity: Identity, ref: str, path: str) -> PathStat:
         """What a path is."""
-        del identity
+        self._core.policy.admit_action(identity, "container.stat", ref)
         return await self._files.stat(self._find(ref), path)
 
     async def archive_get(
         self, identity: Identity, ref: str, path: str
     ) -> tuple[PathStat, AsyncIterator[bytes]]:
         """A path as a tar archive."""
-        del identity
+        self._core.policy.admit_action(identity, "container.read", ref)
         unit = self._find(ref)
         found = await self._files.get(unit, path)
         self._core.registry.publish(unit, "archive-path")
@@ -391,7 +393,7 @@ class Containers:
         copy_uid_gid: bool = False,
     ) -> None:
         """Unpack a tar archive into a directory."""
-        del identity
+        self._core.policy.admit_action(identity, "container.write", ref)
         unit = self._find(ref)
         await self._files.put(
             unit,
@@ -404,7 +406,7 @@ class Containers:
 
     async def export(self, identity: Identity, ref: str) -> AsyncIterator[bytes]:
         """The whole file system as a tar archive."""
-        del identity
+        self._core.policy.admit_action(identity, "container.export", ref)
         unit = self._find(ref)
         stream = await self._files.export(unit)
         self._core.registry.publish(unit, "export")
@@ -424,7 +426,7 @@ class Containers:
         config: ContainerConfig | None = None,
     ) -> str:
         """An image made of the container."""
-        del identity
+        self._core.policy.admit_action(identity, "container.commit", ref)
         unit = self._find(ref)
         frozen = pause and unit.record.state.status == "running" and bool(unit.cgroup)
         async with unit.lock:

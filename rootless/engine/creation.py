@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from rootless.engine.resolve import Allocation, Resolved, World, resolve
 from rootless.engine.resolve_security import parse_userns
 from rootless.engine.unit import Unit
 from rootless.engine.volumes import Volumes, volume_names
-from rootless.errors import InvalidInput
 from rootless.model.identity import Identity
 from rootless.model.records import ContainerRecord, ImageRecord, PlanReport
 from rootless.model.request import ContainerRequest
@@ -182,13 +180,10 @@ class Creator:
                     volume=core.volumes.data(mount.volume_name),
                 )
         for source in resolved.missing_sources:
-            try:
-                os.makedirs(source, exist_ok=True)
-            except OSError as error:
-                raise InvalidInput(
-                    f"error while creating mount source path '{source}': "
-                    f"mkdir {source}: {error.strerror}"
-                ) from error
+            # It belongs to the container's root, as Docker's belongs to root: what
+            # the container cannot write would be of no use to it.
+            root = spec.userns.maps[0].outside
+            await core.call("engine.inside.make_source", path=source, owner=root)
 
     async def _undo(self, unit: Unit, resolved: Resolved) -> None:
         made = [use.name for use in resolved.volumes]

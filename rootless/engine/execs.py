@@ -94,6 +94,7 @@ class Execs:
         console_size: tuple[int, int] = (0, 0),
     ) -> Attached | None:
         """Run it; streams unless detached."""
+        self._core.policy.admit_action(identity, "exec.start", exec_id)
         live = self._get(exec_id)
         record = live.record
         if record.exit_code is not None:
@@ -205,12 +206,12 @@ class Execs:
 
     async def inspect(self, identity: Identity, exec_id: str) -> ExecRecord:
         """One exec; ended ones are remembered for a while."""
-        del identity
+        self._core.policy.admit_action(identity, "exec.inspect", exec_id)
         return self._get(exec_id).record
 
     async def resize(self, identity: Identity, exec_id: str, *, height: int, width: int) -> None:
         """Set the terminal's size; fine when it just ended."""
-        del identity
+        self._core.policy.admit_action(identity, "exec.resize", exec_id)
         live = self._get(exec_id)
         if live.shim is None:
             if live.ended.is_set():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from rootless.model.decision import Decision
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rootless.errors import Denied
+from rootless.model.decision import Decision, Finding
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
 from rootless.model.request import ExecRequest, Resources
@@ -27,7 +31,8 @@ class Gate:
 
     def admit(self, identity: Identity, spec: ContainerSpec) -> AdmittedSpec:
         """A spec that may be launched."""
-        return admission.admit(identity, spec, self._store.current(), self._facts, self._paths)
+        with typed_findings():
+            return admission.admit(identity, spec, self._store.current(), self._facts, self._paths)
 
     def preview(self, identity: Identity, spec: ContainerSpec) -> Decision:
         """What :meth:`admit` would say, without raising."""
@@ -35,23 +40,41 @@ class Gate:
 
     def admit_exec(self, identity: Identity, spec: ContainerSpec, request: ExecRequest) -> None:
         """A further process in a container."""
-        admission.admit_exec(identity, request, spec, self._store.current())
+        with typed_findings():
+            admission.admit_exec(identity, request, spec, self._store.current())
 
     def admit_update(self, identity: Identity, spec: ContainerSpec, changed: Resources) -> None:
         """New limits for a container."""
-        admission.admit_update(
-            identity,
-            changed,
-            spec,
-            self._store.current(),
-            facts=self._facts,
-            paths=self._paths,
-        )
+        with typed_findings():
+            admission.admit_update(
+                identity,
+                changed,
+                spec,
+                self._store.current(),
+                facts=self._facts,
+                paths=self._paths,
+            )
 
     def admit_image(self, identity: Identity, verb: str, reference: str) -> None:
         """Pulling, pushing or running an image; ``reference`` is in full."""
-        admission.admit_image(identity, verb, reference, self._store.current())
+        with typed_findings():
+            admission.admit_image(identity, verb, reference, self._store.current())
 
     def admit_action(self, identity: Identity, verb: str, target: str = "") -> None:
         """Any other request, such as ``container.stop``."""
-        admission.admit_action(identity, verb, target, self._store.current())
+        with typed_findings():
+            admission.admit_action(identity, verb, target, self._store.current())
+
+
+@contextmanager
+def typed_findings() -> Iterator[None]:
+    """Findings in a Denied's context are JSON types; the API shows :class:`Finding`."""
+    try:
+        yield
+    except Denied as denied:
+        found = denied.context.get("findings", ())
+        assert isinstance(found, list | tuple)
+        denied.context["findings"] = tuple(
+            Finding(**item) if isinstance(item, dict) else item for item in found
+        )
+        raise

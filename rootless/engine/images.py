@@ -74,7 +74,8 @@ class Images:
         self, identity: Identity, *, filters: Filters, all: bool = False, shared_size: bool = False
     ) -> Sequence[ImageRecord]:
         """Newest first."""
-        del identity, all, shared_size
+        self._core.policy.admit_action(identity, "image.list")
+        del all, shared_size
         check_filters(filters, _LIST)
         bound = until(filters, now_ns=time.time_ns())
         before = [self._created(ref) for ref in filters.get("before", ())]
@@ -111,12 +112,12 @@ class Images:
 
     async def inspect(self, identity: Identity, ref: str) -> ImageRecord:
         """One image."""
-        del identity
+        self._core.policy.admit_action(identity, "image.inspect", ref)
         return self.index.record(self.index.find(ref))
 
     async def history(self, identity: Identity, ref: str) -> Sequence[ImageHistoryEntry]:
         """How it was made, newest step first."""
-        del identity
+        self._core.policy.admit_action(identity, "image.history", ref)
         entry = self.index.find(ref)
         config = entry.image.config
         layers = iter(config.diff_ids)
@@ -334,7 +335,8 @@ class Images:
         self, identity: Identity, term: str, *, limit: int = 25, filters: Filters
     ) -> Sequence[Mapping[str, object]]:
         """Nothing: there is no index that is asked."""
-        del identity, limit, filters
+        self._core.policy.admit_action(identity, "image.search", term)
+        del limit, filters
         if not term:
             raise InvalidInput("no search term given")
         return []

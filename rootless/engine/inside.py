@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from rootless.errors import InvalidInput
 from rootless.linux import procfs
 
 
@@ -20,3 +21,30 @@ def kill(pid: int, start: int) -> None:
             signal.pidfd_send_signal(fd, signal.SIGKILL)
     finally:
         os.close(fd)
+
+
+def make_source(path: str, owner: int) -> None:
+    """A missing source of ``-v``: parents are the user's, the last directory ``owner``'s.
+
+    Owner and mode are set on the descriptor: whoever can write to the parent
+    could put a symlink in the place of the name.
+    """
+    parent, _, name = path.rstrip("/").rpartition("/")
+    try:
+        os.makedirs(parent or "/", mode=0o755, exist_ok=True)
+        above = os.open(parent or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.mkdir(name, 0o700, dir_fd=above)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            made = os.open(name, flags, dir_fd=above)
+        finally:
+            os.close(above)
+        os.fchown(made, owner, owner)
+        os.fchmod(made, 0o755)
+        os.close(made)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise InvalidInput(
+            f"error while creating mount source path '{path}': mkdir {path}: {error.strerror}"
+        ) from None

@@ -81,7 +81,7 @@ class Lifecycle:
 
     async def _launch(self, unit: Unit, identity: Identity) -> None:
         from rootless.runtime.planner import plan_container
-        from rootless.runtime.shim_client import ShimClient, read_state
+        from rootless.runtime.shim_client import ShimClient
 
         core, directory = self._core, unit.directory
         admitted = self.admit(unit, identity)
@@ -104,8 +104,7 @@ class Lifecycle:
             )
             shim = await ShimClient.connect(directory)
             unit.shim = shim
-            found = read_state(directory)
-            unit.init_start = found.init_start if found else 0
+            unit.init_start = procfs.start_time(created.init_pid)
             for waiting in tuple(unit.pending):
                 await waiting.connect(shim)
             self._running(unit, created, connection)

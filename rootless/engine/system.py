@@ -46,7 +46,7 @@ class System:
 
     async def info(self, identity: Identity) -> SystemInfo:
         """What the engine is and what the host can do."""
-        del identity
+        self._core.policy.admit_action(identity, "system.info")
         core, facts, settings = self._core, self._core.facts, self._core.settings
         statuses = [unit.record.state.status for unit in core.registry]
         release = os_release()
@@ -114,7 +114,7 @@ class System:
 
     async def version(self, identity: Identity) -> VersionInfo:
         """Versions of the engine and what it is built on."""
-        del identity
+        self._core.policy.admit_action(identity, "system.version")
         return VersionInfo(
             version=rootless.__version__,
             os="linux",
@@ -129,6 +129,7 @@ class System:
 
     async def disk_usage(self, identity: Identity) -> DiskUsage:
         """What takes space."""
+        self._core.policy.admit_action(identity, "system.df")
         core = self._core
         containers = await self._containers.list(identity, filters={}, all=True, size=True)
         images = await self._images.list(identity, filters={})
@@ -161,7 +162,7 @@ class System:
         self, identity: Identity, *, filters: Filters, since_ns: int = 0, until_ns: int = 0
     ) -> AsyncIterator[Event]:
         """What happens."""
-        del identity
+        self._core.policy.admit_action(identity, "system.events")
         return self._core.events.subscribe(filters, since_ns=since_ns, until_ns=until_ns)
 
     async def auth(self, identity: Identity, auth: RegistryAuth) -> tuple[str, str]:

@@ -42,7 +42,7 @@ class Volumes:
         labels: Mapping[str, str],
     ) -> VolumeRecord:
         """Make a volume, or return the one of that name."""
-        del identity
+        self._core.policy.admit_action(identity, "volume.create", name)
         existed = bool(name) and self._core.volumes.lookup(name) is not None
         made = await self.make(name, driver=driver, options=options, labels=labels)
         if not existed:
@@ -72,7 +72,7 @@ class Volumes:
 
     async def list(self, identity: Identity, *, filters: Filters) -> Sequence[VolumeRecord]:
         """Volumes by name."""
-        del identity
+        self._core.policy.admit_action(identity, "volume.list")
         check_filters(filters, _LIST)
         used = self._references()
         dangling = None
@@ -94,7 +94,7 @@ class Volumes:
 
     async def inspect(self, identity: Identity, name: str) -> VolumeRecord:
         """One volume; NotFound."""
-        del identity
+        self._core.policy.admit_action(identity, "volume.inspect", name)
         return self._record(self._get(name))
 
     def _get(self, name: str) -> Volume:
@@ -105,7 +105,7 @@ class Volumes:
 
     async def remove(self, identity: Identity, name: str, *, force: bool = False) -> None:
         """Remove a volume no container uses; a missing one is fine with ``force``."""
-        del identity
+        self._core.policy.admit_action(identity, "volume.remove", name)
         async with self._lock:
             try:
                 self._get(name)
@@ -130,7 +130,7 @@ class Volumes:
 
     async def prune(self, identity: Identity, *, filters: Filters) -> PruneReport:
         """Remove what no container uses: anonymous volumes, with filter ``all`` every one."""
-        del identity
+        self._core.policy.admit_action(identity, "volume.prune")
         check_filters(filters, _PRUNE)
         every = single_bool(filters, "all", default=False)
         async with self._lock:
