@@ -18,6 +18,10 @@ class RangeShift(IdShift):
 
     maps: tuple[IdMap, ...] = ()
 
+    def holds(self, engine_id: int) -> bool:
+        """True when the id belongs to the container's range."""
+        return any(m.outside <= engine_id < m.outside + m.size for m in self.maps)
+
     def to_engine(self, image_id: int) -> int:
         """The engine id that shows as ``image_id`` in the container; HostUnsupported if none."""
         for m in self.maps:

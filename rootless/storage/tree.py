@@ -16,13 +16,15 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
+from rootless.archive.limits import IdShift
 from rootless.errors import InvalidInput, SyscallError
 from rootless.linux import sync
 from rootless.linux.rootfs import open_dir
 from rootless.model.spec import IdMap, RootfsMount
 from rootless.storage import changes as _changes
-from rootless.storage import drivers, merged, walk, whiteouts
+from rootless.storage import drivers, merged, ownership, walk, whiteouts
 from rootless.storage.copy import Copier, copy_metadata
+from rootless.storage.shift import of_maps
 
 Json = Any
 """A JSON value; what it holds is said where it is used."""
@@ -179,6 +181,36 @@ def copy_up(lowers: Sequence[str], path: str, volume: str) -> bool:
         copy_metadata(source, target)
         os.rmdir(filled)
     return True
+
+
+def shift_ids(
+    path: str,
+    before: Sequence[IdMap | Mapping[str, Json]],
+    after: Sequence[IdMap | Mapping[str, Json]],
+) -> int:
+    """Hand the tree ``path`` from one container's id range to another's; files changed.
+
+    ``before`` and ``after`` are id maps as in ``RootfsMount.id_maps``; an empty
+    one stands for the form of layers and of ``shared`` containers (image id + 1).
+    For volumes of a container in mode ``auto``, which no mount maps. Ids of
+    neither range stay. The ranges are disjoint, so a call that was interrupted
+    is finished by calling again. Nothing may use the tree meanwhile.
+    """
+    walk.raise_open_limit()
+    from_disk, to_disk = _shift(before), _shift(after)
+    root = _open_readable(path)
+    try:
+        changed = int(ownership.shift(root, b".", from_disk, to_disk))
+        for _, directory, entries in walk.walk(root):
+            for name, _status in entries:
+                changed += ownership.shift(directory, name, from_disk, to_disk)
+    finally:
+        os.close(root)
+    return changed
+
+
+def _shift(maps: Sequence[IdMap | Mapping[str, Json]]) -> IdShift:
+    return of_maps([m if isinstance(m, IdMap) else IdMap(**m) for m in maps])
 
 
 def _copy_beside(lowers: Sequence[str], path: str, partial: str) -> bool:

@@ -16,6 +16,9 @@ from rootless.storage.whiteouts import LayerWhiteouts, is_device_mark
 
 pytestmark = pytest.mark.integration
 
+CAPABILITY = (0x0300_0001).to_bytes(4, "little") + (1 << 10).to_bytes(4, "little") + bytes(12)
+"""cap_net_bind_service+ep, version 3, without its last field: the id of root."""
+
 
 def _layer(box: str) -> str:
     layer = f"{box}/layer"
@@ -133,11 +136,11 @@ def _deep(box: str, depth: int) -> None:
 
 
 def test_trees_deeper_than_any_path(box: Path, in_engine: Any) -> None:
-    in_engine(_deep, str(box), 3000)
+    in_engine(_deep, str(box), 1000)
 
 
 def _wide(box: str) -> None:
-    for number in range(300):
+    for number in range(100):
         os.makedirs(f"{box}/top/{number}/in")
         os.symlink("/", f"{box}/top/{number}/in/root")
     os.symlink(f"{box}/top", f"{box}/alias")
@@ -219,6 +222,34 @@ def _links(box: str) -> None:
 
 def test_lookup_stays_inside_the_image(box: Path, in_engine: Any) -> None:
     in_engine(_links, str(box))
+
+
+def _shift_ids(box: str) -> None:
+    layer = f"{_layer(box)}/data"
+    os.setxattr(f"{layer}/file", "security.capability", CAPABILITY + (1).to_bytes(4, "little"))
+    first = [{"inside": 0, "outside": 70000, "size": 1024}]
+    second = [{"inside": 0, "outside": 80000, "size": 1024}]
+    assert tree.shift_ids(layer, [], first) > 0
+    assert tree.shift_ids(layer, [], first) == 0
+    file = os.stat(f"{layer}/file")
+    assert (file.st_uid, file.st_gid, stat.S_IMODE(file.st_mode)) == (70005, 70006, 0o4755)
+    assert os.lstat(f"{layer}/link").st_uid == 70002
+    assert os.stat(layer).st_gid == 70101
+    assert stat.S_IMODE(os.stat(layer).st_mode) == 0o2750
+    stored = os.getxattr(f"{layer}/file", "security.capability")
+    assert int.from_bytes(stored[-4:], "little") == 70000
+    # Killed half-way: one file is there already, the rest follows.
+    os.chown(f"{layer}/sub", 80000, 80000)
+    tree.shift_ids(layer, first, second)
+    assert os.stat(f"{layer}/file").st_uid == 80005
+    assert os.stat(f"{layer}/sub").st_uid == 80000
+    tree.shift_ids(layer, second, [])
+    assert os.stat(f"{layer}/file").st_uid == 6
+    assert os.lstat(f"{layer}/link").st_uid == 3
+
+
+def test_a_volume_moves_between_ranges(box: Path, in_engine: Any) -> None:
+    in_engine(_shift_ids, str(box))
 
 
 def _sync(box: str) -> None:
