@@ -248,10 +248,11 @@ class CgroupSubtree:
         for name in self.controllers:
             control.write_text(f"+{name}")
         path.mkdir(mode=0o755, exist_ok=True)
-        os.chown(path, self.uid, self.gid)
-        for name in _DELEGATED:
-            if (path / name).exists():
-                os.chown(path / name, self.uid, self.gid)
+        # What is below may be an account's of the same name that is gone.
+        for directory, _, names in os.walk(path):
+            os.chown(directory, self.uid, self.gid)
+            for name in set(names) & set(_DELEGATED):
+                os.chown(f"{directory}/{name}", self.uid, self.gid)
 
     def undo(self, host: Host) -> str:
         """Remove it and what the user made below, while no process runs there."""

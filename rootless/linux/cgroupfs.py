@@ -75,7 +75,9 @@ def find(*, proc: Path = Path("/proc")) -> CgroupFacts:
     path = Path(root + own) if own != "/" else Path(root)
     if path.name == ENGINE_LEAF:
         path = path.parent
-    if not is_delegated(path):
+    leaf = path / ENGINE_LEAF
+    # A leaf that another account left here would keep prepare() from working.
+    if not is_delegated(path) or (leaf.exists() and not is_delegated(leaf)):
         return CgroupFacts(version=2, root=root, delegated="", controllers=controllers_of(path))
     return CgroupFacts(version=2, root=root, delegated=str(path), controllers=controllers_of(path))
 
