@@ -115,3 +115,8 @@ class Invocation:
 
             self._client = Client(self.host)
         return self._client
+
+    def close(self) -> None:
+        """Close the client's connections."""
+        if self._client is not None:
+            self._client.close()

@@ -83,9 +83,11 @@ class Session:
 
     def _call(self, target: str) -> None:
         """One request on a connection of its own: a signal may come in the middle of another."""
-        response = Client(self._client.socket_path, autostart=False).open("POST", target)
-        response.read()
-        response.connection.close()
+        client = Client(self._client.socket_path, autostart=False)
+        try:
+            client.request("POST", target)
+        finally:
+            client.close()
 
     def _kill(self, name: str) -> None:
         self._call(f"/{self._settings.target}/kill?signal={name}")

@@ -57,9 +57,10 @@ class Template:
         self.strict = strict
         self._defined: dict[str, list[Node]] = {}
         parser = _Parser(_split(text), self._defined)
-        self._nodes, end = parser.block(())
-        if end:
-            raise _parse_error(f"unexpected {{{{{end}}}}}")
+        try:
+            self._nodes, _ = parser.block(())
+        except gofuncs.CallError as error:
+            raise _parse_error(str(error)) from None
 
     def render(self, data: object) -> str:
         """The text for ``data``."""
@@ -150,8 +151,9 @@ def _tokens(action: str) -> list[Token]:
         kind = str(match.lastgroup)
         # "a.b" after a parenthesis is a chain on its result; ".b" otherwise an argument.
         if kind == "field" and out and out[-1] == ("op", ")") and match.start(kind) == pos:
-            kind = "chain"
-        out.append((kind, match[kind]))
+            out.append(("chain", match["field"]))
+        else:
+            out.append((kind, match[kind]))
         pos = match.end()
     return out
 

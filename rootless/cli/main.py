@@ -120,7 +120,11 @@ def _dispatch(words: list[str]) -> int:
         raise
     _check_count(command, parsed.args)
     _refuse_root(allow=allow_root)
-    return command.run(Invocation(command, parsed.values, parsed.given, parsed.args, host))
+    call = Invocation(command, parsed.values, parsed.given, parsed.args, host)
+    try:
+        return command.run(call)
+    finally:
+        call.close()
 
 
 def load(path: str, entry: tuple[str, str, str]) -> Command:

@@ -20,16 +20,22 @@ __all__ = ["Client", "query", "quote"]
 class Client:
     """Speaks to the daemon at ``host``, or to the user's own, which it starts on demand."""
 
-    __slots__ = ("_idle", "autostart", "socket_path")
+    __slots__ = ("_idle", "_made", "autostart", "socket_path")
 
     def __init__(self, host: str | None = None, *, autostart: bool = True) -> None:
         chosen = host or os.environ.get("ROOTLESS_HOST")
         self.socket_path = paths.socket_of(chosen) if chosen else paths.default_socket()
         self.autostart = autostart and not chosen
         self._idle: Connection | None = None
+        self._made: list[Connection] = []
 
     def connect(self) -> Connection:
-        """A new connection."""
+        """A new connection; ``close`` ends it with the others."""
+        connection = self._connect()
+        self._made.append(connection)
+        return connection
+
+    def _connect(self) -> Connection:
         try:
             if self.autostart:
                 try:
@@ -57,10 +63,10 @@ class Client:
             response.connection.close()
 
     def close(self) -> None:
-        """Close the idle connection; a later request makes a new one."""
-        if self._idle is not None:
-            self._idle.close()
-            self._idle = None
+        """Close every connection that was made; a later request makes a new one."""
+        self._idle = None
+        while self._made:
+            self._made.pop().close()
 
     def open(
         self,
