@@ -48,16 +48,18 @@ def start_time(pid: int) -> int:
         raise ProcessLookupError(pid) from error
 
 
-def _detach(fds: Iterable[int], pid_fd: int) -> None:
-    """Runs in ``sh``'s child just before exec.
+_BACKGROUND = '"$@" & echo $! >/proc/self/fd/$0'
+"""For /bin/sh: start the arguments and tell their process id.
 
-    The second fork makes the helper a grandchild: ``sh`` would otherwise keep a
-    thread that looks for its end every second.
-    """
-    pid = os.fork()
-    if pid:
-        os.write(pid_fd, str(pid).encode())
-        os._exit(0)
+The helper becomes the daemon's grandchild, because ``sh`` (the library) would
+otherwise keep a thread that looks for its end every second. A second fork in
+Python would do the same at four times the price, which is that of copying the
+daemon's page tables.
+"""
+
+
+def _before_exec(fds: Iterable[int]) -> None:
+    """Runs in ``sh``'s child just before exec."""
     # The socket is made by a subordinate id and used by the daemon: it needs
     # write permission for others. Its directory lets nobody but the daemon in.
     os.umask(0)
@@ -95,26 +97,29 @@ def _launch(argv: list[str], fds: set[int], log_fd: int) -> int:
     import sh
 
     pid_read, pid_write = os.pipe2(os.O_CLOEXEC)
-    try:
-        with open(log_fd, "wb", closefd=False) as log, open("/dev/null", "rb") as null:
-            sh.Command(argv[0])(
-                *argv[1:],
-                _bg=True,
-                _bg_exc=False,
-                _in=null,
-                _out=log,
-                _err=log,
-                _env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"},
-                _cwd="/",
-                _new_session=True,
-                _pass_fds=fds,
-                _preexec_fn=lambda: _detach(fds, pid_write),
-            )
-        # sh returns after exec, so the number has been written.
-        return int(os.read(pid_read, 32))
-    finally:
-        os.close(pid_read)
-        os.close(pid_write)
+    with open(pid_read, "rb") as told, open("/dev/null", "rb") as null:
+        try:
+            with open(log_fd, "wb", closefd=False) as log:
+                passed = {*fds, pid_write}
+                sh.Command("/bin/sh")(
+                    *("-c", _BACKGROUND, str(pid_write), *argv),
+                    _bg=True,
+                    _bg_exc=False,
+                    _in=null,
+                    _out=log,
+                    _err=log,
+                    _env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"},
+                    _cwd="/",
+                    _new_session=True,
+                    _pass_fds=passed,
+                    _preexec_fn=lambda: _before_exec(passed),
+                )
+        finally:
+            os.close(pid_write)
+        line = told.readline()
+    if not line.strip().isdigit():
+        raise ProcessLookupError(argv[0])
+    return int(line)
 
 
 async def readable(fd: int, timeout: float) -> bool:
