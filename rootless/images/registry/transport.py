@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -127,7 +128,8 @@ class Transport:
         except aiohttp.ClientSSLError as error:
             raise Unavailable(f"{method} {_public(url)}: {error}", context={"tls": True}) from error
         except aiohttp.ClientConnectorError as error:
-            text = error.os_error.strerror or str(error.os_error)
+            code = error.os_error.errno
+            text = os.strerror(code) if code and code > 0 else str(error.os_error)
             raise Unavailable(
                 f"{method} {_public(url)}: cannot connect to {url.authority}: {text}",
                 hint="check the registry's name and that it runs",
