@@ -25,7 +25,11 @@ class Goal:
 
 @dataclass(frozen=True)
 class Line:
-    """One contender of one benchmark; ``goals`` are texts such as ``0.16 of podman, goal 0.17``."""
+    """One contender of one benchmark.
+
+    ``ratios`` have the keys against, ratio (of medians), ratio_of_minima, limit
+    and met, which the medians decide.
+    """
 
     benchmark: str
     contender: str
@@ -51,14 +55,16 @@ def lines(
         for goal in goals:
             if goal.subject != name:
                 continue
-            ratio = None
+            ratio, least = None, None
             other = found[goal.against] if goal.against else None
             if series.values and (other is None or other.values):
                 ratio = series.median / other.median if other else series.median * scale
+                least = series.minimum / other.minimum if other else series.minimum * scale
             ratios.append(
                 {
                     "against": goal.against,
                     "ratio": ratio,
+                    "ratio_of_minima": least,
                     "limit": goal.limit,
                     "met": None if ratio is None else ratio <= goal.limit,
                 }
@@ -83,7 +89,8 @@ def _goal(ratio: Mapping[str, Any]) -> str:
     verdict = {True: "met", False: "MISSED", None: "no verdict"}[ratio["met"]]
     value = "?" if ratio["ratio"] is None else f"{ratio['ratio']:.3g}"
     against = f" x {ratio['against']}" if ratio["against"] else ""
-    return f"{value}{against} (goal {ratio['limit']:.3g}) {verdict}"
+    least = "" if ratio["ratio"] is None else f"minima {ratio['ratio_of_minima']:.3g}, "
+    return f"{value}{against} ({least}goal {ratio['limit']:.3g}) {verdict}"
 
 
 def table(rows: Sequence[Line]) -> str:
