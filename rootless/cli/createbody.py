@@ -124,8 +124,9 @@ def _config(call: Invocation, *, detach: bool) -> dict[str, Any]:
             config[key] = call[flag]
     if call.given("stop-timeout"):
         config["StopTimeout"] = call["stop-timeout"]
-    if call["env"] or call["env-file"]:
-        config["Env"] = spec.environment(call["env-file"], call["env"])
+    proxies = spec.configured_proxies(call.client.socket_path)
+    if proxies or call["env"] or call["env-file"]:
+        config["Env"] = spec.environment(call["env-file"], call["env"], proxies)
     if call["label"] or call["label-file"]:
         lines = [line for path in call["label-file"] for line in spec.read_env_file(path)]
         config["Labels"] = spec.key_values(lines + call["label"])

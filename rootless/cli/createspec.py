@@ -248,10 +248,13 @@ def read_env_file(path: str) -> list[str]:
     return lines
 
 
-def environment(files: list[str], values: list[str]) -> list[str]:
-    """``--env-file`` then ``-e``; a bare NAME takes this process's value or is left out."""
+def environment(files: list[str], values: list[str], proxies: list[str]) -> list[str]:
+    """``--env-file`` then ``-e``; a bare NAME takes this process's value or is left out.
+
+    ``proxies`` (of ~/.docker/config.json) come first, so that both override them.
+    """
     merged: dict[str, str] = {}
-    for item in [line for path in files for line in read_env_file(path)] + values:
+    for item in [*proxies, *(line for path in files for line in read_env_file(path)), *values]:
         name, mark, _ = item.partition("=")
         if not name:
             raise UsageError(f"invalid environment variable: {item}")
@@ -262,6 +265,16 @@ def environment(files: list[str], values: list[str]) -> list[str]:
         else:
             merged.pop(name, None)
     return list(merged.values())
+
+
+def configured_proxies(socket_path: str) -> list[str]:
+    """The proxies that ~/.docker/config.json wants in containers; cheap without that file."""
+    directory = os.environ.get("DOCKER_CONFIG") or f"{os.environ.get('HOME', '')}/.docker"
+    if not os.path.exists(f"{directory}/config.json"):
+        return []
+    from rootless.client.dockerconfig import proxy_environment
+
+    return proxy_environment(socket_path)
 
 
 def security_options(items: list[str]) -> list[str]:

@@ -44,7 +44,7 @@ def _exec(call: Invocation) -> int:
         if call[flag]:
             body[key] = call[flag]
     if call["env"] or call["env-file"]:
-        body["Env"] = spec.environment(call["env-file"], call["env"])
+        body["Env"] = spec.environment(call["env-file"], call["env"], [])
     start: dict[str, Any] = {"Detach": detach, "Tty": tty}
     if tty and (size := window_size(1, 0, 2)):
         body["ConsoleSize"] = start["ConsoleSize"] = list(size)

@@ -15,6 +15,11 @@ from rootless.cli.flags import UsageError, parse
 from rootless.cli.mountspec import parse_mount
 
 
+@pytest.fixture(autouse=True)
+def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+
+
 def body(*words: str, detach: bool = False) -> dict[str, Any]:
     parsed = parse(COMMAND.flags, list(words), interspersed=False)
     call = Invocation(COMMAND, parsed.values, parsed.given, parsed.args, None)
@@ -182,12 +187,17 @@ def test_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("GONE", raising=False)
     file = tmp_path / "env"
     file.write_text("# comment\n\nA=1\n  B=two words\nHERE\nGONE\n")
-    assert spec.environment([str(file)], ["A=2", "C="]) == ["A=2", "B=two words", "HERE=1", "C="]
+    assert spec.environment([str(file)], ["A=2", "C="], ["A=0"]) == [
+        "A=2",
+        "B=two words",
+        "HERE=1",
+        "C=",
+    ]
     file.write_text("A B=1\n")
     with pytest.raises(UsageError, match="env:1"):
-        spec.environment([str(file)], [])
+        spec.environment([str(file)], [], [])
     with pytest.raises(UsageError, match="cannot read the env file"):
-        spec.environment([str(tmp_path / "none")], [])
+        spec.environment([str(tmp_path / "none")], [], [])
 
 
 def test_a_seccomp_file_is_sent_as_its_content(tmp_path: Path) -> None:
