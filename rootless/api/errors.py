@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from rootless.errors import Denied, RootlessError
+from rootless.model.decision import Finding
 
 log = logging.getLogger("rootless.api")
 
@@ -41,5 +42,12 @@ def _denied(error: Denied) -> str:
     findings = error.context.get("findings")
     if not isinstance(findings, list | tuple):
         return str(error)
-    missing = [text for text in map(str, findings) if text not in str(error)]
+    missing = [text for text in map(_finding, findings) if text not in str(error)]
     return "\n  ".join([str(error), *missing])
+
+
+def _finding(found: object) -> str:
+    """A finding as text; the context may hold it as a mapping, ready for JSON."""
+    if isinstance(found, dict):
+        return str(Finding(**found))
+    return str(found)

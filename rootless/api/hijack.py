@@ -25,7 +25,6 @@ from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 
 from rootless.api.call import Call
-from rootless.api.detach import DetachScanner
 from rootless.api.http import Connection
 from rootless.api.streams import frame, stream_type
 from rootless.engine.interface import AttachStreams
@@ -212,23 +211,23 @@ async def hijack(call: Call, *, content_type: str) -> RawStream:
 
 
 async def serve_streams(
-    raw: RawStream, streams: AttachStreams, *, stdin: bool, output: bool, keys: bytes
+    raw: RawStream, streams: AttachStreams, *, stdin: bool, output: bool
 ) -> None:
-    """Carry both directions until the output ends, the client detaches or is gone.
+    """Carry both directions until the output ends (also by detaching) or the client is gone.
 
     When only stdin is attached (no ``output``) the end of stdin ends it too.
     """
     loop = asyncio.get_running_loop()
-    scanner = DetachScanner(keys) if streams.tty else None
     send = loop.create_task(_output(raw, streams))
-    receive = loop.create_task(_input(raw, streams, scanner, stdin=stdin))
+    receive = loop.create_task(_input(raw, streams, stdin=stdin))
     tasks: set[asyncio.Future[Any]] = {send, receive, raw.lost}
     try:
         while True:
             done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if send in done or raw.lost in done:
                 break
-            if receive in done and (receive.result() or not output):
+            receive.result()
+            if not output:
                 break
     finally:
         for task in (send, receive):
@@ -250,32 +249,17 @@ async def _output(raw: RawStream, streams: AttachStreams) -> None:
         await raw.write(frame(number, data))
 
 
-async def _input(
-    raw: RawStream, streams: AttachStreams, scanner: DetachScanner | None, *, stdin: bool
-) -> bool:
-    """Forward stdin; True when the client detached."""
+async def _input(raw: RawStream, streams: AttachStreams, *, stdin: bool) -> None:
     while data := await raw.read():
-        detached = False
-        if scanner is not None and stdin:
-            data, detached = scanner.feed(data)
-        if data and stdin:
+        if not stdin:
+            continue
+        try:
+            await streams.write(data)
+        except ConnectionError:
             # A process that closed its stdin may go on writing output; the rest is dropped.
-            stdin = await _forward(streams, data)
-        if detached:
-            return True
+            stdin = False
     if stdin:
-        if scanner is not None and (rest := scanner.rest()):
-            await _forward(streams, rest)
         await streams.close_stdin()
-    return False
-
-
-async def _forward(streams: AttachStreams, data: bytes) -> bool:
-    try:
-        await streams.write(data)
-    except ConnectionError:
-        return False
-    return True
 
 
 def attach_type(call: Call, streams: AttachStreams) -> str:

@@ -47,12 +47,16 @@ def version(found: VersionInfo) -> dict[str, object]:
         "MinAPIVersion": MIN_API_VERSION,
         "Os": found.os,
     }
+    for name, _, details in found.components:
+        if name == "Engine":
+            engine.update(details)
     components: list[dict[str, object]] = [
         {"Name": "Engine", "Version": found.version, "Details": engine}
     ]
     components += [
         {"Name": name, "Version": number, "Details": dict(details)}
         for name, number, details in found.components
+        if name != "Engine"
     ]
     return {
         "Platform": {"Name": "rootless"},

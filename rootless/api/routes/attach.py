@@ -9,7 +9,6 @@ from aiohttp import WSMsgType, web
 from aiohttp.web_response import Response, StreamResponse
 
 from rootless.api.call import Call
-from rootless.api.detach import DetachScanner, parse_keys
 from rootless.api.dto import execs as exec_view
 from rootless.api.dto.create import ExecBody, ExecStartBody, console_size, to_exec
 from rootless.api.dto.times import rfc3339_fixed
@@ -25,8 +24,7 @@ _STREAM = {"stdout": 1, "stderr": 2}
 _BATCH = 64 << 10
 
 
-async def _attach(call: Call) -> tuple[AttachStreams, bool, bool, bytes]:
-    keys = parse_keys(call.text("detachKeys"))
+async def _attach(call: Call) -> tuple[AttachStreams, bool, bool]:
     stdin, stdout, stderr = call.flag("stdin"), call.flag("stdout"), call.flag("stderr")
     streams = await call.engine.containers.attach(
         call.identity,
@@ -38,27 +36,25 @@ async def _attach(call: Call) -> tuple[AttachStreams, bool, bool, bytes]:
         stream=call.flag("stream"),
         detach_keys=call.text("detachKeys"),
     )
-    return streams, stdin, stdout or stderr, keys
+    return streams, stdin, stdout or stderr
 
 
 async def attach(call: Call) -> StreamResponse:
     """``POST /containers/{ref}/attach``: the connection becomes the container's stdio."""
-    streams, stdin, output, keys = await _attach(call)
+    streams, stdin, output = await _attach(call)
     raw = await hijack(call, content_type=attach_type(call, streams))
-    await serve_streams(raw, streams, stdin=stdin, output=output, keys=keys)
+    await serve_streams(raw, streams, stdin=stdin, output=output)
     return Hijacked()
 
 
 async def attach_websocket(call: Call) -> StreamResponse:
     """``GET /containers/{ref}/attach/ws``: the same in binary messages, without frames."""
-    streams, stdin, _, keys = await _attach(call)
+    streams, stdin, _ = await _attach(call)
     socket = web.WebSocketResponse(max_msg_size=1 << 20)
     await socket.prepare(call.request)
     loop = asyncio.get_running_loop()
     send = loop.create_task(_websocket_output(socket, streams))
-    receive = loop.create_task(
-        _websocket_input(socket, streams, DetachScanner(keys) if streams.tty else None, stdin=stdin)
-    )
+    receive = loop.create_task(_websocket_input(socket, streams, stdin=stdin))
     try:
         await asyncio.wait((send, receive), return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -76,23 +72,14 @@ async def _websocket_output(socket: web.WebSocketResponse, streams: AttachStream
 
 
 async def _websocket_input(
-    socket: web.WebSocketResponse,
-    streams: AttachStreams,
-    scanner: DetachScanner | None,
-    *,
-    stdin: bool,
+    socket: web.WebSocketResponse, streams: AttachStreams, *, stdin: bool
 ) -> None:
     async for message in socket:
         if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
             return
         data = message.data.encode() if isinstance(message.data, str) else message.data
-        detached = False
-        if scanner is not None:
-            data, detached = scanner.feed(data)
-        if stdin and data:
+        if stdin:
             await streams.write(data)
-        if detached:
-            return
 
 
 async def logs(call: Call) -> StreamResponse:
@@ -182,8 +169,6 @@ async def _settle(task: asyncio.Task[LogEntry | None]) -> LogEntry | None:
 async def exec_create(call: Call) -> Response:
     """``POST /containers/{ref}/exec``."""
     body, _ = await call.json(ExecBody)
-    if body.detach_keys:
-        parse_keys(body.detach_keys)
     request = to_exec(body)
     exec_id = await call.engine.execs.create(call.identity, call.fields["ref"], request)
     return call.reply({"Id": exec_id}, status=201)
@@ -223,7 +208,6 @@ async def exec_start(call: Call) -> StreamResponse:
         streams,
         stdin=request.attach_stdin,
         output=request.attach_stdout or request.attach_stderr,
-        keys=parse_keys(request.detach_keys),
     )
     return Hijacked()
 

@@ -118,6 +118,8 @@ class FakeStreams:
         command = self.words[0] if self.words else ""
         if command == "cat":
             while data := await self._input.get():
+                if self.tty and data == b"\x10\x11":
+                    return
                 yield 1, data
         elif command == "sink":
             while data := await self._input.get():

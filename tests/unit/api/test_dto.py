@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootless.api.detach import DEFAULT, DetachScanner, parse_keys
 from rootless.api.dto.binds import parse_bind, parse_tmpfs
 from rootless.api.dto.config import from_config
 from rootless.api.dto.container import status_text
@@ -347,32 +346,6 @@ def test_progress_error() -> None:
 )  # fmt: skip
 def test_go_modes(mode: int, value: int) -> None:
     assert go_mode(mode) == value
-
-
-# Detach keys
-
-
-def test_detach_keys() -> None:
-    assert parse_keys("") == DEFAULT == b"\x10\x11"
-    assert parse_keys("ctrl-a,x,ctrl-\\,DEL,ctrl-@") == b"\x01x\x1c\x7f\x00"
-    for text in ("ctrl-", "ab", "ctrl-A", "a,,b", "é"):
-        with pytest.raises(InvalidInput, match="invalid detach keys"):
-            parse_keys(text)
-
-
-@given(st.lists(st.binary(max_size=4), max_size=8), st.sampled_from([b"\x10\x11", b"aab", b"x"]))
-def test_scanner_equals_search(chunks: list[bytes], keys: bytes) -> None:
-    scanner = DetachScanner(keys)
-    whole = b"".join(chunks)
-    got = b""
-    for chunk in chunks:
-        data, detached = scanner.feed(chunk)
-        got += data
-        if detached:
-            assert got == whole[: whole.index(keys)]
-            return
-    assert keys not in whole
-    assert got + scanner.rest() == whole
 
 
 def test_mount_of_a_volume_keeps_its_options() -> None:
