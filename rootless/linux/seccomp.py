@@ -78,17 +78,36 @@ def load_filter(bpf: bytes, *, flags: int = 0, listener: bool = False) -> int | 
     """
     if listener:
         flags |= FLAG_NEW_LISTENER
+        if flags & FLAG_TSYNC:
+            flags |= FLAG_TSYNC_ESRCH  # otherwise a result could be a thread or a descriptor
     if not bpf or len(bpf) % 8 or len(bpf) // 8 > MAX_INSTRUCTIONS:
         raise SyscallError("seccomp", f"filter of {len(bpf)} bytes", _errno.EINVAL)
     program = _Program(len(bpf) // 8, bpf)
     target = f"SECCOMP_SET_MODE_FILTER, {len(bpf) // 8} instructions"
-    result = libc.syscall("seccomp", _SET_MODE_FILTER, flags, ctypes.byref(program), target=target)
+    result = _set_filter(program, flags, target)
     if flags & FLAG_NEW_LISTENER:
         return result
     if result:
         # With TSYNC alone a positive result is the thread that could not follow.
         raise SyscallError("seccomp", f"{target}, thread {result}", _errno.ESRCH)
     return None
+
+
+def _set_filter(program: _Program, flags: int, target: str) -> int:
+    """The call itself; with a listener, waiting calls are made immune to signals if possible.
+
+    Go interrupts its threads with signals all the time, and each would take a
+    notification back and make a new one (FLAG_WAIT_KILLABLE_RECV, Linux 5.19).
+    """
+    pointer = ctypes.byref(program)
+    if flags & FLAG_NEW_LISTENER:
+        wanted = flags | FLAG_WAIT_KILLABLE_RECV
+        try:
+            return libc.syscall("seccomp", _SET_MODE_FILTER, wanted, pointer, target=target)
+        except SyscallError as error:
+            if error.errno != _errno.EINVAL:
+                raise
+    return libc.syscall("seccomp", _SET_MODE_FILTER, flags, pointer, target=target)
 
 
 def action_avail(action: int) -> bool:

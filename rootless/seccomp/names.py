@@ -22,6 +22,9 @@ _OWN_NUMBERS = {
     "X86_64": {"uretprobe": 335, "uprobe": 336},
     "RISCV64": {"riscv_hwprobe": 258},
 }
+_NOT_WIRED = {"memfd_secret": frozenset({"ARM", "PPC", "PPC64", "PPC64LE"})}
+"""Numbers that are reserved but answer ENOSYS on these architectures."""
+
 _KNOWN = frozenset(_SHARED_NUMBERS) | {name for own in _OWN_NUMBERS.values() for name in own}
 
 
@@ -30,7 +33,9 @@ def recent_number(name: str, arch: Arch) -> int | None:
     own = _OWN_NUMBERS.get(arch.scmp, {}).get(name)
     if own is not None:
         return own
-    return _SHARED_NUMBERS.get(name) if arch.shared_numbers else None
+    if not arch.shared_numbers or arch.scmp in _NOT_WIRED.get(name, ()):
+        return None
+    return _SHARED_NUMBERS.get(name)
 
 
 def is_recent(name: str) -> bool:

@@ -51,6 +51,16 @@ def _values(comparison: Comparison) -> set[int]:
     return {value & _TOP for value in found}
 
 
+def _miss(rules: Sequence[ResolvedRule], boundaries: dict[int, set[int]]) -> tuple[int, ...]:
+    """Arguments that meet no condition, as far as there are such values."""
+    found = [0] * 6
+    for index, values in boundaries.items():
+        conditions = [c for rule in rules for c in rule.args if c.index == index]
+        missing = (v for v in sorted(values) if not any(holds(c, v) for c in conditions))
+        found[index] = next(missing, 0)
+    return tuple(found)
+
+
 def _points(rules: Sequence[ResolvedRule]) -> Iterator[tuple[int, ...]]:
     """Argument vectors: near each boundary, with a rule's other conditions met or not."""
     yield (0,) * 6
@@ -58,9 +68,9 @@ def _points(rules: Sequence[ResolvedRule]) -> Iterator[tuple[int, ...]]:
     for rule in rules:
         for comparison in rule.args:
             boundaries.setdefault(comparison.index, set()).update(_values(comparison))
-    bases: set[tuple[int, ...]] = {(0,) * 6}
+    bases: set[tuple[int, ...]] = {(0,) * 6, _miss(rules, boundaries)}
     for rule in rules:
-        chosen = [0] * 6
+        chosen = list(_miss(rules, boundaries))
         for comparison in rule.args:
             fitting = (v for v in sorted(_values(comparison)) if holds(comparison, v))
             chosen[comparison.index] = next(fitting, 0)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import rootless
-from rootless.errors import Denied
+from rootless.errors import Denied, InvalidInput
 from rootless.model.identity import Identity
 from rootless.model.request import ExecRequest, Resources
-from rootless.model.spec import MountSpec, NamespacesSpec, PrivilegesSpec, ProcessSpec
+from rootless.model.spec import MountSpec, NamespacesSpec, PrivilegesSpec, ProcessSpec, SeccompSpec
 from rootless.policy.admission import (
     admit,
     admit_action,
@@ -99,6 +99,13 @@ def test_modes_warn_and_audit_let_pass_and_record() -> None:
     strict = policy(deny, more="mode: warn\nrules: {namespaces.host: {mode: enforce}}\n")
     with pytest.raises(Denied, match=r"namespaces\.host"):
         admit(IDENTITY, bad, strict, FACTS, PATHS)
+
+
+def test_a_profile_that_is_not_understood_is_refused_before_anything_is_made() -> None:
+    bad = spec(seccomp=SeccompSpec("custom", '{"defaultAction": "SCMP_ACT_ERRNO", "x": 1}'))
+    for by in (DEFAULT, policy()):
+        with pytest.raises(InvalidInput, match="unknown key 'x'"):
+            admit(IDENTITY, bad, by, FACTS, PATHS)
 
 
 def test_preview_says_what_admit_would() -> None:
