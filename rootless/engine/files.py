@@ -167,6 +167,8 @@ class Files:
         fields: dict[str, object] = {"mount": rootfs_to_json(unit.record.spec.rootfs), **more}
         if unit.record.state.running:
             fields["pid"] = unit.record.state.pid
+            # With the pid alone the worker might meet a process that took the number since.
+            fields["start"] = unit.init_start
         return fields
 
     async def _spawn(

@@ -13,8 +13,9 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import re
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -38,6 +39,8 @@ _GO_TYPES = {
 }
 """Type bits of Go's os.FileMode, which the API's stat header uses."""
 _REGULAR_KIND = ord("0")
+_PSEUDO = frozenset(("proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"))
+_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +85,25 @@ def base_name(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2] or "/"
 
 
-def read_archive(root: int, path: str, out: BinaryIO, *, shift: IdShift) -> PathStat:
+def read_archive(
+    root: int, path: str, out: BinaryIO, *, shift: IdShift, skip: Collection[str] = ()
+) -> PathStat:
     """Write ``path`` as a tar to ``out``: a directory with all below it, else the one file.
 
     Entries are named after ``path``'s last component. A symlink at its end is
     archived as a symlink; with a trailing ``/`` or ``/.`` what it leads to.
+    ``skip`` are absolute paths left out (see :func:`pseudo_mounts_of`).
     """
     found = stat_path(root, path)
     fd = _open(root, path, follow=False)
     try:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
+            exclude = _excluder(root, fd, found.name, skip)
             directory = openat2(fd, ".", os.O_RDONLY | os.O_DIRECTORY)
             try:
                 # Docker's clients rename entries by this first component, also "/" and ".".
-                create(directory, out, arcname=os.fsencode(found.name), shift=shift)
+                name = os.fsencode(found.name)
+                create(directory, out, arcname=name, shift=shift, exclude=exclude)
             finally:
                 os.close(directory)
             return found
@@ -108,6 +116,14 @@ def read_archive(root: int, path: str, out: BinaryIO, *, shift: IdShift) -> Path
     finally:
         os.close(parent)
     return found
+
+
+def _excluder(root: int, fd: int, name: str, skip: Collection[str]) -> Callable[[bytes], bool]:
+    """Tells by its path in the archive whether an entry is one of ``skip``."""
+    here = os.fsencode(_inside(root, fd)).rstrip(b"/")
+    prefix = len(os.fsencode(name).rstrip(b"/"))
+    skipped = frozenset(os.fsencode(point) for point in skip)
+    return lambda path: here + path[prefix:] in skipped
 
 
 def write_archive(
@@ -170,15 +186,37 @@ def export(
 
 def mount_points_of(pid: int) -> list[str]:
     """Where something is mounted in the container of process ``pid``, its root left out."""
+    return sorted({point for point, _ in _mounts(pid) if point != "/"})
+
+
+def pseudo_mounts_of(pid: int) -> list[str]:
+    """Mounts of that container which hold no files to copy: proc, sysfs and what is in /dev."""
+    return sorted(
+        {
+            point
+            for point, fstype in _mounts(pid)
+            if fstype in _PSEUDO or point == "/dev" or point.startswith("/dev/")
+        }
+    )
+
+
+def _mounts(pid: int) -> list[tuple[str, str]]:
+    """Mount points and file system types (proc_pid_mountinfo(5))."""
     try:
         with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            points = [line.split(" ")[4] for line in file]
+            lines = file.read().splitlines()
     except OSError as error:
         raise SyscallError("open", f"/proc/{pid}/mountinfo", error.errno or 0) from None
-    # proc_pid_mountinfo(5): space, tab, newline and backslash are octal escapes.
-    for octal, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        points = [point.replace(octal, char) for point in points]
-    return sorted({point for point in points if point != "/"})
+    found = []
+    for line in lines:
+        head, _, tail = line.partition(" - ")
+        found.append((_ESCAPE.sub(_unescape, head.split(" ")[4]), tail.split(" ")[0]))
+    return found
+
+
+def _unescape(match: re.Match[str]) -> str:
+    """Space, tab, newline and backslash are octal in mountinfo."""
+    return chr(int(match[1], 8))
 
 
 def write_diff(
@@ -267,9 +305,13 @@ def _link_target(root: int, path: str, link: int) -> str:
         here = posixpath.dirname(posixpath.join("/", path))
         return posixpath.normpath(posixpath.join(here, said))
     try:
-        top = os.readlink(f"/proc/self/fd/{root}").rstrip("/")
-        full = os.readlink(f"/proc/self/fd/{fd}")
+        return _inside(root, fd)
     finally:
         os.close(fd)
-    inside = full.removeprefix(top)
+
+
+def _inside(root: int, fd: int) -> str:
+    """The absolute path in the container of what ``fd`` was opened as."""
+    top = os.readlink(f"/proc/self/fd/{root}").rstrip("/")
+    inside = os.readlink(f"/proc/self/fd/{fd}").removeprefix(top)
     return inside if inside.startswith("/") else "/" + inside

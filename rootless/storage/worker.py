@@ -4,7 +4,8 @@
 standard input or output and the report, one JSON object, on descriptor 3:
 ``{"result": …}`` or ``{"error": message, "code": …, "hint": …}``. Exit status 0 or 1.
 
-The JSON names the root: ``pid`` of a process of a running container, or
+The JSON names the root: ``pid`` and ``start`` (``procfs.start_time``) of a running
+container's first process, or
 ``mount`` (a RootfsMount) of a stopped one; with ``pid`` as well, ``mount`` still
 tells the ids. Operations: ``stat`` (path), ``read`` (path), ``write`` (path,
 no_overwrite_dir_non_dir, owner), ``export``, ``diff`` (ignore; needs ``mount``).
@@ -22,7 +23,7 @@ from typing import BinaryIO, Literal
 
 from rootless.archive.limits import LAYER_SHIFT, IdShift
 from rootless.errors import InvalidInput, NotFound, RootlessError
-from rootless.linux import rootfs
+from rootless.linux import procfs, rootfs
 from rootless.storage import files, shift, tree, walk
 from rootless.storage.tree import Json
 
@@ -38,12 +39,8 @@ def command(operation: str, fields: _FIELDS) -> list[str]:
 @contextmanager
 def open_root(fields: _FIELDS) -> Iterator[int]:
     """The container's root: through its process when it runs, else mounted for the purpose."""
-    pid = fields.get("pid")
-    if pid:
-        try:
-            fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise NotFound("the container has stopped meanwhile", hint="try again") from None
+    if fields.get("pid"):
+        fd = _running_root(int(fields["pid"]), int(fields.get("start", 0)))
         try:
             yield fd
         finally:
@@ -59,6 +56,30 @@ def open_root(fields: _FIELDS) -> Iterator[int]:
             os.waitpid(mounted.server_pid, 0)
 
 
+def _running_root(pid: int, start: int) -> int:
+    """The root of process ``pid``, proven to be a container's.
+
+    The number may have been given to another process since the container ended,
+    and the root of one of the user's own is the host's. Checked after opening:
+    a process that lives now as (pid, start) had the number all the time.
+    """
+    gone = NotFound("the container has stopped meanwhile", hint="try again")
+    try:
+        fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        raise gone from None
+    try:
+        foreign = os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino
+        separate = os.stat(f"/proc/{pid}/ns/mnt").st_ino != os.stat("/proc/self/ns/mnt").st_ino
+        same = not start or procfs.is_alive(pid, start)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        foreign = separate = same = False
+    if foreign and separate and same:
+        return fd
+    os.close(fd)
+    raise gone
+
+
 def _shift(fields: _FIELDS) -> IdShift:
     mount = fields.get("mount")
     return shift.of_maps(tree.rootfs_from_json(mount).id_maps) if mount else LAYER_SHIFT
@@ -71,7 +92,10 @@ def _stat(fields: _FIELDS) -> Json:
 
 def _read(fields: _FIELDS) -> Json:
     with open_root(fields) as root, _stream(1, "wb") as out:
-        return asdict(files.read_archive(root, fields["path"], out, shift=_shift(fields)))
+        skip = files.pseudo_mounts_of(int(fields["pid"])) if fields.get("pid") else ()
+        return asdict(
+            files.read_archive(root, fields["path"], out, shift=_shift(fields), skip=skip)
+        )
 
 
 def _write(fields: _FIELDS) -> Json:

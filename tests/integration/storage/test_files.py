@@ -19,7 +19,7 @@ import pytest
 
 from rootless.archive.limits import LAYER_SHIFT
 from rootless.errors import Conflict, HostUnsupported, InvalidInput, NotFound, RootlessError
-from rootless.linux import mounts
+from rootless.linux import mounts, process, procfs
 from rootless.model.spec import IdMap
 from rootless.storage import drivers, files, shift, tree, worker
 
@@ -297,6 +297,67 @@ def _work(
         report = json.load(file)
     assert child.returncode == ("result" not in report)
     return report, child.stdout
+
+
+def _running(box: str) -> None:
+    """A process in namespaces of its own whose root is ours, like a container's."""
+    root = _root(box)
+    os.makedirs(f"{box}/root/proc")
+    os.makedirs(f"{box}/root/vol ume")
+    ready, ready_w = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            process.unshare(process.CLONE_NEWNS)
+            mounts.mount("", "/", "", mounts.MS_REC | mounts.MS_PRIVATE)
+            target = os.open(f"{box}/root", os.O_PATH)
+            mounts.move_mount(mounts.clone_tree(target), target)
+            os.chdir(f"{box}/root")
+            mounts.pivot_root(".", ".")
+            mounts.umount(".", mounts.MNT_DETACH)
+            os.chdir("/")
+            mounts.mount("tmpfs", "/vol ume", "tmpfs", 0)
+            with open("/vol ume/kept", "w"):
+                pass
+            os.mkdir("/dev")
+            mounts.mount("tmpfs", "/dev", "tmpfs", 0)
+            with open("/dev/none", "w"):
+                pass
+            process.unshare(process.CLONE_NEWUSER)
+            os.write(ready_w, b"x")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(ready_w)
+    try:
+        assert os.read(ready, 1) == b"x"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        start = procfs.start_time(child)
+        fields: dict[str, Any] = {"pid": child, "start": start, "path": "/"}
+        report, output = _work("read", fields, environment)
+        assert "result" in report, report
+        with tarfile.open(fileobj=io.BytesIO(output)) as archive:
+            names = archive.getnames()
+        assert "/vol ume/kept" in names
+        assert "/etc/passwd" in names
+        assert "/dev" not in names
+        _, output = _work("export", fields, environment)
+        with tarfile.open(fileobj=io.BytesIO(output)) as archive:
+            assert "vol ume" not in archive.getnames()
+        # Another process, or one that is no container: never its root, which is the host's.
+        for wrong in ({"start": start + 1}, {"pid": os.getpid(), "start": 0}, {"pid": 1}):
+            for operation in ("stat", "read", "write", "export"):
+                report, output = _work(operation, {**fields, **wrong}, environment)
+                assert report.get("code") == "not-found", (wrong, operation, report)
+                assert output == b""
+    finally:
+        os.close(root)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_running_container_and_no_other_process(box: Path, in_engine: Any) -> None:
+    in_engine(_running, str(box))
 
 
 def test_worker_and_a_range_of_its_own(box: Path, in_engine: Any) -> None:
