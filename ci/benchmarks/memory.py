@@ -32,14 +32,14 @@ def _kind(process: processes.Process) -> str:
 
 def _helpers(argv: Sequence[str], env: dict[str, str], remove: Sequence[str]) -> dict[str, float]:
     """MiB for one idle container by kind of helper; the container's own process aside."""
-    before = set(processes.snapshot())
+    before = set(processes.own())
     ids = [
         output([*argv, "-d", IMAGE, *PAYLOAD.split()], env, seconds=60).strip()
         for _ in range(CONTAINERS)
     ]
     try:
         found: dict[str, float] = {}
-        for pid, process in processes.snapshot().items():
+        for pid, process in processes.own().items():
             if pid in before or process.command.endswith(PAYLOAD):
                 continue
             kind = _kind(process)

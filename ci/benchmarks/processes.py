@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from benchmarks.measure import BenchFailed
+
 
 @dataclass(frozen=True)
 class Process:
@@ -45,6 +47,15 @@ def tree(root: int, processes: dict[int, Process]) -> list[Process]:
     return found
 
 
+def own() -> dict[int, Process]:
+    """Every process below the supervisor that started us.
+
+    It is a subreaper, so daemons and what they orphan are below it too; a busy
+    machine's other processes are not.
+    """
+    return {process.pid: process for process in tree(os.getppid(), snapshot())}
+
+
 def pss(pid: int) -> int:
     """Proportional set size in bytes (proc(5), smaps_rollup); 0 for one that has ended."""
     try:
@@ -54,6 +65,8 @@ def pss(pid: int) -> int:
                     return int(line.split()[1]) << 10
     except (FileNotFoundError, ProcessLookupError):
         return 0
+    except PermissionError as error:
+        raise BenchFailed(f"the memory of process {pid} cannot be read: {error}") from None
     return 0
 
 
