@@ -1,0 +1,1 @@
+"""Tests of graph drivers, layers, volumes and file operations on the real kernel."""
