@@ -17,8 +17,9 @@ import socket
 import termios
 from array import array
 from collections import deque
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
@@ -240,10 +241,23 @@ async def serve_streams(
             raise result
 
 
+@runtime_checkable
+class Framed(Protocol):
+    """Streams that can also give their output in frames already, run together."""
+
+    def frames(self) -> AsyncIterator[bytes]:
+        """Bytes of the multiplexed stream."""
+        ...
+
+
 async def _output(raw: RawStream, streams: AttachStreams) -> None:
     if streams.tty:
         async for _, data in streams:
             await raw.write(data)
+        return
+    if isinstance(streams, Framed):
+        async for framed in streams.frames():
+            await raw.write(framed)
         return
     async for number, data in streams:
         await raw.write(frame(number, data))

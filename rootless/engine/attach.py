@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import struct
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rootless.runtime.shim_client import Attachment, ShimClient
 
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+_FRAME = struct.Struct(">BxxxI")
 _CONTROL = re.compile(r"ctrl-([a-z@\[\\\]^_])")
 
 
@@ -115,6 +117,26 @@ class Attached:
             yield stream, data
         if self._finished is not None and not self._closed:
             # Who saw the end of the output asks for the exit status next.
+            await self._finished.wait()
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """What iterating gives, as frames of Docker's stream run together; without a terminal.
+
+        The shim speaks the same framing, so gigabytes pass without being taken apart.
+        """
+        if self._history is not None:
+            async for entry in self._history:
+                yield (
+                    _FRAME.pack(2 if entry.stream == "stderr" else 1, len(entry.data)) + entry.data
+                )
+        if not self._stream:
+            return
+        attachment = await asyncio.shield(self._ready)
+        if attachment is None:
+            return
+        while data := await attachment.read_raw():
+            yield data
+        if self._finished is not None and not self._closed:
             await self._finished.wait()
 
     async def write(self, data: bytes) -> None:
