@@ -1,17 +1,21 @@
 """What belongs to the engine itself, and whether a mount would hand it to a container.
 
-Paths are compared after their symlinks are resolved, and once more by device
-and inode, so that a bind mount of the same directory elsewhere is no way around.
+Paths are compared after their symlinks are resolved, and once more by where they
+are inside their file system, so that a bind mount of the same directory
+elsewhere, or of one inside or around it, is no way around.
 """
 
 from __future__ import annotations
 
 import os
+import posixpath
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rootless.errors import SyscallError
 from rootless.policy.kinds import beneath
 
 ENGINE_SOCKETS = frozenset(
@@ -57,25 +61,66 @@ def _identity(path: str) -> tuple[int, int] | None:
     return facts.st_dev, facts.st_ino
 
 
-def _upwards(path: str) -> Iterator[str]:
-    while True:
-        yield path
-        parent = os.path.dirname(path)
-        if parent == path:
-            return
-        path = parent
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+Location = tuple[str, str]
+"""A device (``major:minor``) and a path inside its file system."""
 
 
-def overlap(source: str, protected: Path) -> bool:
-    """Whether ``source`` (resolved) is the protected path, inside it, or a directory around it."""
-    real = os.path.realpath(protected)
-    if beneath(source, real) or beneath(real, source):
-        return True
-    inner = _identity(source)
-    if inner is not None and any(_identity(up) == inner for up in _upwards(real)):
-        return True
-    own = _identity(real)
-    return own is not None and any(_identity(up) == own for up in _upwards(source))
+@dataclass(frozen=True, slots=True)
+class MountTable:
+    """Which file system each path really is in (proc_pid_mountinfo(5)).
+
+    A bind mount gives a file another path; its device and the path inside the
+    file system stay the same, whatever it is called.
+    """
+
+    mounts: tuple[tuple[str, Location], ...]
+    """Mount point and what is mounted there; later ones cover earlier ones."""
+
+    @classmethod
+    def read(cls) -> MountTable:
+        """This process' own."""
+        name = "/proc/self/mountinfo"
+        try:
+            with open(name, encoding="utf-8", errors="surrogateescape") as file:
+                fields = [line.split(" ", 6) for line in file]
+        except OSError as error:
+            raise SyscallError("read", name, error.errno or 0) from error
+        return cls(tuple((_plain(f[4]), (f[2], _plain(f[3]))) for f in fields))
+
+    def locate(self, path: str) -> Location:
+        """Where a resolved path really is."""
+        best, found = "", ("", path)
+        for point, (device, root) in self.mounts:
+            if len(point) >= len(best) and beneath(path, point):
+                inner = path[len(point) :].lstrip("/")
+                best, found = point, (device, posixpath.join(root, inner) if inner else root)
+        return found
+
+    def shown(self, source: str) -> list[Location]:
+        """Everything a recursive bind mount of ``source`` shows: itself and mounts below it."""
+        below = [where for point, where in self.mounts if beneath(point, source)]
+        return [self.locate(source), *below]
+
+
+def _plain(text: str) -> str:
+    """Space, tab, newline and backslash are octal in mountinfo."""
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+def overlap(source: str, paths: EnginePaths, table: MountTable) -> tuple[str, Path] | None:
+    """What of the engine's ``source`` (resolved) is, is inside of, or shows below itself."""
+    shown = table.shown(source)
+    for what, path in paths.protected():
+        real = os.path.realpath(path)
+        if beneath(source, real) or beneath(real, source):
+            return what, path
+        device, inner = table.locate(real)
+        for other, place in shown:
+            if device == other and (beneath(place, inner) or beneath(inner, place)):
+                return what, path
+    return None
 
 
 def own_storage(source: str, kind: str, name: str, paths: EnginePaths) -> bool:

@@ -10,7 +10,7 @@ from functools import cached_property
 from rootless.model.decision import Severity
 from rootless.model.facts import HostFacts
 from rootless.model.spec import ContainerSpec, MountSpec
-from rootless.policy.paths import EnginePaths, own_storage
+from rootless.policy.paths import EnginePaths, MountTable, own_storage
 from rootless.policy.policy import Policy
 
 
@@ -33,6 +33,11 @@ class Case:
                 if not own_storage(source, mount.type, mount.volume_name, self.paths):
                     found.append((mount, source))
         return tuple(found)
+
+    @cached_property
+    def mount_table(self) -> MountTable:
+        """The engine's mounts as they are now."""
+        return MountTable.read()
 
     def roots(self, key: str) -> tuple[tuple[str, frozenset[str]], ...]:
         """A policy's list of paths: each as written, and that with symlinks resolved as well."""

@@ -30,10 +30,10 @@ def _sources(case: Case) -> Iterator[tuple[str, str]]:
 def engine(case: Case) -> Iterator[Violation]:
     """The engine's state, sockets, policy and keys are never in a container."""
     for field, source in _sources(case):
-        for what, path in case.paths.protected():
-            if overlap(source, path):
-                yield Violation(field, source, f"it would show {what} ({path}) to the container")
-                break
+        found = overlap(source, case.paths, case.mount_table)
+        if found is not None:
+            what, path = found
+            yield Violation(field, source, f"it would show {what} ({path}) to the container")
 
 
 @rule(

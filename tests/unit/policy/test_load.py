@@ -132,5 +132,12 @@ def test_builtin_policies_are_tight() -> None:
     default, strict = builtin("default", HOME), builtin("strict", HOME)
     assert meet(default, strict).constraints == strict.constraints
     assert default.mode == strict.mode == "enforce"
-    for name in ("default.yaml", "strict.yaml"):
-        assert resource_path("policies", name).is_file()
+
+
+@pytest.mark.parametrize("name", ["default", "strict"])
+def test_builtin_policies_are_valid(name: str) -> None:
+    """The daemon does not validate them when it starts, so this does."""
+    text = resource_path("policies", f"{name}.yaml").read_text()
+    loaded = load_policy(text, f"builtin:{name}", home=HOME)
+    assert loaded == builtin(name, HOME)
+    assert loaded.sources == builtin(name, HOME).sources
