@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rootless.policy.documents import Document, InvalidPolicy, load_document
 from rootless.policy.fields import FIELDS
@@ -59,12 +59,7 @@ def build_policy(document: Document, *, home: str, shipped: bool = False) -> tup
     ``shipped`` documents are validated by the tests instead of at every start
     of the daemon, where Cerberus would cost 100 ms.
     """
-    value: dict[str, Any]
-    if shipped:
-        assert isinstance(document.value, dict)
-        value = document.value
-    else:
-        value = validate(document)
+    value = cast("dict[str, Any]", document.value) if shipped else validate(document)
     constraints: dict[str, Constraint] = {}
     sources: dict[str, frozenset[str]] = {}
     for area, fields in (value.get("spec") or {}).items():
