@@ -17,13 +17,14 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rootless import ids
 from rootless.errors import Conflict, NotFound, RootlessError
 from rootless.linux.sync import fsync_dir, write_new
+from rootless.model.spec import IdMap
 from rootless.storage import localdriver
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
@@ -34,7 +35,12 @@ _TEMPORARY = ".tmp-"
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """One volume. ``options`` are those of driver ``local`` (type, device, o)."""
+    """One volume. ``options`` are those of driver ``local`` (type, device, o).
+
+    ``id_maps`` says in whose ids the content is stored: () for layers and
+    ``shared`` containers (image id + 1), else the map of a container in mode
+    ``auto``. ``moving_to`` is set while that changes.
+    """
 
     name: str
     created_ns: int
@@ -42,6 +48,8 @@ class Volume:
     options: tuple[tuple[str, str], ...] = ()
     driver: str = "local"
     anonymous: bool = False
+    id_maps: tuple[IdMap, ...] = ()
+    moving_to: tuple[IdMap, ...] | None = None
 
 
 class VolumeStore:
@@ -135,6 +143,9 @@ class VolumeStore:
             fields = json.loads(path.read_bytes())
             fields["labels"] = tuple((k, v) for k, v in fields["labels"])
             fields["options"] = tuple((k, v) for k, v in fields["options"])
+            for key in ("id_maps", "moving_to"):
+                if fields.get(key) is not None:
+                    fields[key] = tuple(IdMap(**item) for item in fields[key])
             return Volume(**fields)
         except FileNotFoundError:
             return None
@@ -174,6 +185,45 @@ class VolumeStore:
         (self._root / name).rename(away)
         fsync_dir(self._root)
         return away
+
+    def hand_over(
+        self,
+        name: str,
+        id_maps: Sequence[IdMap],
+        shift: Callable[[str, tuple[IdMap, ...], tuple[IdMap, ...]], object],
+    ) -> None:
+        """Let volume ``name`` belong to a container with ``id_maps`` (() for ``shared``).
+
+        ``shift(path, before, after)`` runs ``tree.shift_ids`` in the engine's user
+        namespace. To be called before a container that mounts the volume
+        starts, and only while no other container that runs uses it. What a
+        crash interrupted is finished by the next call.
+        """
+        volume, wanted = self.get(name), tuple(id_maps)
+        if volume.moving_to is not None:
+            volume = self._move(volume, volume.moving_to, shift)
+        if volume.id_maps != wanted:
+            volume = replace(volume, moving_to=wanted)
+            self._rewrite(volume)
+            self._move(volume, wanted, shift)
+
+    def _move(
+        self,
+        volume: Volume,
+        wanted: tuple[IdMap, ...],
+        shift: Callable[[str, tuple[IdMap, ...], tuple[IdMap, ...]], object],
+    ) -> Volume:
+        shift(self.data(volume.name), volume.id_maps, wanted)
+        moved = replace(volume, id_maps=wanted, moving_to=None)
+        self._rewrite(moved)
+        return moved
+
+    def _rewrite(self, volume: Volume) -> None:
+        directory = self._root / volume.name
+        temporary = directory / f"meta.json{_TEMPORARY}{secrets.token_hex(4)}"
+        write_new(temporary, json.dumps(asdict(volume)).encode())
+        temporary.rename(directory / "meta.json")
+        fsync_dir(directory)
 
     def prune_candidates(self, in_use: Collection[str], *, every: bool = False) -> list[Volume]:
         """Volumes no container uses: anonymous ones, or ``every`` one (``--all``)."""

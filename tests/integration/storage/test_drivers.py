@@ -477,3 +477,48 @@ def _mounted_inside(box: str) -> None:
 
 def test_removal_never_enters_a_mount(box: Path, in_engine: Any) -> None:
     in_engine(_mounted_inside, str(box))
+
+
+def _redirects(driver: GraphDriver, box: str) -> None:
+    low, top = f"{box}/low", f"{box}/top"
+    for path in (low, f"{low}/secret", top, f"{top}/dir"):
+        make_dir(path)
+    write(f"{low}/secret/file", "secret")
+    write(f"{low}/secret/data", "secret")
+    write(f"{top}/file", "")
+    os.truncate(f"{top}/file", 6)
+    os.setxattr(f"{top}/dir", "user.overlay.redirect", b"/secret")
+    os.setxattr(f"{top}/file", "user.overlay.metacopy", b"")
+    os.setxattr(f"{top}/file", "user.overlay.redirect", b"/secret/data")
+    with Mounted(prepared(driver, box, lowers=(top, low))) as root:
+        try:
+            names = os.listdir(f"{root.path}/dir")
+        except OSError:
+            names = []
+        assert names == []
+        try:
+            content = root.read("file")
+        except OSError:
+            content = ""
+        assert "secret" not in content
+
+
+@pytest_driver
+def test_redirects_in_a_hostile_layer_lead_nowhere(
+    driver: GraphDriver, box: Path, in_engine: Any
+) -> None:
+    in_engine(_redirects, driver, str(box))
+
+
+def _image_mount(driver: GraphDriver, box: str) -> None:
+    layers = make_layers(box)
+    for lowers in (layers, layers[1:]):
+        with Mounted(RootfsMount(driver.name, lowers, "", "")) as root:  # type: ignore[arg-type]
+            assert root.read("keep/file") == "low"
+            with pytest.raises(OSError, match="Read-only file system"):
+                os.mkdir(f"{root.path}/x")
+
+
+@pytest.mark.parametrize("driver", drivers.DRIVERS[:2], ids=lambda d: d.name)
+def test_an_image_is_mounted_read_only(driver: GraphDriver, box: Path, in_engine: Any) -> None:
+    in_engine(_image_mount, driver, str(box))

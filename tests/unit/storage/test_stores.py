@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootless.errors import Conflict, HostUnsupported, InvalidInput, NotFound, RootlessError
+from rootless.model.spec import IdMap
 from rootless.storage import localdriver
 from rootless.storage.layers import LayerMeta, LayerStore
 from rootless.storage.volumes import ANONYMOUS_LABEL, VolumeStore
@@ -134,6 +135,32 @@ def test_volume_options_must_agree(tmp_path: Path) -> None:
         store.create("vol", _make, options={**options, "o": "size=2m"})
     with pytest.raises(NotFound, match="nfsplugin"):
         store.create("wol", _make, driver="nfsplugin")
+
+
+def test_content_is_handed_from_range_to_range(tmp_path: Path) -> None:
+    store = VolumeStore(tmp_path)
+    store.create("vol", _make)
+    one, two = (IdMap(0, 70000, 1024),), (IdMap(0, 80000, 1024),)
+    calls: list[tuple[object, ...]] = []
+
+    def shift(path: str, before: object, after: object) -> None:
+        calls.append((path, before, after))
+
+    def killed(path: str, before: object, after: object) -> None:
+        raise KeyboardInterrupt
+
+    path = store.data("vol")
+    store.hand_over("vol", (), shift)
+    assert calls == []
+    store.hand_over("vol", one, shift)
+    assert store.get("vol").id_maps == one
+    with pytest.raises(KeyboardInterrupt):
+        store.hand_over("vol", two, killed)
+    # Files may be in either range now: first finish that, then go on.
+    VolumeStore(tmp_path).hand_over("vol", (), shift)
+    assert calls == [(path, (), one), (path, one, two), (path, two, ())]
+    assert store.get("vol").id_maps == ()
+    assert store.get("vol").moving_to is None
 
 
 def test_damaged_volume_is_said_so(tmp_path: Path) -> None:
