@@ -51,7 +51,8 @@ def from_header(value: str) -> Credentials | None:
     if not value:
         return None
     try:
-        raw = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+        padded = value + "=" * (-len(value) % 4)
+        raw = base64.b64decode(padded, altchars=b"-_", validate=True)
         body = json.loads(raw or b"{}")
     except (binascii.Error, ValueError, RecursionError) as error:
         raise InvalidInput(f"invalid X-Registry-Auth header: {error}") from error

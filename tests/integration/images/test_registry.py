@@ -33,6 +33,7 @@ from rootless.images.image import Image, Layer
 from rootless.images.platform import Platform
 from rootless.images.reference import Reference, parse
 from rootless.images.registry.credentials import Credentials
+from rootless.images.registry.login import login
 from rootless.images.registry.progress import Meter
 from rootless.images.registry.pull import Pulled, final_status, pull
 from rootless.images.registry.push import Pushed, push
@@ -275,6 +276,14 @@ async def test_basic_authentication(
     pulled = await _pull(f"{basic}/x", target, settings, credentials=good)
     assert pulled.image == image
     assert PASSWORD not in repr(good)
+
+
+async def test_login(basic: str, settings: RegistrySettings) -> None:
+    assert await login(basic, Credentials(USER, PASSWORD), settings) == "Login Succeeded"
+    with pytest.raises(Unauthorized, match="failed with status: 401"):
+        await login(basic, Credentials(USER, "no"), settings)
+    with pytest.raises(Unavailable, match="Connection refused"):
+        await login(f"127.0.0.1:{registry.free_port()}", Credentials(USER, "x"), settings)
 
 
 async def test_credentials_from_dockers_config_and_a_helper(

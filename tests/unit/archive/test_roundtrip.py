@@ -23,6 +23,9 @@ from rootless.archive.writer import TarWriter
 from rootless.errors import InvalidInput, RootlessError
 from tests.support import tarmaker as tar
 
+quick = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+)
 names = st.lists(
     st.binary(min_size=1, max_size=60).filter(
         lambda b: b"/" not in b and b"\0" not in b and b not in (b".", b"..")
@@ -63,6 +66,7 @@ def _write(items: list[tuple[Header, bytes]]) -> bytes:
     return out.getvalue()
 
 
+@quick
 @given(entries)
 def test_our_reader_reads_what_our_writer_writes(items: list[tuple[Header, bytes]]) -> None:
     reader = TarReader(io.BytesIO(_write(items)), Limits())
@@ -73,6 +77,7 @@ def test_our_reader_reads_what_our_writer_writes(items: list[tuple[Header, bytes
     assert reader.next() is None
 
 
+@quick
 @given(entries)
 def test_the_standard_library_reads_what_our_writer_writes(
     items: list[tuple[Header, bytes]],
@@ -89,7 +94,7 @@ def test_the_standard_library_reads_what_our_writer_writes(
             assert content.read() == data
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@quick
 @given(st.binary(max_size=3000))
 def test_any_bytes_give_entries_or_one_clear_error(data: bytes) -> None:
     reader = TarReader(io.BytesIO(data), Limits(max_bytes=1 << 20))
@@ -102,7 +107,7 @@ def test_any_bytes_give_entries_or_one_clear_error(data: bytes) -> None:
     assert message == "" or message.isprintable()
 
 
-@settings(deadline=None)
+@quick
 @given(entries, st.data())
 def test_damaged_archives_never_raise_anything_else(
     items: list[tuple[Header, bytes]], data: st.DataObject
@@ -121,7 +126,7 @@ def test_damaged_archives_never_raise_anything_else(
         pass
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@quick
 @given(items=entries, twist=st.lists(st.sampled_from([b"..", b"", b".", b"/", b"l"]), max_size=3))
 def test_extraction_stays_inside(
     tmp_path: Path, items: list[tuple[Header, bytes]], twist: list[bytes]
