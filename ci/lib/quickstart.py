@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
         if os.geteuid() != 0:
             raise SetupFailed("this installs packages and needs root: sudo ci/quickstart")
         return _run(options.user or os.environ.get("SUDO_USER") or DEFAULT_USER)
-    except SetupFailed as error:
+    except (SetupFailed, OSError) as error:
         print(f"ci/quickstart: {error}", file=sys.stderr)
         return 1
 

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     os.umask(0o022)
     try:
         return _run(lane, arguments)
-    except SetupFailed as error:
+    except (SetupFailed, OSError) as error:
         print(f"ci/test: {error}", file=sys.stderr)
         return 1
 

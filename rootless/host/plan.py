@@ -214,8 +214,8 @@ def _subtree(host: Host) -> Iterator[Change]:
 
 
 def _cgroup_writable(root: Path) -> bool:
-    """Is it not mounted read-only, as in a container? Root can write it then."""
-    return not os.statvfs(root).f_flag & os.ST_RDONLY
+    """Is it neither covered by another mount nor read-only, as in a container?"""
+    return (root / "cgroup.procs").exists() and not os.statvfs(root).f_flag & os.ST_RDONLY
 
 
 def subtree_path(root: str, user: str) -> str:

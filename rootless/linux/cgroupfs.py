@@ -70,8 +70,8 @@ def find(*, proc: Path = Path("/proc")) -> CgroupFacts:
         own = own_path((proc / "self/cgroup").read_text())
     except OSError:
         return NONE
-    if not root:
-        return NONE
+    if not root or not os.path.exists(f"{root}/cgroup.procs"):
+        return NONE  # none, or covered by another mount
     path = Path(root + own) if own != "/" else Path(root)
     if path.name == ENGINE_LEAF:
         path = path.parent

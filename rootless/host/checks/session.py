@@ -55,6 +55,8 @@ def cgroup_v2(host: Host) -> CheckResult:
     """A cgroup2 file system, alone or beside v1."""
     subject = Subject("cgroup-v2", "cgroup v2")
     root = cgroupfs.mount_point(host.read("/proc/self/mountinfo"))
+    if root and not host.path(f"{root}/cgroup.procs").exists():
+        root = ""  # covered by another mount
     hybrid = root.endswith("/unified")
     return subject.judge(
         f"{root}{' (hybrid: v1 keeps most controllers)' if hybrid else ''}" if root else "none",

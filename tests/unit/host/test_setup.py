@@ -147,6 +147,8 @@ def test_systemd_host_gets_linger_and_delegation(fake: FakeHost) -> None:
 
 def test_without_systemd_a_subtree_is_delegated(fake: FakeHost) -> None:
     fake.write("/proc/self/mountinfo", "30 25 0:26 / /cg rw - cgroup2 none rw\n")
+    assert _apply(fake) == []  # the mount is covered: nothing to be seen there
+    fake.write("/cg/cgroup.procs", "")
     fake.write("/cg/cgroup.controllers", "cpu hugetlb pids\n")
     fake.write("/cg/cgroup.subtree_control", "")
     assert _apply(fake) == ["delegate cgroup /cg/rootless-alice (cpu pids)"]

@@ -28,6 +28,8 @@ def _tree(tmp_path: Path, own: str) -> tuple[Path, Path]:
     (proc / "self").mkdir(parents=True)
     (proc / "self/mountinfo").write_text(f"26 24 0:24 / {root} rw - cgroup2 none rw\n")
     (proc / "self/cgroup").write_text(f"4:memory:/v1\n0::{own}\n")
+    root.mkdir()
+    (root / "cgroup.procs").touch()
     here = root / own.lstrip("/")
     here.mkdir(parents=True)
     for directory in (here, here.parent):
@@ -73,6 +75,8 @@ def test_find_without_delegation(tmp_path: Path) -> None:
     (root / "session-1.scope/cgroup.procs").unlink()
     found = cgroupfs.find(proc=proc)
     assert (found.version, found.root, found.delegated) == (2, str(root), "")
+    (root / "cgroup.procs").unlink()
+    assert cgroupfs.find(proc=proc) == cgroupfs.NONE
     (proc / "self/mountinfo").write_text("")
     assert cgroupfs.find(proc=proc) == cgroupfs.NONE
 
