@@ -20,6 +20,7 @@ from rootless.engine.core import Core
 from rootless.engine.resolve_mounts import stat_source
 from rootless.engine.resolve_process import parse_signal
 from rootless.engine.unit import Unit
+from rootless.engine.volume_ranges import VolumeRanges
 from rootless.errors import Conflict, NotFound, NotModified, RootlessError, StartFailed
 from rootless.linux import cgroupfs, procfs
 from rootless.model.identity import Identity
@@ -42,6 +43,7 @@ class Lifecycle:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._volume_ranges = VolumeRanges(core)
         self.on_running: Callable[[Unit], None] | None = None
         """Called when a container started (healthchecks)."""
         self.remove_volumes: Callable[[Unit], Awaitable[None]] | None = None
@@ -72,7 +74,8 @@ class Lifecycle:
 
     async def _start(self, unit: Unit, identity: Identity) -> None:
         try:
-            await self._launch(unit, identity)
+            async with self._volume_ranges.claim(unit):
+                await self._launch(unit, identity)
         except BaseException as error:
             self._failed(unit, error)
             if unit.record.spec.auto_remove and not isinstance(error, asyncio.CancelledError):

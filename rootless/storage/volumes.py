@@ -214,6 +214,9 @@ class VolumeStore:
         shift: Callable[[str, tuple[IdMap, ...], tuple[IdMap, ...]], object],
     ) -> Volume:
         shift(self.data(volume.name), volume.id_maps, wanted)
+        if volume.id_maps and wanted:
+            # Image content that was copied into it meanwhile is in the form of layers.
+            shift(self.data(volume.name), (), wanted)
         moved = replace(volume, id_maps=wanted, moving_to=None)
         self._rewrite(moved)
         return moved

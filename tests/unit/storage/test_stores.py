@@ -158,7 +158,7 @@ def test_content_is_handed_from_range_to_range(tmp_path: Path) -> None:
         store.hand_over("vol", two, killed)
     # Files may be in either range now: first finish that, then go on.
     VolumeStore(tmp_path).hand_over("vol", (), shift)
-    assert calls == [(path, (), one), (path, one, two), (path, two, ())]
+    assert calls == [(path, (), one), (path, one, two), (path, (), two), (path, two, ())]
     assert store.get("vol").id_maps == ()
     assert store.get("vol").moving_to is None
 
