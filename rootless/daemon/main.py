@@ -24,7 +24,6 @@ from rootless.daemon.logging import set_up
 from rootless.errors import RootlessError
 
 EXIT_FAILURE = 1
-EXIT_USAGE = 2
 
 _DESCRIPTION = """\
 The daemon of the rootless container engine. It serves Docker's Engine API on a
@@ -143,7 +142,7 @@ def serve(config: DaemonConfig) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status."""
+    """Entry point; the exit status, 1 after an error that was told on standard error."""
     # The C parser of aiohttp loses what a client sends right behind an Upgrade.
     os.environ.setdefault("AIOHTTP_NO_EXTENSIONS", "1")
     options = parser().parse_args(arguments)
@@ -156,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         serve(config)
     except RootlessError as error:
         sys.stderr.write(f"rootlessd: {error}\n")
-        return EXIT_FAILURE
+        raise SystemExit(EXIT_FAILURE) from None
     return 0
 
 
