@@ -140,6 +140,9 @@ class Api:
     @staticmethod
     def _split(path: str) -> tuple[str, tuple[int, int]]:
         """The path without its version and the version."""
+        if "//" in path:
+            # A name as inspect gives it: /containers//name/json.
+            path = re.sub("//+", "/", path)
         match = _VERSIONED.fullmatch(path)
         if match is None:
             return path, _CURRENT

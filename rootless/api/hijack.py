@@ -276,6 +276,10 @@ async def _input(raw: RawStream, streams: AttachStreams, *, stdin: bool) -> None
         await streams.close_stdin()
 
 
-def attach_type(call: Call, streams: AttachStreams) -> str:
-    """Content type of the output of ``streams`` for this client."""
-    return stream_type(call.version, tty=streams.tty)
+async def hijack_for(call: Call, streams: AttachStreams) -> RawStream:
+    """:func:`hijack` for these streams; they are closed when the client has gone meanwhile."""
+    try:
+        return await hijack(call, content_type=stream_type(call.version, tty=streams.tty))
+    except BaseException:
+        await streams.close()
+        raise

@@ -12,7 +12,7 @@ from rootless.api.call import Call
 from rootless.api.dto import execs as exec_view
 from rootless.api.dto.create import ExecBody, ExecStartBody, console_size, to_exec
 from rootless.api.dto.times import rfc3339_fixed
-from rootless.api.hijack import Hijacked, attach_type, hijack, serve_streams
+from rootless.api.hijack import Hijacked, hijack, hijack_for, serve_streams
 from rootless.api.router import Route
 from rootless.api.routes.containers import size
 from rootless.api.streams import Closing, frame, open_stream, stream_type
@@ -42,7 +42,7 @@ async def _attach(call: Call) -> tuple[AttachStreams, bool, bool]:
 async def attach(call: Call) -> StreamResponse:
     """``POST /containers/{ref}/attach``: the connection becomes the container's stdio."""
     streams, stdin, output = await _attach(call)
-    raw = await hijack(call, content_type=attach_type(call, streams))
+    raw = await hijack_for(call, streams)
     await serve_streams(raw, streams, stdin=stdin, output=output)
     return Hijacked()
 
@@ -51,7 +51,11 @@ async def attach_websocket(call: Call) -> StreamResponse:
     """``GET /containers/{ref}/attach/ws``: the same in binary messages, without frames."""
     streams, stdin, _ = await _attach(call)
     socket = web.WebSocketResponse(max_msg_size=1 << 20)
-    await socket.prepare(call.request)
+    try:
+        await socket.prepare(call.request)
+    except BaseException:
+        await streams.close()
+        raise
     loop = asyncio.get_running_loop()
     send = loop.create_task(_websocket_output(socket, streams))
     receive = loop.create_task(_websocket_input(socket, streams, stdin=stdin))
@@ -202,7 +206,7 @@ async def exec_start(call: Call) -> StreamResponse:
         return Hijacked()
     if streams is None:
         return call.empty(200)
-    raw = await hijack(call, content_type=attach_type(call, streams))
+    raw = await hijack_for(call, streams)
     await serve_streams(
         raw,
         streams,

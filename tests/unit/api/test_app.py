@@ -272,6 +272,12 @@ async def test_filters_in_both_forms(served: Served) -> None:
         assert "invalid filter" in answer.message
 
 
+async def test_names_as_inspect_gives_them(served: Served) -> None:
+    await served.json("POST", "/containers/create?name=a", {"Image": "busybox"}, status=201)
+    for path in ("/containers//a/json", "/v1.51/containers/%2Fa/json"):
+        assert (await served.json("GET", path))["Name"] == "/a"
+
+
 async def test_names_with_slashes(served: Served) -> None:
     found = await served.json("GET", "/v1.51/images/registry.example/a/b:tag/json")
     assert found["Id"].startswith("sha256:")
