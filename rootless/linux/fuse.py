@@ -206,7 +206,7 @@ def _serve(
         process.prctl(process.PR_CAP_AMBIENT, process.PR_CAP_AMBIENT_CLEAR_ALL, what="ambient")
         process.drop_bounding(mask, last)
         process.set_capabilities(mask, mask, 0)
-        os.execve(arguments[0], arguments, {"PATH": "/usr/bin:/bin"})  # noqa: S606
+        os.execve(arguments[0], arguments, {"PATH": "/usr/bin:/bin"})
     except BaseException as error:
         os.write(2, f"{error}\n".encode())
     finally:
