@@ -125,13 +125,13 @@ def parse(block: bytes) -> Header:
     if kind in (CHAR, BLOCKDEV):
         header.devmajor = number(major, "device number", name)
         header.devminor = number(minor, "device number", name)
-    if kind in REGULAR and name.endswith(b"/"):
-        header.kind = DIRECTORY  # Version 7 archives have no type for directories.
     return header
 
 
 def check(header: Header) -> None:
-    """Refuse values no file can have; normalises the time."""
+    """Refuse values no file can have; called when all extensions are applied."""
+    if header.kind == 0 and header.name.endswith(b"/"):
+        header.kind = DIRECTORY  # Version 7 archives have no type for directories.
     if not 0 <= header.size <= MAX_SIZE:
         raise refuse(header.name, f"its size {header.size} is out of range")
     if not (0 <= header.uid <= MAX_ID and 0 <= header.gid <= MAX_ID):
@@ -249,8 +249,6 @@ def apply_pax(header: Header, records: list[tuple[bytes, bytes]], limits: Limits
             header.gid = _decimal(value, "group id", header.name)
         elif key == b"mtime":
             header.mtime_ns = _seconds(value, header.name)
-    if header.kind in REGULAR and header.name.endswith(b"/"):
-        header.kind = DIRECTORY
     return sparse
 
 

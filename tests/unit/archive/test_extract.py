@@ -527,6 +527,19 @@ def _made(name: str, data: bytes, form: int) -> bytes:
     return buffer.getvalue()
 
 
+def test_a_long_name_cut_at_a_slash_is_still_a_file(dest: Path) -> None:
+    name = b"x" * 99 + b"/file"  # the ustar field holds 100 bytes and ends with the slash
+    unpack(dest, tar.archive(tar.file(name, b"content"), tar.file(b"after", b"2")))
+    assert (dest / os.fsdecode(name)).read_bytes() == b"content"
+    assert (dest / "after").read_bytes() == b"2"
+
+
+def test_directories_of_version_7(dest: Path) -> None:
+    unpack(dest, tar.archive(tar.special(b"d/", b"\0", mode=0o755), tar.special(b"f", b"\0")))
+    assert (dest / "d").is_dir()
+    assert (dest / "f").is_file()
+
+
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_long_names_and_large_ids_of_other_writers(dest: Path, form: int) -> None:
     name = "d" * 150 + "/" + "f" * 150
