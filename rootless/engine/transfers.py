@@ -161,23 +161,14 @@ class Transfers:
 
     async def check_login(self, auth: RegistryAuth) -> tuple[str, str]:
         """Ask the registry whether the credentials are right; (status, identity token)."""
-        from rootless.images.registry.client import Repository
+        from rootless.images.registry.credentials import Credentials
+        from rootless.images.registry.login import login
 
         domain = auth.server_address.removeprefix("https://").removeprefix("http://")
         domain = domain.partition("/")[0] or references.DEFAULT_DOMAIN
         if domain in ("index.docker.io", "registry-1.docker.io"):
             domain = references.DEFAULT_DOMAIN
-        # A repository's ping is the login: it takes the registry's challenge.
-        name = Reference(
-            domain, "library/login" if domain == references.DEFAULT_DOMAIN else "login"
-        )
-        async with Repository(
-            name,
-            self._settings(),
-            credentials_of(auth),
-        ) as repository:
-            await repository.ping()
-        return "Login Succeeded", ""
+        return await login(domain, credentials_of(auth) or Credentials(), self._settings()), ""
 
     # -- archives ----------------------------------------------------------------
 
