@@ -28,6 +28,8 @@ TESTS = (
     *ENGINE,
     *PYTHON,
     "docker-registry",
+    "openssl",
+    "skopeo",
     "debootstrap",
     "tini",
     "util-linux",
