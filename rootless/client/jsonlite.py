@@ -53,6 +53,9 @@ def loads(text: str | bytes) -> Any:
         value, end = _scan(text, 0)
     except StopIteration as stop:
         raise ValueError(f"not JSON at character {stop.value}") from None
+    except SystemError:
+        # Python 3.11's scanner has no exception to raise while json.decoder is not imported.
+        raise ValueError("not JSON") from None
     if end != len(text):
         raise ValueError(f"extra data at character {end}")
     return value
@@ -73,6 +76,8 @@ def loads_prefix(text: str) -> tuple[Any, str]:
             value, end = _scan(text, 0)
     except StopIteration as stop:
         raise ValueError(f"not JSON at character {stop.value}") from None
+    except SystemError:
+        raise ValueError("not JSON, or not all of it") from None
     return value, text[end:].lstrip(_SPACE)
 
 

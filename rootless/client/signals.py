@@ -143,16 +143,22 @@ class Foreground:
         except (OSError, RootlessError):
             return
 
-    def _suspend(self, number: int, _frame: FrameType | None) -> None:
+    def _suspend(self, number: int, frame: FrameType | None) -> None:
+        """Stop as the default action does, with the terminal as it was found.
+
+        kill(2) to ourselves returns when we are continued, or at once where the
+        kernel does not stop us (an orphaned process group, setpgid(2)).
+        """
         if self.raw is not None:
             self.raw.leave()
         sig.signal(number, sig.SIG_DFL)
         os.kill(os.getpid(), number)
+        sig.signal(number, self._suspend)
+        self._resume(number, frame)
 
     def _resume(self, _number: int, _frame: FrameType | None) -> None:
-        self._old.setdefault(sig.SIGTSTP, sig.SIG_DFL)
-        sig.signal(sig.SIGTSTP, self._suspend)
-        if self.raw is not None and not self.raw.active:
+        """Raw again, also after a SIGSTOP, when the shell has set its own mode meanwhile."""
+        if self.raw is not None:
             self.raw.enter()
         self._resized(0, None)
 

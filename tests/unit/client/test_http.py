@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -33,6 +36,27 @@ def test_json_is_what_the_standard_package_makes(value: object) -> None:
 def test_json_that_is_not(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         jsonlite.loads(text)
+
+
+def test_json_errors_without_the_standard_package() -> None:
+    """The C scanner reports through json.decoder, which a short command never imports."""
+    program = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(jsonlite.__file__).parents[2])!r})\n"
+        "from rootless.client import jsonlite\n"
+        "for text in ('{', '[1,', 'nope', '\"'):\n"
+        "    for function in (jsonlite.loads, jsonlite.loads_prefix):\n"
+        "        try:\n"
+        "            function(text)\n"
+        "        except ValueError:\n"
+        "            continue\n"
+        "        raise SystemExit(1)\n"
+        "print('json' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=30))
