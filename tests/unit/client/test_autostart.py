@@ -32,7 +32,7 @@ while True:
 """
 _BAD = """
 import sys
-print("an early line")
+print("an early line", flush=True)
 print("cannot open the store: disk on fire", file=sys.stderr)
 sys.exit(3)
 """
