@@ -176,7 +176,9 @@ async def test_images(docker: Docker, served: Served, tmp_path: Path) -> None:
     status, _, err = await docker.run("pull", "broken")
     assert (status, "wrong digest" in err) == (1, True)
     await docker.ok("tag", "busybox", "busybox:2")
-    assert served.engine.images.calls[-1] == ("tag", ("busybox", "docker.io/library/busybox", "2"))
+    _, (source, repo, tag) = served.engine.images.calls[-1]
+    # Clients differ in whether they spell the default registry out.
+    assert (source, repo.rpartition("/")[2], tag) == ("busybox", "busybox", "2")
     assert "Untagged: busybox:latest" in await docker.ok("rmi", "busybox")
     await docker.ok("save", "-o", str(tmp_path / "s"), "busybox")
     assert (tmp_path / "s").stat().st_size == 4 << 20
