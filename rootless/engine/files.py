@@ -171,6 +171,25 @@ class Files:
             fields["start"] = unit.init_start
         return fields
 
+    @staticmethod
+    def _with_volumes(unit: Unit, fields: dict[str, object]) -> dict[str, object]:
+        """The volumes of a stopped container are copied to and from as well.
+
+        Not its bind mounts: whether those may be mounted is decided at each start.
+        """
+        if "pid" not in fields:
+            fields["volumes"] = [
+                {
+                    "source": mount.source,
+                    "subpath": mount.subpath,
+                    "target": mount.target,
+                    "read_only": mount.read_only,
+                }
+                for mount in unit.record.spec.mounts
+                if mount.type == "volume"
+            ]
+        return fields
+
     async def _spawn(
         self, operation: str, fields: dict[str, object], *, stdin: int = -1, stdout: int = -1
     ) -> _Job:
@@ -193,21 +212,25 @@ class Files:
 
     async def stat(self, unit: Unit, path: str) -> PathStat:
         """What ``path`` in the container is."""
-        job = await self._spawn("stat", self._fields(unit, path=path))
+        await unit.made()
+        job = await self._spawn("stat", self._with_volumes(unit, self._fields(unit, path=path)))
         return _path_stat(await job.finish())
 
     async def get(self, unit: Unit, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
         """``path`` as a tar archive; errors come before the first byte."""
         found = await self.stat(unit, path)
-        return found, await self._produce("read", self._fields(unit, path=path))
+        fields = self._with_volumes(unit, self._fields(unit, path=path))
+        return found, await self._produce("read", fields)
 
     async def export(self, unit: Unit) -> AsyncIterator[bytes]:
         """The whole file system."""
+        await unit.made()
         fields = self._fields(unit, ignore=list(self.made_mount_points(unit)))
         return await self._produce("export", fields)
 
     async def diff(self, unit: Unit) -> AsyncIterator[bytes]:
         """The changes as a layer."""
+        await unit.made()
         fields: dict[str, object] = {
             "mount": rootfs_to_json(unit.record.spec.rootfs),
             "ignore": list(self.made_mount_points(unit)),
@@ -237,16 +260,20 @@ class Files:
         copy_uid_gid: bool,
     ) -> None:
         """Unpack ``body`` into directory ``path``."""
+        await unit.made()
         owner = await self._owner(unit) if copy_uid_gid else None
         theirs, pipe = os.pipe2(os.O_CLOEXEC)
         with _closing(theirs):
             job = await self._spawn(
                 "write",
-                self._fields(
+                self._with_volumes(
                     unit,
-                    path=path,
-                    no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
-                    owner=owner,
+                    self._fields(
+                        unit,
+                        path=path,
+                        no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
+                        owner=owner,
+                    ),
                 ),
                 stdin=theirs,
             )

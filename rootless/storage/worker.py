@@ -4,11 +4,13 @@
 standard input or output and the report, one JSON object, on descriptor 3:
 ``{"result": …}`` or ``{"error": message, "code": …, "hint": …}``. Exit status 0 or 1.
 
-The JSON names the root: ``pid`` and ``start`` (``procfs.start_time``) of a running
-container's first process, or
-``mount`` (a RootfsMount) of a stopped one; with ``pid`` as well, ``mount`` still
-tells the ids. Operations: ``stat`` (path), ``read`` (path), ``write`` (path,
-no_overwrite_dir_non_dir, owner), ``export``, ``diff`` (ignore; needs ``mount``).
+The JSON names the root: ``pid`` and ``start`` (``procfs.start_time``) of a
+running container's first process, or ``mount`` (a RootfsMount) of a stopped
+one; with ``pid`` as well, ``mount`` still tells the ids. ``volumes`` (objects
+with source, subpath, target and read_only) are mounted into a stopped one.
+Operations: ``stat`` (path), ``read`` (path), ``write`` (path,
+no_overwrite_dir_non_dir, owner), ``export`` (ignore), ``diff`` (ignore; needs
+``mount``, wants no ``volumes``).
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import BinaryIO, Literal
 
 from rootless.archive.limits import LAYER_SHIFT, IdShift
 from rootless.errors import InvalidInput, NotFound, RootlessError
-from rootless.linux import procfs, rootfs
+from rootless.linux import inroot, mounts, openat2, process, procfs, rootfs
 from rootless.storage import files, shift, tree, walk
 from rootless.storage.tree import Json
 
@@ -46,14 +48,56 @@ def open_root(fields: _FIELDS) -> Iterator[int]:
         finally:
             os.close(fd)
         return
-    mounted = rootfs.mount_rootfs(tree.rootfs_from_json(fields["mount"]))
+    mount = tree.rootfs_from_json(fields["mount"])
+    mounted = rootfs.mount_rootfs(mount)
+    place = os.path.dirname(mount.upper)
+    volumes = fields.get("volumes", ())
     try:
+        if volumes:
+            _attach(mounted.fd, place, volumes)
         yield mounted.fd
     finally:
         os.close(mounted.fd)
+        if volumes:
+            mounts.umount(place)
         if mounted.server_pid is not None:
-            # The mount is gone with its descriptor, so the server finishes writing and ends.
+            # The mount is gone with its last user, so the server finishes writing and ends.
             os.waitpid(mounted.server_pid, 0)
+
+
+def _attach(root: int, place: str, volumes: Sequence[_FIELDS]) -> None:
+    """Put the container's volumes where they are when it runs, seen by this process only.
+
+    Otherwise a copy into a volume's directory would land under it, out of
+    sight. ``place`` is a directory of the engine's own that the root covers.
+    """
+    process.unshare(process.CLONE_NEWNS, "mount namespace")
+    mounts.mount("", "/", "", mounts.MS_REC | mounts.MS_PRIVATE)
+    opened = [(_open_source(v), v) for v in volumes]
+    covered = rootfs.open_dir(place, "container directory")
+    mounts.move_mount(root, covered, place)
+    os.close(covered)
+    for source, volume in sorted(opened, key=lambda item: str(item[1]["target"])):
+        tree_fd = mounts.clone_tree(source)
+        if volume.get("read_only"):
+            mounts.set_attributes(tree_fd, add=mounts.MOUNT_ATTR_RDONLY, recursive=True)
+        point = inroot.ensure_like(root, volume["target"], source)
+        mounts.move_mount(tree_fd, point, volume["target"])
+        for fd in (source, tree_fd, point):
+            os.close(fd)
+
+
+def _open_source(volume: _FIELDS) -> int:
+    """The volume, or the part of it that is mounted, which must not lead out of it."""
+    data = rootfs.open_dir(volume["source"], "volume")
+    subpath = volume.get("subpath", "")
+    if not subpath:
+        return data
+    try:
+        flags = openat2.RESOLVE_BENEATH | openat2.RESOLVE_NO_MAGICLINKS
+        return openat2.openat2(data, subpath, os.O_PATH, resolve=flags)
+    finally:
+        os.close(data)
 
 
 def _running_root(pid: int, start: int) -> int:
