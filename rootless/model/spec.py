@@ -154,16 +154,6 @@ class SeccompSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class LandlockSpec:
-    """Rules init installs (landlock(7)); empty tuples everywhere means none is installed."""
-
-    read_only: tuple[str, ...] = ()
-    read_write: tuple[str, ...] = ()
-    connect_tcp: tuple[int, ...] | None = None
-    bind_tcp: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PrivilegesSpec:
     """Capability names are upper case with ``CAP_``.
 
@@ -220,7 +210,6 @@ class ContainerSpec:
     seccomp: SeccompSpec
     network: NetworkSpec
     resources: Resources
-    landlock: LandlockSpec = LandlockSpec()
     rlimits: tuple[RlimitRequest, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     devices: tuple[DeviceSpec, ...] = ()

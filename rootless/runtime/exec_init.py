@@ -13,15 +13,30 @@ from rootless.model.plan import ExecPlan
 from rootless.runtime import init, wire
 
 _CLONE_PARENT = 0x00008000
-_NAMESPACES = (
-    process.CLONE_NEWUSER
-    | process.CLONE_NEWNS
-    | process.CLONE_NEWPID
-    | process.CLONE_NEWNET
-    | process.CLONE_NEWIPC
-    | process.CLONE_NEWUTS
-    | process.CLONE_NEWCGROUP
-)
+_NAMESPACES = {
+    "user": process.CLONE_NEWUSER,
+    "mnt": process.CLONE_NEWNS,
+    "pid": process.CLONE_NEWPID,
+    "net": process.CLONE_NEWNET,
+    "ipc": process.CLONE_NEWIPC,
+    "uts": process.CLONE_NEWUTS,
+    "cgroup": process.CLONE_NEWCGROUP,
+    "time": process.CLONE_NEWTIME,
+}
+
+
+def foreign_namespaces(pid: int) -> int:
+    """The flags of the namespaces in which ``pid`` is and this process is not.
+
+    One that both share, such as the host's network, can and need not be
+    entered: entering takes privilege over the namespace's owner (setns(2)).
+    """
+    flags = 0
+    for name, flag in _NAMESPACES.items():
+        theirs, ours = os.stat(f"/proc/{pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
+        if theirs.st_ino != ours.st_ino:
+            flags |= flag
+    return flags
 
 
 def enter(
@@ -40,6 +55,7 @@ def enter(
     belong to one process at one moment. The pid namespace holds for children
     only, hence the second clone; it makes the child a sibling.
     """
+    namespaces = foreign_namespaces(plan.init_pid)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     middle = os.fork()
     if middle == 0:
@@ -50,7 +66,7 @@ def enter(
             # Undumpable before anything of the container can look at this
             # process: otherwise its root could trace it (CVE-2016-9962).
             process.prctl(process.PR_SET_DUMPABLE, 0, what="PR_SET_DUMPABLE")
-            process.setns(target, _NAMESPACES, f"namespaces of {plan.container_id[:12]}")
+            process.setns(target, namespaces, f"namespaces of {plan.container_id[:12]}")
             pid = process.clone(_CLONE_PARENT, signal.SIGCHLD)
             if pid == 0:
                 os.close(write_end)

@@ -27,6 +27,7 @@ from rootless.runtime.steps.system import (
     PlaceInitProgram,
     RaiseLoopback,
     SetHostname,
+    ShareShm,
     WriteSysctls,
 )
 
@@ -37,6 +38,7 @@ _CLONE_FLAGS = {
     "pid": process.CLONE_NEWPID,
     "uts": process.CLONE_NEWUTS,
     "cgroup": process.CLONE_NEWCGROUP,
+    "time": process.CLONE_NEWTIME,
 }
 _NS_FILES = {"network": "net", "ipc": "ipc", "pid": "pid", "uts": "uts", "cgroup": "cgroup"}
 
@@ -207,6 +209,9 @@ def _prepare(
         steps.append(CloneHostTree("proc", "/proc"))
     if modes["network"] == "host":
         steps.append(CloneHostTree("sysfs", "/sys"))
+    if modes["ipc"] == "host":
+        steps.append(CloneHostTree("shm", "/dev/shm"))
+        steps.append(CloneHostTree("mqueue", "/dev/mqueue"))
     if spec.process.init_binary:
         steps.append(PlaceInitProgram(spec.process.init_binary))
     for kind, pid, start in layout.namespace_pids:
@@ -216,8 +221,9 @@ def _prepare(
         steps.append(MountForJoined("sysfs"))
     if modes["pid"].startswith("container:"):
         steps.append(MountForJoined("proc"))
-    if modes["ipc"] != "private":
+    if modes["ipc"].startswith("container:"):
         steps.append(MountForJoined("mqueue"))
+        steps += [ShareShm(pid) for kind, pid, _ in layout.namespace_pids if kind == "ipc"]
     return steps
 
 
@@ -229,6 +235,7 @@ def _enter(spec: ContainerSpec, modes: dict[str, str], mounts: tuple[MountSpec, 
             sysfs=modes["network"] == "private",
             mqueue=modes["ipc"] == "private",
             cgroup=modes["cgroup"] == "private",
+            shm=modes["ipc"] == "private",
             shm_size=spec.shm_size,
             tty_gid=_TTY_GID
             if any(m.inside <= _TTY_GID < m.inside + m.size for m in spec.userns.maps)

@@ -91,6 +91,10 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
     Linux 5.14): both are set for the moment of the clone and put back.
     """
     plan = builder.plan
+    if plan.namespaces & process.CLONE_NEWTIME:
+        # clone(2) has no room for this flag; it holds for the next child
+        # (time_namespaces(7)), and takes the privilege that goes away below.
+        process.unshare(process.CLONE_NEWTIME, "time namespace")
     limits = resource.getrlimit(resource.RLIMIT_NPROC)
     os.setresuid(-1, plan.owner, -1)
     try:
@@ -101,7 +105,8 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
             resource.setrlimit(resource.RLIMIT_NPROC, (plan.nproc, limits[1]))
         # The ipc namespace is made by init itself once it is root: its mqueue
         # file system takes the maker's uid, which has no mapping yet here.
-        flags = plan.namespaces & ~process.CLONE_NEWIPC | process.CLONE_NEWUSER | _CLONE_PARENT
+        later = process.CLONE_NEWIPC | process.CLONE_NEWTIME
+        flags = plan.namespaces & ~later | process.CLONE_NEWUSER | _CLONE_PARENT
         pid = process.clone(flags, signal.SIGCHLD)
         if pid == 0:
             resource.setrlimit(resource.RLIMIT_NPROC, limits)

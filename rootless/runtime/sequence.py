@@ -22,6 +22,7 @@ from rootless.runtime.steps.system import (
     PlaceInitProgram,
     RaiseLoopback,
     SetHostname,
+    ShareShm,
     WriteSysctls,
 )
 
@@ -35,6 +36,7 @@ PREPARE = (
     # container's namespaces, and new mounts of sysfs, mqueue and proc show those.
     JoinNamespace,
     MountForJoined,
+    ShareShm,
 )
 """Steps of the shim, in the engine's namespaces."""
 

@@ -48,12 +48,13 @@ class MakeFilesystems(InitStep):
     sysfs: bool = True
     mqueue: bool = True
     cgroup: bool = True
+    shm: bool = True
     shm_size: int = 64 << 20
     tty_gid: int = 5
 
     def describe(self) -> str:
         names = ["proc"] * self.proc + ["sysfs read-only"] * self.sysfs
-        names += ["devpts", f"shm of {self.shm_size} bytes"]
+        names += ["devpts"] + [f"shm of {self.shm_size} bytes"] * self.shm
         names += ["mqueue"] * self.mqueue + ["cgroup2 read-only"] * self.cgroup
         return f"make new {', '.join(names)} and a tmpfs for /dev"
 
@@ -84,12 +85,13 @@ class MakeFilesystems(InitStep):
             attributes=mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC,
             source="devpts",
         )
-        ctx.fds["shm"] = mounts.new_mount(
-            "tmpfs",
-            (("mode", "1777"), ("size", str(self.shm_size))),
-            attributes=_SAFE,
-            source="shm",
-        )
+        if self.shm:
+            ctx.fds["shm"] = mounts.new_mount(
+                "tmpfs",
+                (("mode", "1777"), ("size", str(self.shm_size))),
+                attributes=_SAFE,
+                source="shm",
+            )
 
 
 def place(ctx: InitContext, name: str, target: str) -> None:
@@ -121,9 +123,9 @@ class PlaceFilesystems(InitStep):
         for name in _DEVICES:
             self._place_node(ctx, f"dev:{name}", f"/dev/{name}")
         place(ctx, "devpts", "/dev/pts")
-        place(ctx, "shm", "/dev/shm")
-        if "mqueue" in ctx.fds:
-            place(ctx, "mqueue", "/dev/mqueue")
+        for name in ("shm", "mqueue"):
+            if name in ctx.fds:
+                place(ctx, name, f"/dev/{name}")
         dev = ensure_dir(ctx.root, "/dev")
         for link, to in (
             ("ptmx", "pts/ptmx"),

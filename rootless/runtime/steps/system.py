@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from rootless.errors import InvalidInput, SyscallError, Unavailable
+from rootless.errors import InvalidInput, RootlessError, SyscallError, Unavailable
 from rootless.linux import mounts, process
 from rootless.linux.inroot import ensure_file
-from rootless.linux.openat2 import openat2
+from rootless.linux.openat2 import RESOLVE_NO_SYMLINKS, openat2
 from rootless.linux.procfs import start_time
 from rootless.runtime.context import EngineContext, InitContext
 from rootless.runtime.steps.base import EngineStep, InitStep
@@ -68,7 +68,7 @@ class JoinNamespace(EngineStep):
 
 @dataclass(frozen=True, slots=True)
 class CloneHostTree(EngineStep):
-    """Take the host's /proc or /sys where the namespace behind it is shared with the host."""
+    """Take a tree of the host's (/proc, /sys, /dev/shm) whose namespace is shared with it."""
 
     name: str
     path: str
@@ -77,6 +77,8 @@ class CloneHostTree(EngineStep):
         return f"bind the host's {self.path}, as its namespace is shared"
 
     def apply(self, ctx: EngineContext) -> None:
+        if not os.path.isdir(self.path):
+            return  # a host without mqueue has none to share
         fd = mounts.clone_tree(-100, self.path)
         flags = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
         if self.name == "sysfs":
@@ -101,29 +103,53 @@ class MountForJoined(EngineStep):
         flags = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
         if self.name == "sysfs":
             flags |= mounts.MOUNT_ATTR_RDONLY
-        if self.name == "proc":
-            ctx.fds["proc"] = _mount_in_child(flags)
-        else:
-            ctx.fds[self.name] = mounts.new_mount(self.name, attributes=flags, source=self.name)
+
+        def make() -> int:
+            return mounts.new_mount(self.name, attributes=flags, source=self.name)
+
+        # A joined pid namespace holds for children only (setns(2)).
+        what = f"{self.name} of the shared namespace"
+        ctx.fds[self.name] = _in_child(make, what) if self.name == "proc" else make()
 
 
-def _mount_in_child(attributes: int) -> int:
-    """A proc mount of the joined pid namespace, which holds for children only (setns(2))."""
+@dataclass(frozen=True, slots=True)
+class ShareShm(EngineStep):
+    """Take the /dev/shm of the container whose ipc namespace is shared: POSIX shared memory
+    lives there (shm_overview(7)), not in the namespace."""
+
+    pid: int
+
+    def describe(self) -> str:
+        return "share /dev/shm with the ipc namespace"
+
+    def apply(self, ctx: EngineContext) -> None:
+        ctx.fds["shm"] = _in_child(self._clone, "/dev/shm of the shared ipc namespace")
+
+    def _clone(self) -> int:
+        fd = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        process.setns(fd, process.CLONE_NEWNS, "mount namespace of the shared container")
+        slash = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        shm = openat2(slash, "dev/shm", os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_NO_SYMLINKS)
+        return mounts.clone_tree(shm)
+
+
+def _in_child(make: Callable[[], int], what: str) -> int:
+    """The mount that ``make`` makes in a forked child, which may enter namespaces for it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         child = os.fork()
         if child == 0:
             try:
-                fd = mounts.new_mount("proc", attributes=attributes, source="proc")
-                socket.send_fds(theirs, [b"proc"], [fd])
+                socket.send_fds(theirs, [b"+"], [make()])
+            except BaseException as error:
+                theirs.send(str(error).encode()[:1000])
+            finally:
                 os._exit(0)
-            except BaseException:
-                os._exit(1)
         theirs.close()
         os.waitpid(child, 0)
-        _, fds, _, _ = socket.recv_fds(ours, 16, 1)
+        text, fds, _, _ = socket.recv_fds(ours, 1024, 1)
     if not fds:
-        raise SyscallError("fsmount", "proc of the shared pid namespace", errno.EPERM)
+        raise RootlessError(f"cannot mount {what}: {text.decode(errors='replace')}")
     os.set_inheritable(fds[0], False)
     return fds[0]
 

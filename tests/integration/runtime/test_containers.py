@@ -490,3 +490,49 @@ async def test_own_id_ranges_over_shared_layers(sandbox: Sandbox) -> None:
         seen.append(log.split()[3:])
         await sandbox.shell('test "$(stat -c %u "$0/new")" = 1', spec.rootfs.upper)
     assert seen == [["0", "70000", "5000"], ["0", "80000", "5000"]]
+
+
+async def test_shared_ipc_includes_shared_memory(sandbox: Sandbox) -> None:
+    first = await sandbox.spec("sh", "-c", "echo here > /dev/shm/note; exec sleep 1000")
+    client = await sandbox.start(first)
+    state = read_state(client.directory)
+    assert state is not None
+    spec = await sandbox.spec(
+        "sh",
+        "-c",
+        "while ! test -s /dev/shm/note; do :; done; cat /dev/shm/note",
+        namespaces=NamespacesSpec(ipc=f"container:{first.id}"),
+    )
+    pids = (("ipc", state.init_pid, state.init_start),)
+    status, log = await sandbox.run(spec, namespace_pids=pids)
+    assert (status.code, log) == (0, "here\n")
+    await client.signal(9)
+    await client.wait()
+
+
+@pytest.mark.parametrize("kind", ["network", "ipc", "pid", "uts", "cgroup"])
+async def test_host_namespaces_and_exec_in_them(sandbox: Sandbox, kind: str) -> None:
+    """What the policy may allow must work, for exec too."""
+    name = "net" if kind == "network" else kind
+    script = f"readlink /proc/self/ns/{name}; exec sleep 1000"
+    namespaces = replace(NamespacesSpec(), **{kind: "host"})
+    spec = await sandbox.spec("sh", "-c", script, namespaces=namespaces)
+    client = await sandbox.start(spec)
+    created, shim = await sandbox.exec(spec, "readlink", f"/proc/self/ns/{name}")
+    attachment = await shim.attach(stdin=False, stdout=True, stderr=True)
+    await created.go()
+    output = b"".join([data async for _, data in attachment]).decode()
+    assert output.strip() == os.readlink(f"/proc/self/ns/{name}")
+    await attachment.close()
+    await client.signal(9)
+    await client.wait()
+    assert sandbox.log(spec) == output
+
+
+async def test_time_namespace(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec(
+        "readlink", "/proc/self/ns/time", namespaces=NamespacesSpec(time="private")
+    )
+    _, log = await sandbox.run(spec)
+    assert log.startswith("time:[")
+    assert log.strip() != os.readlink("/proc/self/ns/time")
