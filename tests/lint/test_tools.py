@@ -40,7 +40,8 @@ def test_mypy(repository: Path, tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 def test_mypy_of_ci(repository: Path, tmp_path: Path) -> None:
     where = str(repository / "ci")
-    _run(repository, "mypy", "--cache-dir", str(tmp_path / "cache"), "-p", "lib", MYPYPATH=where)
+    packages = ("-p", "lib", "-p", "benchmarks")
+    _run(repository, "mypy", "--cache-dir", str(tmp_path / "cache"), *packages, MYPYPATH=where)
 
 
 def test_import_contracts(repository: Path) -> None:
