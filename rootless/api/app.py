@@ -23,7 +23,7 @@ from rootless.api.router import Router
 from rootless.api.routes.table import ROUTES
 from rootless.api.versions import API_VERSION, parse_version
 from rootless.engine.interface import Engine
-from rootless.errors import Denied
+from rootless.errors import Denied, InvalidInput
 
 _VERSIONED = re.compile(r"/v([0-9][0-9.]*)(/.*)", re.DOTALL)
 _ADDRESS = re.compile(r"127(?:\.\d{1,3}){3}|\[::1\]")
@@ -78,6 +78,8 @@ class Api:
         connection.disconnect = "finish"
         try:
             self._check_origin(request)
+            if "\0" in request.path or "%00" in request.rel_url.raw_query_string:
+                raise InvalidInput("the path and its parameters must not contain NUL")
             call_path, version = self._split(request.path)
             found = self._router.find(request.method, call_path)
             if found is None:

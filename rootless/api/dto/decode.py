@@ -18,6 +18,7 @@ from rootless.errors import InvalidInput
 
 T = TypeVar("T")
 Known = Mapping[str, tuple[str, Any]]
+_MIN_INT, _MAX_INT = -(1 << 63), (1 << 63) - 1
 _decoder = msgspec.json.Decoder()
 
 
@@ -36,12 +37,27 @@ def decode(body: bytes, kind: type[T]) -> tuple[T, tuple[str, ...]]:
         raise InvalidInput(f"invalid JSON: {error}") from None
     except RecursionError:
         raise InvalidInput("invalid JSON: nested too deeply") from None
+    if b"\\u0000" in body:
+        _refuse_nul(raw, "")
     unknown: list[str] = []
     tidy = _tidy(raw, kind, "", unknown)
     try:
         return msgspec.convert({} if tidy is None else tidy, kind), tuple(unknown)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"invalid JSON: {_wording(str(error))}") from None
+
+
+def _refuse_nul(value: Any, path: str) -> None:
+    """No system call takes a string with a NUL; it would be cut there by whoever does not look."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_nul(key, path)
+            _refuse_nul(item, f"{path}{key}.")
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_nul(item, path)
+    elif isinstance(value, str) and "\0" in value:
+        raise InvalidInput(f"invalid JSON: {path[:-1] or 'body'}: text must not contain NUL")
 
 
 def _wording(text: str) -> str:
@@ -99,6 +115,8 @@ def _tidy(value: Any, kind: Any, path: str, unknown: list[str]) -> Any:
         return {k: _item(v, inner, f"{path}{k}.", unknown) for k, v in value.items()}
     if shape == "list" and isinstance(value, list):
         return [_item(v, inner, f"{path[:-1]}[{i}].", unknown) for i, v in enumerate(value)]
+    if type(value) is int and not _MIN_INT <= value <= _MAX_INT:
+        raise InvalidInput(f"invalid JSON: {path[:-1]}: {value} does not fit into 64 bits")
     return value
 
 

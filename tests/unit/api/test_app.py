@@ -56,6 +56,12 @@ async def test_versions_out_of_range(served: Served, version: str, message: str)
     assert answer.headers["api-version"] == "1.51"
 
 
+@pytest.mark.parametrize("path", ["/containers/a%00/json", "/containers/json?filters=%00"])
+async def test_nul_is_refused(served: Served, path: str) -> None:
+    answer = await served.request("GET", path)
+    assert (answer.status, "NUL" in answer.message) == (400, True)
+
+
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/nothing"), ("PATCH", "/info"), ("GET", "/"), ("GET", "/v1.51/x")]
 )

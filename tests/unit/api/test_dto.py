@@ -131,6 +131,25 @@ def test_endpoints() -> None:
     assert (found.network, found.aliases, found.ipv4_address) == ("none", ("a",), "1.2.3.4")
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"Env": ["a=\\u0000"]}', "Env: text must not contain NUL"),
+        (b'{"Labels": {"a\\u0000": ""}}', "Labels: text must not contain NUL"),
+        (b'{"HostConfig": {"Memory": 9223372036854775808}}', "Memory: .* 64 bits"),
+        (b'{"HostConfig": {"Ulimits": [{"Soft": -99999999999999999999}]}}', "64 bits"),
+        (b'{"Image": "\\ud800"}', "invalid JSON"),
+    ],
+)
+def test_values_no_system_call_takes(body: bytes, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        decode(body, CreateBody)
+
+
+def test_an_escaped_backslash_is_no_nul() -> None:
+    assert request(Env=["a=\\u0000"]).config.env == ("a=\\u0000",)
+
+
 def test_exec_needs_a_command() -> None:
     with pytest.raises(InvalidInput, match="No exec command specified"):
         to_exec(ExecBody())
