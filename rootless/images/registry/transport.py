@@ -17,6 +17,7 @@ from rootless.images.registry.credentials import Credentials
 from rootless.images.registry.settings import (
     Endpoint,
     RegistrySettings,
+    hostname,
     is_loopback,
     tls_context,
 )
@@ -158,7 +159,7 @@ class Transport:
         from yarl import URL
 
         home = origin(URL(endpoint.base))
-        target = URL(endpoint.base).join(URL(url, encoded=True))
+        target = _secured(URL(endpoint.base).join(URL(url, encoded=True)), endpoint)
         challenged = False
         hops = 0
         while True:
@@ -268,6 +269,18 @@ class Transport:
             return _token_of(await read_bounded(response, _MAX_TOKEN_ANSWER, "token"), realm.host)
         finally:
             response.release()
+
+
+def _secured(target: URL, endpoint: Endpoint) -> URL:
+    """``target``, which may be a Location for an upload, without a way down from TLS."""
+    from yarl import URL
+
+    if endpoint.scheme != "https" or target.scheme == "https":
+        return target
+    if target.scheme == "http" and target.host == hostname(endpoint.host):
+        # A registry behind a proxy that ends TLS often does not know its own scheme.
+        return URL(endpoint.base).join(target.relative())
+    raise Unavailable(f"{endpoint.base} names {_public(target)}, which is not https")
 
 
 def _token_of(data: bytes, host: str | None) -> str:

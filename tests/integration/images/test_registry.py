@@ -10,6 +10,7 @@ import json
 import os
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -568,6 +569,71 @@ async def test_a_cancelled_pull_can_go_on(
     assert len(ranges) == 2
     assert ranges[1] is not None
     assert _tmp(tmp_path, "target") == []
+
+
+PULL = """
+import asyncio, sys
+from pathlib import Path
+from rootless.images import platform, reference
+from rootless.images.content import ContentStore
+from rootless.images.registry.pull import pull
+from rootless.images.registry.settings import RegistrySettings
+def progress(message):
+    if message.get("status") == "Downloading":
+        print("downloading", flush=True)
+asyncio.run(
+    pull(
+        reference.parse(sys.argv[1]),
+        ContentStore(Path(sys.argv[2])),
+        RegistrySettings(docker_config=Path("/nonexistent")),
+        wanted=platform.host(),
+        progress=progress,
+    )
+)
+"""
+
+
+async def test_a_killed_pull_can_go_on(
+    store: ContentStore, settings: RegistrySettings, tmp_path: Path, repository: Path
+) -> None:
+    layer = tarmaker.archive(tarmaker.file(b"f", os.urandom(3 << 20)))
+    fake = Fake(store, imagebuild.make_image(store, [layer], compression="none"))
+    ranges: list[str | None] = []
+    go = threading.Event()
+
+    def stall(handler: BaseHTTPRequestHandler, data: bytes) -> None:
+        ranges.append(handler.headers.get("Range"))
+        start = int((ranges[-1] or "bytes=0-")[6:-1])
+        headers = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+        if start:
+            registry.reply(handler, 206, data[start:], headers)
+            return
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data[: 2 << 20])
+        go.wait(30)
+        handler.close_connection = True
+
+    with registry.http_server(fake) as home:
+        fake.blobs[_big(fake)] = stall
+        name, place = f"{home.host}/x", tmp_path / "killed"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PULL, name, str(place),
+            stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(repository)},
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"downloading\n"
+        process.kill()
+        await process.wait()
+        go.set()
+        target = ContentStore(place)
+        assert not target.has(_big(fake))
+        assert len(_tmp(tmp_path, "killed")) == 1
+        assert (await _pull(name, target, settings)).image == fake.image
+    assert ranges[1] is not None
+    assert int(ranges[1][6:-1]) >= 1 << 20
+    assert _tmp(tmp_path, "killed") == []
 
 
 @pytest.mark.parametrize(

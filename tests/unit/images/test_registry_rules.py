@@ -11,19 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from rootless.errors import InvalidInput
+from rootless.errors import InvalidInput, Unavailable
 from rootless.images.registry import challenge
 from rootless.images.registry.challenge import Challenge
 from rootless.images.registry.credentials import Credentials, from_config, from_header, lookup
 from rootless.images.registry.progress import Meter, amount
 from rootless.images.registry.settings import (
     HUB_HOST,
+    Endpoint,
     RegistrySettings,
     endpoints,
     is_insecure,
     is_loopback,
 )
-from rootless.images.registry.transport import proxy_for
+from rootless.images.registry.transport import _secured, proxy_for
 
 
 def test_challenges() -> None:
@@ -104,6 +105,20 @@ def test_proxies_come_from_the_environment_but_not_for_loopback(
     assert proxy_for(URL("https://inside.example/v2/")) is None
     assert proxy_for(URL("https://127.0.0.1:5000/v2/")) is None
     assert proxy_for(URL("http://reg.example/v2/")) is None
+
+
+def test_an_upload_never_goes_from_https_to_http() -> None:
+    safe, plain = Endpoint("https", "reg.example:5000"), Endpoint("http", "127.0.0.1:5000")
+    away = URL("https://storage.example/x?sig=1")
+    assert _secured(away, safe) == away
+    assert str(_secured(URL("http://reg.example/v2/u?a=b"), safe)) == (
+        "https://reg.example:5000/v2/u?a=b"
+    )
+    assert _secured(URL("http://other.example/x"), plain) == URL("http://other.example/x")
+    for bad in ("http://storage.example/x?sig=1", "ftp://reg.example/x"):
+        with pytest.raises(Unavailable, match="which is not https") as caught:
+            _secured(URL(bad), safe)
+        assert "sig" not in str(caught.value)
 
 
 def _header(body: object) -> str:
