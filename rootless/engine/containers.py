@@ -303,6 +303,7 @@ class Containers:
         """Paths that differ from the image."""
         self._core.policy.admit_action(identity, "container.diff", ref)
         unit = self._find(ref)
+        await unit.made()
         found = await self._core.call(
             "storage.tree.changes",
             mount=rootfs_to_json(unit.record.spec.rootfs),

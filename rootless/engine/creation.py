@@ -162,7 +162,13 @@ class Creator:
         """The container's directories, volumes and the sources ``-v`` is to make."""
         core, spec = self._core, unit.record.spec
         unit.directory.mkdir(mode=0o700)
-        await core.call("storage.tree.make_container_dirs", mount=rootfs_to_json(spec.rootfs))
+        unit.making = core.background(
+            core.call("storage.tree.make_container_dirs", mount=rootfs_to_json(spec.rootfs)),
+            f"making {unit.record.name}",
+        )
+        if any(mount.type == "volume" for mount in spec.mounts) or resolved.missing_sources:
+            await unit.made()
+        # Otherwise the client's next request overlaps with it; a start waits for it.
         for use in resolved.volumes:
             await self._volumes.make(
                 use.name,

@@ -172,7 +172,9 @@ class Images:
                         "(must be forced) - image is referenced in multiple repositories"
                     )
                 self._check_unused(entry, ref="", force=force)
-            return [*lines, *self._delete(entry)]
+            lines += self._delete(entry)
+        await self.collect()
+        return lines
 
     def _name_in(self, entry: Entry, ref: str) -> Reference | None:
         """The name ``ref`` is of the image, None when it is an id."""
@@ -224,7 +226,6 @@ class Images:
         lines = [self._untag(entry, text) for text in sorted(entry.names)]
         self.index.remove(entry)
         self._event("delete", entry.image.id, entry.image.id)
-        self._core.background(self.collect(), "removing unused layers")
         return [*lines, ImageDeletion(deleted=entry.image.id)]
 
     async def collect(self) -> int:
@@ -249,7 +250,7 @@ class Images:
                 away = self._core.layers.remove(layer.meta.diff_id)
                 if away is not None:
                     freed += layer.meta.size
-                    self._core.background(self._core.remove_tree(away), f"removing {away}")
+                    self._core.discard(away)
             return freed
 
     async def prune(self, identity: Identity, *, filters: Filters) -> PruneReport:

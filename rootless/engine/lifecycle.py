@@ -95,6 +95,7 @@ class Lifecycle:
         plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
         unit.cgroup = layout.make_cgroup(core, spec)
         launcher = await core.launcher()
+        await unit.made()
         created = await launcher.create(plan)
         try:
             connection = await core.network.connect(
@@ -433,6 +434,8 @@ class Lifecycle:
     async def _remove(self, unit: Unit, *, volumes: bool = False) -> None:
         """The directory goes first: recovery takes a record without one for removed."""
         core = self._core
+        if unit.making is not None:
+            await asyncio.wait([unit.making])
         core.discard(unit.directory)
         core.registry.remove(unit)
         for waiting in tuple(unit.pending):

@@ -39,6 +39,8 @@ class Unit:
         self.watch_task: asyncio.Task[None] | None = None
         self.health_task: asyncio.Task[None] | None = None
         self.execs: set[str] = set()
+        self.making: asyncio.Task[object] | None = None
+        """Makes the root file system's directories; see :meth:`made`."""
         self._waiters: dict[WaitCondition, set[asyncio.Future[WaitResult]]] = {}
 
     @property
@@ -50,6 +52,12 @@ class Unit:
     def directory(self) -> Path:
         """``containers/<id>`` below the data root."""
         return Path(self.record.directory)
+
+    async def made(self) -> None:
+        """The container's directories are there; raises what making them failed with."""
+        if self.making is not None:
+            await asyncio.shield(self.making)
+            self.making = None
 
     def wait(self, condition: WaitCondition) -> Awaitable[WaitResult]:
         """What ends when the condition holds; registered now."""

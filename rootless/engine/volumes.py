@@ -121,7 +121,7 @@ class Volumes:
     async def _remove(self, name: str) -> None:
         away = await asyncio.to_thread(self._core.volumes.remove, name)
         self._core.events.publish("volume", "destroy", name, {"driver": "local"})
-        self._core.background(self._core.remove_tree(away), f"removing volume {name}")
+        self._core.discard(away)
 
     async def discard(self, name: str) -> None:
         """Take back a volume that was made for a container which could not be made."""

@@ -1,6 +1,6 @@
 """Unpacking layers as a program, started by the launcher's ``spawn`` in the engine's namespace.
 
-``python -m rootless.engine.worker unpack DIFF_ID DIRECTORY`` with the blob on
+``unpack DIFF_ID DIRECTORY`` are its arguments (:func:`command`), with the blob on
 standard input. Reports are lines of JSON on descriptor 3: ``{"consumed": N}``
 while it works, then ``{"result": …}`` or ``{"error": …, "code": …, "hint": …}``.
 """
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import asdict
 
 from rootless.errors import RootlessError
 from rootless.images.unpack import unpack_blob
+from rootless.linux import isolated
 from rootless.storage import tree, walk
 from rootless.storage.whiteouts import LayerWhiteouts
 
@@ -22,7 +22,8 @@ REPORT_FD = 3
 
 def command(diff_id: str, directory: str) -> list[str]:
     """The argument vector for ``spawn``."""
-    return [sys.executable, "-m", "rootless.engine.worker", "unpack", diff_id, directory]
+    arguments = ["unpack", diff_id, directory]
+    return isolated.command("rootless.engine.worker", arguments, site_packages=True)
 
 
 def _report(message: dict[str, object]) -> None:
@@ -65,7 +66,3 @@ def main(arguments: list[str]) -> int:
         _report({"error": str(error), "code": "syscall", "hint": None})
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
