@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -49,13 +50,22 @@ def ensure(pyproject: Path, extras: tuple[str, ...]) -> Path:
     ).hexdigest()[:16]
     venv = cache_root() / f"venv-{key}"
     if (venv / _READY).exists():
+        os.utime(venv / _READY)
         return venv
     venv.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with open(venv.parent / f"{venv.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (venv / _READY).exists():
+            _prune(venv.parent)
             _build(venv, wanted)
     return venv
+
+
+def _prune(root: Path) -> None:
+    """Remove environments that no run has used for two weeks: each is a few hundred MB."""
+    for ready in root.glob(f"venv-*/{_READY}"):
+        if time.time() - ready.stat().st_mtime > 14 * 86_400:
+            shutil.rmtree(ready.parent, ignore_errors=True)
 
 
 def _build(venv: Path, wanted: list[str]) -> None:
