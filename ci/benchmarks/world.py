@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import tarfile
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from pathlib import Path
 from benchmarks.measure import BenchFailed, output
 
 IMAGE = "localhost/bench"
+DAEMON_STOP_MS = 20_000
 APPLETS = ("sh", "true", "sleep", "cat")
 
 
@@ -23,6 +26,16 @@ def busybox() -> Path:
     if found is None:
         raise BenchFailed("busybox is missing: sudo apt-get install busybox-static")
     return Path(found)
+
+
+def _end(pid: int) -> None:
+    """SIGTERM, and wait until the process is gone."""
+    pidfd = os.pidfd_open(pid)
+    signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(DAEMON_STOP_MS)
+    os.close(pidfd)
 
 
 class World:
@@ -147,7 +160,7 @@ class World:
         ):
             subprocess.run(argv, env=env, check=False, timeout=120, **quiet)  # type: ignore[call-overload]
         if daemon := self.daemon_pid():
-            os.kill(daemon, 15)
+            _end(daemon)
 
     def daemon_pid(self) -> int:
         """The process id of rootlessd, 0 when there is none."""
