@@ -1,6 +1,6 @@
 """File operations as a program, started by the launcher's ``spawn`` in the engine's namespace.
 
-``python -m rootless.storage.worker OPERATION JSON`` with the archive on
+``OPERATION JSON`` are its arguments (:func:`command`), with the archive on
 standard input or output and the report, one JSON object, on descriptor 3:
 ``{"result": …}`` or ``{"error": message, "code": …, "hint": …}``. Exit status 0 or 1.
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,7 +24,7 @@ from typing import BinaryIO, Literal
 
 from rootless.archive.limits import LAYER_SHIFT, IdShift
 from rootless.errors import InvalidInput, NotFound, RootlessError
-from rootless.linux import inroot, mounts, openat2, process, procfs, rootfs
+from rootless.linux import inroot, isolated, mounts, openat2, process, procfs, rootfs
 from rootless.storage import files, shift, tree, walk
 from rootless.storage.tree import Json
 
@@ -35,7 +34,7 @@ _FIELDS = Mapping[str, Json]
 
 def command(operation: str, fields: _FIELDS) -> list[str]:
     """The argument vector for ``spawn``; ``mount`` in ``fields`` is ``tree.rootfs_to_json``'s."""
-    return [sys.executable, "-m", "rootless.storage.worker", operation, json.dumps(fields)]
+    return isolated.command("rootless.storage.worker", [operation, json.dumps(fields)])
 
 
 @contextmanager
@@ -204,7 +203,3 @@ def main(arguments: list[str]) -> int:
     while line:
         line = line[os.write(REPORT_FD, line) :]
     return 0 if "result" in report else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

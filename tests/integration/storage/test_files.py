@@ -364,6 +364,21 @@ def test_worker_and_a_range_of_its_own(box: Path, in_engine: Any) -> None:
     in_engine(_own_range, str(box))
 
 
+def test_the_worker_takes_no_code_from_where_it_runs(tmp_path: Path) -> None:
+    for name in ("json", "rootless", "os"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(99)")
+    done = subprocess.run(
+        [*worker.command("no-such-operation", {}), "surplus"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": str(tmp_path / "json.py")},
+        capture_output=True,
+        check=False,
+    )
+    # It got as far as its own arguments, of which there are too many.
+    assert done.returncode == 1
+    assert b"too many values" in done.stderr
+
+
 def test_shift_of_a_range() -> None:
     ids = shift.of_maps((IdMap(0, 70000, 1024), IdMap(65534, 71024, 1)))
     assert [ids.to_engine(i) for i in (0, 1023, 65534)] == [70000, 71023, 71024]
