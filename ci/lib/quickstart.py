@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -173,8 +174,10 @@ def _stop_daemon(user: Account) -> None:
         if Path(f"/proc/{pid}").stat().st_uid == user.uid:
             signal.pidfd_send_signal(pidfd, signal.SIGTERM)
             note("restarting the engine with the new version")
-            while Path(f"/proc/{pid}").exists():
-                time.sleep(0.05)
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            if not poller.poll(60_000):
+                raise SetupFailed(f"the old engine (process {pid}) does not end; see its log")
     except OSError:
         return
     finally:
