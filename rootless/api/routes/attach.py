@@ -132,42 +132,35 @@ async def _send_log(
     """Write entries, many to a chunk while they come without waiting."""
     loop = asyncio.get_running_loop()
     batch = bytearray()
-    iterator = aiter(entries)
-    while True:
-        pending = loop.create_task(_next(iterator))
-        # One turn of the loop tells whether the next entry is there already.
-        await asyncio.sleep(0)
-        if batch and (len(batch) >= _BATCH or not pending.done()):
-            data, batch = bytes(batch), bytearray()
-            try:
-                await response.write(data)
-            except BaseException:
-                pending.cancel()
-                raise
-        entry = await _settle(pending)
-        if entry is None:
-            break
-        line = entry.data
-        if details:
-            line = details.encode() + b" " + line
-        if timestamps:
-            line = rfc3339_fixed(entry.time_ns).encode() + b" " + line
-        batch += line if tty else frame(_STREAM[entry.stream], line)
-    if batch:
-        await response.write(bytes(batch))
-
-
-async def _next(iterator: AsyncIterator[LogEntry]) -> LogEntry | None:
-    return await anext(iterator, None)
-
-
-async def _settle(task: asyncio.Task[LogEntry | None]) -> LogEntry | None:
+    pending: asyncio.Task[LogEntry | None] | None = None
     try:
-        return await task
-    except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        raise
+        while True:
+            pending = loop.create_task(_next(entries))
+            # One turn of the loop tells whether the next entry is there already.
+            await asyncio.sleep(0)
+            if batch and (len(batch) >= _BATCH or not pending.done()):
+                data, batch = bytes(batch), bytearray()
+                await response.write(data)
+            entry = await pending
+            if entry is None:
+                break
+            line = entry.data
+            if details:
+                line = details.encode() + b" " + line
+            if timestamps:
+                line = rfc3339_fixed(entry.time_ns).encode() + b" " + line
+            batch += line if tty else frame(_STREAM[entry.stream], line)
+        if batch:
+            await response.write(bytes(batch))
+    finally:
+        if pending is not None:
+            # An iterator that still runs could not be closed.
+            pending.cancel()
+            await asyncio.gather(pending, return_exceptions=True)
+
+
+async def _next(entries: AsyncIterator[LogEntry]) -> LogEntry | None:
+    return await anext(entries, None)
 
 
 async def exec_create(call: Call) -> Response:
