@@ -119,14 +119,16 @@ class Decompressed:
         self.produced += len(data)
         if self.produced > self._limits.max_stream:
             raise InvalidInput(
-                f"{self._what} refused: it is larger than {self._limits.max_stream} bytes unpacked"
+                f"{self._what} refused: it is larger than {self._limits.max_stream} bytes unpacked",
+                hint="raise max-layer-size in daemon.json if you trust it",
             )
         if self.produced > self._limits.ratio_floor:
             ratio = self.produced // max(self.consumed, 1)
             if ratio > self._limits.max_ratio:
                 raise InvalidInput(
                     f"{self._what} refused: it unpacks to more than {self._limits.max_ratio} "
-                    "times its size (a decompression bomb)"
+                    "times its size (a decompression bomb)",
+                    hint="raise max-layer-ratio in daemon.json if you trust it",
                 )
         return data
 

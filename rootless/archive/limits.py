@@ -32,8 +32,16 @@ class Limits:
     """Data segments of one sparse file."""
     max_xattrs: int = 256
     """Extended attributes of one entry."""
-    max_ratio: int = 2000
-    ratio_floor: int = 256 << 20
+    max_ratio: int = 300
+    """Programs and texts reach 3 to 20; gzip's format ends at 1032, zstd's far above."""
+    ratio_floor: int = GIB
+
+    @classmethod
+    def of_layer(cls, max_bytes: int, max_ratio: int) -> Limits:
+        """The bounds for layers and images an administrator sets (daemon.json)."""
+        return cls(
+            max_bytes=max_bytes, max_stream=max_bytes + max_bytes // 8 + GIB, max_ratio=max_ratio
+        )
 
 
 @dataclass(frozen=True, slots=True)

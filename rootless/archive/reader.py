@@ -184,7 +184,9 @@ class TarReader:
             )
         if self._content > self._limits.max_bytes or header.size > self._limits.max_file:
             raise refuse(
-                header.name, f"the archive's files are larger than {self._limits.max_bytes} bytes"
+                header.name,
+                f"the archive's files are larger than {self._limits.max_bytes} bytes",
+                hint="raise max-layer-size in daemon.json if you trust it",
             )
         return header
 

@@ -46,6 +46,8 @@ def settings_of(config: DaemonConfig) -> EngineSettings:
         max_concurrent_downloads=config.max_concurrent_downloads,
         max_concurrent_uploads=config.max_concurrent_uploads,
         max_download_attempts=config.max_download_attempts,
+        max_layer_size=config.max_layer_size,
+        max_layer_ratio=config.max_layer_ratio,
         labels=config.labels,
         debug=config.debug,
     )

@@ -62,6 +62,10 @@ class DaemonConfig:
     max_concurrent_downloads: int = 3
     max_concurrent_uploads: int = 5
     max_download_attempts: int = 5
+    max_layer_size: int = 64 << 30
+    """Bytes a layer may unpack to."""
+    max_layer_ratio: int = 300
+    """Unpacked bytes per compressed byte, above which a large layer is refused."""
     shutdown_timeout: int = 15
     live_restore: bool = True
     proxies: tuple[tuple[str, str], ...] = ()
@@ -75,12 +79,12 @@ _KIND = {
     "cgroup-parent": str, "seccomp-profile": str,
     "debug": bool, "ipv6": bool, "init": bool, "no-new-privileges": bool, "live-restore": bool,
     "max-concurrent-downloads": int, "max-concurrent-uploads": int, "max-download-attempts": int,
-    "shutdown-timeout": int,
+    "shutdown-timeout": int, "max-layer-ratio": int,
     "hosts": list, "storage-opts": list, "insecure-registries": list, "registry-mirrors": list,
     "dns": list, "dns-opts": list, "dns-search": list, "labels": list, "policy": list,
     "log-opts": dict, "proxies": dict, "default-ulimits": dict,
 }  # fmt: skip
-_SIZES = ("default-shm-size",)
+_SIZES = ("default-shm-size", "max-layer-size")
 _RELOADABLE = (
     "debug", "log_level", "labels", "insecure_registries", "registry_mirrors",
     "max_concurrent_downloads", "max_concurrent_uploads", "max_download_attempts",
@@ -208,7 +212,10 @@ def check_config(config: DaemonConfig) -> DaemonConfig:
             raise InvalidInput(
                 f"host {host!r} is not supported", hint="unix:///absolute/path or fd://"
             )
-    for name in ("max_concurrent_downloads", "max_concurrent_uploads", "max_download_attempts"):
+    for name in (
+        "max_concurrent_downloads", "max_concurrent_uploads", "max_download_attempts",
+        "max_layer_size", "max_layer_ratio",
+    ):  # fmt: skip
         if getattr(config, name) < 1:
             raise InvalidInput(f"{name.replace('_', '-')} must be at least 1")
     if config.storage_driver == "overlay2":

@@ -39,6 +39,10 @@ class EngineSettings:
     max_concurrent_downloads: int = 3
     max_concurrent_uploads: int = 5
     max_download_attempts: int = 5
+    max_layer_size: int = 64 << 30
+    """Bytes a layer or image archive may unpack to."""
+    max_layer_ratio: int = 300
+    """Unpacked bytes per compressed byte, above which a large layer is taken for a bomb."""
     labels: tuple[str, ...] = ()
     debug: bool = False
 

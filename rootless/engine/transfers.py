@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from rootless.archive.limits import Limits
 from rootless.engine.core import Core
 from rootless.engine.files import read_pipe, write_pipe
 from rootless.engine.image_index import ImageIndex
@@ -170,6 +171,10 @@ class Transfers:
             domain = references.DEFAULT_DOMAIN
         return await login(domain, credentials_of(auth) or Credentials(), self._settings()), ""
 
+    def _limits(self) -> Limits:
+        settings = self._core.settings
+        return Limits.of_layer(settings.max_layer_size, settings.max_layer_ratio)
+
     # -- archives ----------------------------------------------------------------
 
     async def save(self, identity: Identity, refs: Sequence[str]) -> AsyncIterator[bytes]:
@@ -221,9 +226,13 @@ class Transfers:
         self._core.policy.admit_action(identity, "image.load")
         from rootless.images import load as loading
 
+        limits = self._limits()
+
         async def work(report: Report) -> None:
             with self._counted():
-                loaded = await self._consumed(body, lambda file: loading.load(file, self._content))
+                loaded = await self._consumed(
+                    body, lambda file: loading.load(file, self._content, limits=limits)
+                )
                 for one in loaded:
                     await self._record(one.image, one.tags)
                     self._event("load", one.image.id, one.image.id)
@@ -272,6 +281,7 @@ class Transfers:
                         platform=platforms.parse(platform),
                         message=message,
                         changes=changes,
+                        limits=self._limits(),
                     ),
                 )
                 await self._record(image, [name] if name is not None else [])

@@ -73,7 +73,12 @@ class Unpacker:
             with self._content.open(digest) as blob:
                 launcher = await self._core.launcher()
                 spawned = await launcher.spawn(
-                    command(diff_id, directory),
+                    command(
+                        diff_id,
+                        directory,
+                        max_size=self._core.settings.max_layer_size,
+                        max_ratio=self._core.settings.max_layer_ratio,
+                    ),
                     fds={0: blob.fileno(), 1: null, 2: 2, REPORT_FD: theirs},
                 )
         except BaseException:

@@ -1,7 +1,7 @@
 """Unpacking layers as a program, started by the launcher's ``spawn`` in the engine's namespace.
 
-``unpack DIFF_ID DIRECTORY`` are its arguments (:func:`command`), with the blob on
-standard input. Reports are lines of JSON on descriptor 3: ``{"consumed": N}``
+``unpack DIFF_ID DIRECTORY MAX_SIZE MAX_RATIO`` are its arguments (:func:`command`), with
+the blob on standard input. Reports are lines of JSON on descriptor 3: ``{"consumed": N}``
 while it works, then ``{"result": …}`` or ``{"error": …, "code": …, "hint": …}``.
 """
 
@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import asdict
 
+from rootless.archive.limits import Limits
 from rootless.errors import RootlessError
 from rootless.images.unpack import unpack_blob
 from rootless.linux import isolated
@@ -20,9 +21,9 @@ from rootless.storage.whiteouts import LayerWhiteouts
 REPORT_FD = 3
 
 
-def command(diff_id: str, directory: str) -> list[str]:
-    """The argument vector for ``spawn``."""
-    arguments = ["unpack", diff_id, directory]
+def command(diff_id: str, directory: str, *, max_size: int, max_ratio: int) -> list[str]:
+    """The argument vector for ``spawn``; the bounds are ``EngineSettings``'."""
+    arguments = ["unpack", diff_id, directory, str(max_size), str(max_ratio)]
     return isolated.command("rootless.engine.worker", arguments, site_packages=True)
 
 
@@ -32,7 +33,7 @@ def _report(message: dict[str, object]) -> None:
         line = line[os.write(REPORT_FD, line) :]
 
 
-def unpack(diff_id: str, directory: str) -> dict[str, object]:
+def unpack(diff_id: str, directory: str, limits: Limits) -> dict[str, object]:
     """Unpack standard input into ``directory/fs`` and make it durable."""
     path = f"{directory}/fs"
     os.mkdir(path, 0o755)
@@ -42,7 +43,12 @@ def unpack(diff_id: str, directory: str) -> dict[str, object]:
     try:
         marks = LayerWhiteouts()
         done = unpack_blob(
-            0, diff_id, root, marks, consumed=lambda count: _report({"consumed": count})
+            0,
+            diff_id,
+            root,
+            marks,
+            limits=limits,
+            consumed=lambda count: _report({"consumed": count}),
         )
         marks.finish(root)
     finally:
@@ -56,9 +62,10 @@ def main(arguments: list[str]) -> int:
     walk.raise_open_limit()
     os.umask(0o022)
     try:
-        operation, diff_id, directory = arguments
+        operation, diff_id, directory, max_size, max_ratio = arguments
         assert operation == "unpack"
-        _report({"result": unpack(diff_id, directory)})
+        limits = Limits.of_layer(int(max_size), int(max_ratio))
+        _report({"result": unpack(diff_id, directory, limits)})
     except RootlessError as error:
         _report({"error": error.message, "code": error.code, "hint": error.hint})
         return 1

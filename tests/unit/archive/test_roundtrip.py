@@ -303,3 +303,14 @@ def test_zstd_skippable_frames_and_windows() -> None:
     data = wide.compress(os.urandom(1 << 20)) + wide.flush()
     with pytest.raises(InvalidInput, match="damaged"):
         _all(data)
+
+
+def test_the_administrators_bounds_hold_for_content_and_stream() -> None:
+    limits = Limits.of_layer(1 << 20, 50)
+    assert (limits.max_bytes, limits.max_ratio) == (1 << 20, 50)
+    assert limits.max_stream > limits.max_bytes, "headers and padding must fit as well"
+    reader = TarReader(io.BytesIO(tar.file(b"big", bytes((1 << 20) + 1))), limits)
+    with pytest.raises(InvalidInput, match="'big' refused") as caught:
+        reader.next()
+    assert caught.value.hint is not None
+    assert "max-layer-size" in caught.value.hint
