@@ -76,6 +76,7 @@ class Attached:
         stream: bool = True,
         on_detach: Callable[[], None] | None = None,
         finished: asyncio.Event | None = None,
+        epilogue: Callable[[], bytes] | None = None,
     ) -> None:
         self.tty = tty
         self._wanted = (stdin, stdout, stderr)
@@ -84,6 +85,7 @@ class Attached:
         self._stream = stream
         self._on_detach = on_detach
         self._finished = finished
+        self._epilogue = epilogue
         self._closed = False
         self._ready: asyncio.Future[Attachment | None] = asyncio.get_running_loop().create_future()
         self.on_close: Callable[[], None] | None = None
@@ -118,6 +120,8 @@ class Attached:
         if self._finished is not None and not self._closed:
             # Who saw the end of the output asks for the exit status next.
             await self._finished.wait()
+            if self._epilogue is not None and (text := self._epilogue()):
+                yield (1 if self.tty else 2), text
 
     async def frames(self) -> AsyncIterator[bytes]:
         """What iterating gives, as frames of Docker's stream run together; without a terminal.
@@ -138,6 +142,8 @@ class Attached:
             yield data
         if self._finished is not None and not self._closed:
             await self._finished.wait()
+            if self._epilogue is not None and (text := self._epilogue()):
+                yield _FRAME.pack(2, len(text)) + text
 
     async def write(self, data: bytes) -> None:
         """Feed stdin; the detach sequence detaches instead."""

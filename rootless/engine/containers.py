@@ -24,6 +24,7 @@ from rootless.model.identity import Identity
 from rootless.model.records import (
     Change,
     ContainerRecord,
+    ContainerState,
     ContainerView,
     LogEntry,
     PathStat,
@@ -346,6 +347,8 @@ class Containers:
             history=history,
             stream=stream,
             on_detach=lambda: self._core.registry.publish(unit, "detach"),
+            finished=unit.ended if unit.record.spec.seccomp.log else None,
+            epilogue=lambda: denied_text(unit.record.state),
         )
         if stream:
             if unit.shim is not None and not unit.ended.is_set():
@@ -448,6 +451,16 @@ class Containers:
                     await self._lifecycle.set_frozen(unit, frozen=False)
         self._core.registry.publish(unit, "commit", comment=comment, imageID=image_id)
         return image_id
+
+
+def denied_text(state: ContainerState) -> bytes:
+    """What ``seccomp-log`` tells an attached client at the end; b'' when nothing was denied."""
+    if not state.denied_calls:
+        return b""
+    calls = ", ".join(
+        f"{name} ({count} time{'s' if count > 1 else ''})" for name, count in state.denied_calls
+    )
+    return f"rootless: system calls denied by seccomp: {calls}\r\n".encode()
 
 
 def merge_resources(old: Resources, new: Resources) -> Resources:

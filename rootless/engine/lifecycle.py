@@ -148,6 +148,7 @@ class Lifecycle:
                 error="",
                 started_ns=time.time_ns(),
                 oom_killed=False,
+                denied_calls=(),
                 health=Health() if checked else None,
             ),
             network_state(connection, json.dumps(connection.to_json())),
@@ -241,6 +242,7 @@ class Lifecycle:
             error=error,
             finished_ns=status.finished_ns,
             oom_killed=status.oom_killed,
+            denied_calls=denied_names(status),
             health=None if state.health is None else replace(state.health, status="unhealthy"),
         )
         if unit.health_task is not None:
@@ -253,6 +255,8 @@ class Lifecycle:
             core.registry.transition(unit, after, NetworkState())
         if status.oom_killed:
             core.registry.publish(unit, "oom")
+        for name, count in after.denied_calls:
+            core.registry.publish(unit, "seccomp_denied", call=name, count=str(count))
         core.registry.publish(
             unit, "die", exitCode=str(status.code), execDuration=str(int(ran_for))
         )
@@ -445,6 +449,19 @@ class Lifecycle:
         if (volumes or unit.record.spec.auto_remove) and self.remove_volumes is not None:
             await self.remove_volumes(unit)
         unit.notify("removed", "not-running", "next-exit")
+
+
+def denied_names(status: ExitStatus) -> tuple[tuple[str, int], ...]:
+    """The denied calls by name, most frequent first."""
+    if not status.denied:
+        return ()
+    from rootless.seccomp.names import call_name
+
+    counts: dict[str, int] = {}
+    for arch, number, count in status.denied:
+        name = call_name(number, arch)
+        counts[name] = counts.get(name, 0) + count
+    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def network_state(connection: Connection, driver_state: str) -> NetworkState:

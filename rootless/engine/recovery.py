@@ -20,7 +20,7 @@ from rootless.engine.core import Core
 from rootless.engine.creation import Creator
 from rootless.engine.health import HealthMonitor
 from rootless.engine.images import Images
-from rootless.engine.lifecycle import LOST_EXIT_CODE, Lifecycle, network_state
+from rootless.engine.lifecycle import LOST_EXIT_CODE, Lifecycle, denied_names, network_state
 from rootless.engine.unit import Unit
 from rootless.errors import NotFound, RootlessError
 from rootless.linux import procfs
@@ -155,6 +155,7 @@ class Recovery:
                 error=error,
                 finished_ns=time.time_ns() if status is None else status.finished_ns,
                 oom_killed=status is not None and status.oom_killed,
+                denied_calls=() if status is None else denied_names(status),
                 health=None,
             ),
             NetworkState(),

@@ -55,6 +55,8 @@ class ContainerState:
     stopped_by_user: bool = False
     """Asked to stop: ``unless-stopped`` does not start it again with the daemon."""
     health: Health | None = None
+    denied_calls: tuple[tuple[str, int], ...] = ()
+    """System calls that the filter denied and how often (``seccomp-log``)."""
 
     @property
     def running(self) -> bool:

@@ -231,3 +231,13 @@ def test_userns_auto_gives_ids_of_its_own(engine: Engine) -> None:
     assert len(starts) == 2
     # 0 is the user and 1… the ids of shared containers.
     assert all(start > 65536 for start in starts)
+
+
+def test_seccomp_log_names_the_denied_calls(engine: Engine) -> None:
+    done = _run(engine, "--security-opt", "seccomp-log", IMAGE, "unshare", "-m", "true")
+    assert done.returncode != 0
+    assert "denied by seccomp: unshare (1 time)" in done.stderr
+    quiet = _run(engine, "--security-opt", "seccomp-log", IMAGE, "true")
+    assert quiet.stderr == ""
+    without = _run(engine, IMAGE, "unshare", "-m", "true")
+    assert "denied by seccomp" not in without.stderr
