@@ -15,7 +15,7 @@ from rootless.engine.registry import Registry
 from rootless.engine.settings import EngineSettings
 from rootless.engine.state import State
 from rootless.engine.watch import FileWatcher
-from rootless.errors import RootlessError
+from rootless.errors import RootlessError, Unavailable
 from rootless.linux import procfs
 from rootless.model.facts import HostFacts
 from rootless.storage.layers import LayerStore
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LAUNCHER_MODULES = ("storage.tree", "engine.inside")
+_RETRIES = 2
+"""How often a function is called again whose process was killed."""
 
 
 class Core:
@@ -91,7 +93,17 @@ class Core:
         return None
 
     async def call(self, function: str, /, **arguments: object) -> object:
-        """Run a storage function inside the engine's user namespace."""
+        """Run a storage function inside the engine's user namespace.
+
+        When the process that did it was killed it is done again: each of these
+        functions finishes what an interrupted call of it left.
+        """
+        for _ in range(_RETRIES):
+            launcher = await self.launcher()
+            try:
+                return await launcher.call(function, **arguments)
+            except Unavailable as error:
+                _log.warning("%s is done again: %s", function, error.message)
         return await (await self.launcher()).call(function, **arguments)
 
     def call_from_thread(self, function: str, /, **arguments: object) -> object:

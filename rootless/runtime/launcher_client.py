@@ -186,8 +186,9 @@ class Launcher:
 
     def _on_end(self) -> None:
         asyncio.get_running_loop().remove_reader(self._sock.fileno())
-        if self._lost is not None:
-            self._lost()
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            lost()
 
     def on_lost(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when the launcher ends unexpectedly."""
@@ -201,6 +202,8 @@ class Launcher:
             wire.send(self._sock, message, (reply.theirs.fileno(), *fds), tag=tag)
         except (BrokenPipeError, ConnectionError):
             reply.close()
+            # Before the event loop hears of it: what is tried next starts another one.
+            self._on_end()
             raise Unavailable("the launcher is not running", hint="retry the command") from None
         finally:
             reply.theirs.close()
