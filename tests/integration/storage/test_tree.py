@@ -18,6 +18,7 @@ pytestmark = pytest.mark.integration
 
 CAPABILITY = (0x0300_0001).to_bytes(4, "little") + (1 << 10).to_bytes(4, "little") + bytes(12)
 """cap_net_bind_service+ep, version 3, without its last field: the id of root."""
+IMAGE_ROOT = (1).to_bytes(4, "little")
 
 
 def _layer(box: str) -> str:
@@ -33,6 +34,7 @@ def _layer(box: str) -> str:
     os.chown(f"{layer}/data/file", 6, 7)
     os.chmod(f"{layer}/data/file", 0o4755)
     os.setxattr(f"{layer}/data/file", "user.own", b"value")
+    os.setxattr(f"{layer}/data/file", "security.capability", CAPABILITY + IMAGE_ROOT)
     os.link(f"{layer}/data/file", f"{layer}/data/sub/hard")
     os.symlink("/etc/passwd", f"{layer}/data/link")
     os.chown(f"{layer}/data/link", 3, 4, follow_symlinks=False)
@@ -63,6 +65,7 @@ def _copy_up(box: str) -> None:
     assert file.st_nlink == 2
     assert file.st_ino == os.stat(f"{volume}/sub/hard").st_ino
     assert os.getxattr(f"{volume}/file", "user.own") == b"value"
+    assert os.getxattr(f"{volume}/file", "security.capability") == CAPABILITY + IMAGE_ROOT
     assert os.stat(f"{volume}/sub").st_mtime_ns == 1_400_000_000_000_000_000
     assert os.readlink(f"{volume}/link") == "/etc/passwd"
     assert os.lstat(f"{volume}/link").st_uid == 3
@@ -226,7 +229,6 @@ def test_lookup_stays_inside_the_image(box: Path, in_engine: Any) -> None:
 
 def _shift_ids(box: str) -> None:
     layer = f"{_layer(box)}/data"
-    os.setxattr(f"{layer}/file", "security.capability", CAPABILITY + (1).to_bytes(4, "little"))
     first = [{"inside": 0, "outside": 70000, "size": 1024}]
     second = [{"inside": 0, "outside": 80000, "size": 1024}]
     assert tree.shift_ids(layer, [], first) > 0
