@@ -16,6 +16,8 @@ from rootless.engine.resolve import Allocation, Resolved, World, resolve
 from rootless.engine.resolve_security import parse_userns
 from rootless.engine.unit import Unit
 from rootless.engine.volumes import Volumes, volume_names
+from rootless.errors import Denied
+from rootless.model.decision import Decision
 from rootless.model.identity import Identity
 from rootless.model.records import ContainerRecord, ImageRecord, PlanReport
 from rootless.model.request import ContainerRequest
@@ -31,6 +33,10 @@ class ImageSource(Protocol):
 
     async def for_container(self, reference: str, platform: str) -> ImageRecord:
         """The image, every layer of it unpacked; NotFound with Docker's ``No such image``."""
+        ...
+
+    def full_name(self, reference: str) -> str:
+        """The image's name in full, for the policy."""
         ...
 
 
@@ -52,6 +58,8 @@ class Creator:
     ) -> tuple[str, tuple[str, ...]]:
         """The new container's id and warnings."""
         image = await self._images.for_container(request.config.image, request.platform)
+        full = self._images.full_name(request.config.image)
+        self._core.policy.admit_image(identity, "run", full)
         async with self._allocating, self._volumes.lock:
             resolved = self._resolve(request, image)
             admitted = self._core.policy.admit(identity, resolved.spec)
@@ -68,6 +76,9 @@ class Creator:
         """What :meth:`create` and a start would do; nothing is made."""
         image = await self._images.for_container(request.config.image, request.platform)
         resolved = self._resolve(request, image)
+        denial = self._image_denial(identity, request)
+        if denial is not None:
+            return PlanReport(resolved.spec, denial, resolved.warnings, ())
         decision = self._core.policy.preview(identity, resolved.spec)
         if not decision.allowed:
             return PlanReport(resolved.spec, decision, resolved.warnings, ())
@@ -75,6 +86,17 @@ class Creator:
         return PlanReport(
             admitted.spec, admitted.decision, resolved.warnings, self._steps(admitted)
         )
+
+    def _image_denial(self, identity: Identity, request: ContainerRequest) -> Decision | None:
+        """The decision when the policy does not let this image run."""
+        try:
+            full = self._images.full_name(request.config.image)
+            self._core.policy.admit_image(identity, "run", full)
+        except Denied as denied:
+            found = denied.context.get("findings", ())
+            assert isinstance(found, tuple)
+            return Decision(allowed=False, policy=self._core.policy.name, findings=found)
+        return None
 
     def _steps(self, admitted: AdmittedSpec) -> tuple[tuple[str, str], ...]:
         from rootless.runtime.planner import describe, plan_container

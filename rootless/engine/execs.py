@@ -113,7 +113,7 @@ class Execs:
         )
         attached = None if detach else self._attachment(live)
         try:
-            await self._launch(identity, live, attached)
+            await self._launch(live, attached)
         except BaseException as error:
             if attached is not None:
                 attached.fail()
@@ -134,7 +134,7 @@ class Execs:
             finished=live.ended,
         )
 
-    async def _launch(self, identity: Identity, live: _Live, attached: Attached | None) -> None:
+    async def _launch(self, live: _Live, attached: Attached | None) -> None:
         from rootless.runtime.planner import plan_exec
         from rootless.runtime.shim_client import ShimClient
 
@@ -142,7 +142,9 @@ class Execs:
         directory = self.directory(unit, record.id)
         directory.mkdir(mode=0o700, parents=True)
         plan = plan_exec(
-            self._lifecycle.admit(unit, identity),
+            # What runs was admitted at its start; after a restart of the daemon it is
+            # admitted again for whoever made the container.
+            unit.admitted or self._lifecycle.admit(unit, unit.record.identity),
             record.request,
             make_layout(core, unit.record.spec, unit.directory),
             exec_id=record.id,

@@ -97,6 +97,7 @@ class Lifecycle:
         launcher = await core.launcher()
         await unit.made()
         created = await launcher.create(plan)
+        unit.admitted = admitted
         try:
             connection = await core.network.connect(
                 spec.network,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rootless.model.records import ContainerRecord, WaitCondition, WaitResult
+from rootless.model.spec import AdmittedSpec
 
 if TYPE_CHECKING:
     from rootless.engine.attach import Attached
@@ -25,6 +26,8 @@ class Unit:
         self.record = record
         self.lock = asyncio.Lock()
         self.shim: ShimClient | None = None
+        self.admitted: AdmittedSpec | None = None
+        """What runs; None until a start of this daemon's."""
         self.init_start = 0
         self.cgroup = ""
         self.ended = asyncio.Event()

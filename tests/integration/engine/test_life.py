@@ -241,3 +241,28 @@ def test_seccomp_log_names_the_denied_calls(engine: Engine) -> None:
     assert quiet.stderr == ""
     without = _run(engine, IMAGE, "unshare", "-m", "true")
     assert "denied by seccomp" not in without.stderr
+
+
+POLICY = """\
+apiVersion: rootless.dev/v1alpha1
+kind: Policy
+metadata:
+  name: only-one
+spec:
+  images:
+    allow: ["docker.io/library/other:*"]
+"""
+
+
+def test_the_policy_says_which_images_run(fresh_engine: Engine) -> None:
+    engine = fresh_engine
+    assert engine.run("run", "--rm", *QUIET, IMAGE, "true").returncode == 0
+    (engine.root / "c/rootless").mkdir(exist_ok=True)
+    (engine.root / "c/rootless/policy.yaml").write_text(POLICY)
+    done = engine.run("run", "--rm", *QUIET, IMAGE, "true")
+    assert done.returncode == 125
+    assert "images.allowed" in done.stderr
+    planned = engine.run("run", "--dry-run", *QUIET, IMAGE, "true")
+    assert "images.allowed" in planned.stdout + planned.stderr
+    (engine.root / "c/rootless/policy.yaml").unlink()
+    assert engine.run("run", "--rm", *QUIET, IMAGE, "true").returncode == 0
