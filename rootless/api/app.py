@@ -49,6 +49,11 @@ def _own_host(host: str) -> bool:
     return name.endswith(".localhost") or ("." not in name and not name.startswith("["))
 
 
+def _gone(request: BaseRequest) -> bool:
+    transport = request.transport
+    return transport is None or transport.is_closing()
+
+
 class Api:
     """The Docker Engine API of one engine."""
 
@@ -101,7 +106,7 @@ class Api:
                 await self._continue(request)
             response = await route.handler(call)
         except Exception as error:
-            if isinstance(error, ConnectionError) and request.transport is None:
+            if isinstance(error, ConnectionError) and _gone(request):
                 raise
             if connection.hijacked or request.writer.output_size > 0:
                 # The status is out; cutting the stream short is all that tells the client.

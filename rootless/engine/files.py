@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -86,6 +86,51 @@ class _Job:
         raise_reported(answer)
         return answer["result"]
 
+    async def abandon(self) -> None:
+        """End it, whatever it does; its answer is of no interest any more."""
+        os.close(self.report)
+        self.spawned.kill()
+        await self.spawned.wait()
+
+
+class _Produced:
+    """A worker's output. Closed early (a client went away), the worker ends and no pipe stays.
+
+    Not a generator: one that was never started runs no clean-up when it is closed.
+    """
+
+    def __init__(self, job: _Job, out: int) -> None:
+        self._job = job
+        self._out = out
+        self._chunks: AsyncGenerator[bytes, None] | None = None
+        self._ended = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._chunks is None:
+            self._chunks = read_pipe(self._out)
+        try:
+            return await anext(self._chunks)
+        except StopAsyncIteration:
+            if not self._ended:
+                self._ended = True
+                # A worker that failed in the middle must not look like a complete archive.
+                await self._job.finish()
+            raise
+
+    async def aclose(self) -> None:
+        """Stop; nothing happens when the end was reached."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._chunks is None:
+            os.close(self._out)
+        else:
+            await self._chunks.aclose()
+        await self._job.abandon()
+
 
 def raise_reported(answer: Mapping[str, object]) -> None:
     """Raise the error that a worker reported, if it is one."""
@@ -95,7 +140,7 @@ def raise_reported(answer: Mapping[str, object]) -> None:
         raise kind(str(answer["error"]), hint=str(hint) if hint else None)
 
 
-async def read_pipe(fd: int) -> AsyncIterator[bytes]:
+async def read_pipe(fd: int) -> AsyncGenerator[bytes, None]:
     """Chunks from a pipe until its end; closes it."""
     loop = asyncio.get_running_loop()
     os.set_blocking(fd, False)
@@ -156,6 +201,15 @@ def _closing(*fds: int) -> Iterator[None]:
             os.close(fd)
 
 
+@contextmanager
+def _closed_on_failure(fd: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        os.close(fd)
+        raise
+
+
 class Files:
     """See the module."""
 
@@ -197,7 +251,7 @@ class Files:
 
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         report, theirs = os.pipe2(os.O_CLOEXEC)
-        with _closing(null, theirs):
+        with _closed_on_failure(report), _closing(null, theirs):
             launcher = await self._core.launcher()
             spawned = await launcher.spawn(
                 command(operation, fields),
@@ -239,16 +293,9 @@ class Files:
 
     async def _produce(self, operation: str, fields: dict[str, object]) -> AsyncIterator[bytes]:
         out, theirs = os.pipe2(os.O_CLOEXEC)
-        with _closing(theirs):
+        with _closed_on_failure(out), _closing(theirs):
             job = await self._spawn(operation, fields, stdout=theirs)
-        return self._relay(job, out)
-
-    @staticmethod
-    async def _relay(job: _Job, out: int) -> AsyncIterator[bytes]:
-        async for chunk in read_pipe(out):
-            yield chunk
-        # A worker that failed in the middle must not look like a complete archive.
-        await job.finish()
+        return _Produced(job, out)
 
     async def put(
         self,
@@ -263,7 +310,7 @@ class Files:
         await unit.made()
         owner = await self._owner(unit) if copy_uid_gid else None
         theirs, pipe = os.pipe2(os.O_CLOEXEC)
-        with _closing(theirs):
+        with _closed_on_failure(pipe), _closing(theirs):
             job = await self._spawn(
                 "write",
                 self._with_volumes(
@@ -277,7 +324,11 @@ class Files:
                 ),
                 stdin=theirs,
             )
-        await write_pipe(pipe, body)
+        try:
+            await write_pipe(pipe, body)
+        except BaseException:
+            await job.abandon()
+            raise
         await job.finish()
 
     async def _owner(self, unit: Unit) -> list[int]:
