@@ -10,7 +10,7 @@ from rootless.cli.command import BOOL, FORMAT_HELP, LIST, STRING, Command, Invoc
 from rootless.cli.commands.ps import default_format
 from rootless.cli.filters import parse_filters
 from rootless.cli.formats import Listing
-from rootless.cli.human import duration, local_time, size3
+from rootless.cli.human import duration, local_time, size3, size4
 from rootless.client.api import query
 
 _NONE = "<none>"
@@ -77,7 +77,7 @@ def listing(*, full: bool, digests: bool) -> Listing:
         "CreatedAt": lambda i: local_time(int(i.get("Created", 0))),
         "Size": lambda i: size3(int(i.get("Size", 0))),
         "Containers": lambda i: _count(i.get("Containers", -1)),
-        "VirtualSize": lambda i: size3(int(i.get("Size", 0))),
+        "VirtualSize": lambda i: size4(int(i.get("Size", 0))),
         "SharedSize": lambda i: _maybe_size(i.get("SharedSize", -1)),
         "UniqueSize": lambda i: _maybe_size(
             int(i.get("Size", 0)) - i["SharedSize"] if i.get("SharedSize", -1) >= 0 else -1
@@ -88,7 +88,7 @@ def listing(*, full: bool, digests: bool) -> Listing:
 
 
 def _since(created: int) -> str:
-    return f"{duration(time.time() - created)} ago" if created > 0 else "N/A"
+    return f"{duration(time.time() - created)} ago"
 
 
 def _count(value: int) -> str:
