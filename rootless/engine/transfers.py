@@ -76,6 +76,7 @@ class Transfers:
             max_downloads=settings.max_concurrent_downloads,
             max_uploads=settings.max_concurrent_uploads,
             attempts=settings.max_download_attempts,
+            proxies=settings.proxies,
         )
 
     async def pull(

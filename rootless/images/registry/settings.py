@@ -35,6 +35,8 @@ class RegistrySettings:
     retry_delay: float = 0.5
     """Seconds before the second attempt; doubled each time, at most 10."""
     user_agent: str = "rootless"
+    proxies: tuple[tuple[str, str], ...] = ()
+    """daemon.json's ``proxies`` (http-proxy, https-proxy, no-proxy), before the environment's."""
 
 
 @dataclass(frozen=True, slots=True)

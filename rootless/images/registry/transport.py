@@ -8,7 +8,8 @@ import ssl
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies_environment as getproxies
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from rootless.errors import InvalidInput, Unauthorized, Unavailable
 from rootless.images.registry import challenge
@@ -118,7 +119,7 @@ class Transport:
                 data=body() if body is not None else None,
                 allow_redirects=False,
                 ssl=self._tls(url, endpoint) if url.scheme == "https" else True,
-                proxy=proxy_for(url),
+                proxy=proxy_for(url, self._settings.proxies),
             )
         except aiohttp.ClientConnectorCertificateError as error:
             raise Unavailable(
@@ -304,9 +305,15 @@ def _public(url: URL) -> str:
     return str(url.with_query(None).with_user(None))
 
 
-def proxy_for(url: URL) -> str | None:
-    """The proxy from the environment; loopback is never proxied (as Go's httpproxy)."""
+def proxy_for(url: URL, configured: tuple[tuple[str, str], ...] = ()) -> str | None:
+    """The proxy for ``url``; loopback is never proxied (as Go's httpproxy).
+
+    Each of ``configured`` (http-proxy, https-proxy, no-proxy) stands before the
+    variable of the environment with the same meaning, as in Docker.
+    """
     host = url.host or ""
-    if is_loopback(host) or proxy_bypass(host):
+    proxies = getproxies()
+    proxies.update({key.removesuffix("-proxy"): value for key, value in configured if value})
+    if is_loopback(host) or proxy_bypass_environment(host, proxies):
         return None
-    return getproxies().get(url.scheme)
+    return proxies.get(url.scheme)

@@ -105,6 +105,11 @@ def test_proxies_come_from_the_environment_but_not_for_loopback(
     assert proxy_for(URL("https://inside.example/v2/")) is None
     assert proxy_for(URL("https://127.0.0.1:5000/v2/")) is None
     assert proxy_for(URL("http://reg.example/v2/")) is None
+    configured = (("http-proxy", "http://p:1"), ("https-proxy", ""), ("no-proxy", ".corp.example"))
+    assert proxy_for(URL("http://reg.example/v2/"), configured) == "http://p:1"
+    assert proxy_for(URL("https://reg.example/v2/"), configured) == "http://proxy.example:3128"
+    assert proxy_for(URL("http://a.corp.example/v2/"), configured) is None
+    assert proxy_for(URL("http://inside.example/v2/"), configured) == "http://p:1"
 
 
 def test_an_upload_never_goes_from_https_to_http() -> None:
