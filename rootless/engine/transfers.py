@@ -213,14 +213,18 @@ class Transfers:
 
         with self._counted():
             task = asyncio.ensure_future(asyncio.to_thread(job))
+            # A reader that left: the thread ends with EPIPE, which is nobody's error, also
+            # when the wait for it below is cancelled.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            chunks = read_pipe(reading)
             try:
-                async for chunk in read_pipe(reading):
+                async for chunk in chunks:
                     yield chunk
                 await task
             finally:
-                # A reader that left: the thread ends with EPIPE, which is nobody's error.
+                # Closing the pipe is what ends a thread that still writes.
+                await chunks.aclose()
                 await asyncio.wait([task])
-                task.exception()
 
     async def load(self, identity: Identity, body: AsyncIterator[bytes]) -> ProgressStream:
         """Images of an archive."""

@@ -186,3 +186,44 @@ def test_a_dead_client_leaves_the_container(engine: Engine, docker_cli: DockerCl
     done = docker_cli("inspect", "-f", "{{.State.Status}}", "kk")
     assert done.stdout.strip() == "running"
     assert docker_cli("rm", "-f", "kk").returncode == 0
+
+
+STREAMS = (
+    ("POST", "/containers/kk/attach?stream=1&stdin=1&stdout=1"),
+    ("GET", "/containers/kk/logs?follow=1&stdout=1"),
+    ("GET", "/containers/kk/stats"),
+    ("GET", "/containers/kk/export"),
+    ("GET", "/containers/kk/archive?path=/bin"),
+    ("GET", f"/images/{IMAGE}/get"),
+    ("POST", "/containers/kk/wait"),
+    ("GET", "/events"),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), STREAMS, ids=lambda text: text.partition("?")[0])
+@pytest.mark.parametrize("wait", [True, False], ids=["answered", "at-once"])
+def test_clients_that_vanish_leak_nothing(
+    engine: Engine, method: str, path: str, wait: bool
+) -> None:
+    """However early or late in a stream a client goes, the daemon's descriptors come back."""
+    assert engine.daemon is not None
+    engine.ok("run", "-d", "--name", "kk", IMAGE, "sh", "-c", "yes | head -n 1000; exec sleep 600")
+    descriptors = f"/proc/{engine.daemon.pid}/fd"
+    get(engine, "/containers/kk/export")
+    before = len(os.listdir(descriptors))
+    for half_close in (True, False) * 10:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(engine.socket))
+            sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            if wait:
+                assert sock.recv(64).startswith(b"HTTP/1.1 200")
+            if half_close:
+                sock.shutdown(socket.SHUT_WR)
+    deadline = time.monotonic() + 30
+    # Five are for what the daemon opens once, such as inotify; a leak would be twenty.
+    while len(os.listdir(descriptors)) > before + 5 and time.monotonic() < deadline:
+        get(engine, "/_ping")
+    left = [os.readlink(f"{descriptors}/{fd}") for fd in os.listdir(descriptors)]
+    assert len(left) <= before + 5, left
+    assert "Traceback" not in engine.log.read_text()
+    engine.ok("rm", "-f", "kk")
