@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from rootless.errors import StartFailed
 from rootless.model.plan import LaunchPlan
-from rootless.runtime import sandbox, wire
+from rootless.runtime import sandbox, sequence, wire
 from rootless.runtime.context import EngineContext
 from rootless.runtime.shim_files import (
     ENDED_EARLY,
@@ -41,16 +41,19 @@ file system, the shim's socket, the streams and options); a descriptor to hold; 
 class Builder:
     """One start."""
 
-    def __init__(self, plan: LaunchPlan, reply: socket.socket, shim: socket.socket) -> None:
+    def __init__(self, plan: LaunchPlan, shim: socket.socket) -> None:
         self.plan = plan
-        self.reply = reply
         self.shim = shim
-        self.streams = Streams(plan.stdio)
-        self.listener = listen(plan.directory)
         self.sync, self.peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.context = EngineContext(plan.directory)
         self.pid = -1
         self.marks: object = None
+
+    def take_order(self, plan: LaunchPlan, reply: socket.socket) -> None:
+        """Work for this request from now on."""
+        self.plan = plan
+        self.reply = reply
+        self.context = EngineContext(plan.directory)
+        self.streams = Streams(plan.stdio)
 
     def tell(self, kind: int, number: int = 0, *fds: int, text: str = "") -> None:
         """Send the shim a message."""
@@ -59,7 +62,11 @@ class Builder:
 
     def build(self, last_capability: int) -> None:
         """Everything up to the point where init waits for ``go``."""
-        sandbox.make(self, last_capability)
+        self.listener = listen(self.plan.directory)
+        if self.pid < 0:
+            sandbox.make(self, last_capability)
+        else:
+            sandbox.finish(self)
         owner, master = self._await_ready()
         self.streams.give_to(self.plan.maps, owner)
         self.streams.close_theirs()
@@ -143,14 +150,36 @@ class Builder:
             wire.send(self.reply, {"started": True})
 
 
-def run(data: bytes, fds: list[int], shim: socket.socket, *, last_capability: int) -> NoReturn:
+def run(
+    data: bytes,
+    fds: list[int],
+    shim: socket.socket,
+    orders: socket.socket | None,
+    last_capability: int,
+) -> NoReturn:
     """The builder's whole life; its end without STARTED makes the shim undo everything."""
     try:
-        plan = wire.decode(data, fds)["plan"]
-        assert isinstance(plan, LaunchPlan)
-        _build(Builder(plan, socket.socket(fileno=fds[0]), shim), last_capability)
+        plan = _plan_of(data, fds)
+        builder = Builder(plan, shim)
+        if orders is not None:
+            sandbox.make_frame(builder, last_capability)
+            order = wire.receive_raw(orders)
+            orders.close()
+            if order is None:
+                os._exit(0)  # nobody needed it
+            _, fds = order
+            plan = _plan_of(*order)
+        if sequence.frame_of(plan) == sequence.frame_of(builder.plan):
+            builder.take_order(plan, socket.socket(fileno=fds[0]))
+            _build(builder, last_capability)
     finally:
         os._exit(0)
+
+
+def _plan_of(data: bytes, fds: list[int]) -> LaunchPlan:
+    plan = wire.decode(data, fds)["plan"]
+    assert isinstance(plan, LaunchPlan)
+    return plan
 
 
 def _build(builder: Builder, last_capability: int) -> None:

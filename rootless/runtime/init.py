@@ -26,12 +26,15 @@ from rootless.linux.terminal import make_controlling
 from rootless.model.plan import LaunchPlan, ProcessPlan
 from rootless.runtime import users, wire
 from rootless.runtime.context import InitContext
-from rootless.runtime.sequence import EARLY
+from rootless.runtime.sequence import FRAME, is_framed
 from rootless.runtime.steps.base import InitStep
 from rootless.runtime.trace import mark, take
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+
+STREAMS = ("stdin", "stdout", "stderr")
+"""Names under which the builder hands the process' streams over."""
 
 _CHANGED_SIGNALS = (
     signal.SIGCHLD,
@@ -59,21 +62,17 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def run(
-    plan: LaunchPlan,
-    sync: socket.socket,
-    stdio: list[int],
-    *,
-    last_capability: int,
-) -> NoReturn:
+def run(frame: LaunchPlan, sync: socket.socket, *, last_capability: int) -> NoReturn:
     """Everything from the clone to execve(2); never returns.
 
-    ``sync`` speaks with the shim. Init hears ``mapped`` when the id maps are
-    written and ``prepared`` with the descriptors of its mounts, says ``ready``
-    (with the terminal's master) when the sandbox stands, hears ``go``, and then
-    says what went wrong or nothing: execve(2) closes the socket.
+    ``sync`` speaks with the builder. Init hears ``mapped`` when the id maps are
+    written, does the frame's steps as in ``frame``, hears its own plan with the
+    descriptors that were prepared for it, says ``ready`` (with the terminal's
+    master) when the sandbox stands, hears ``go``, and then says what went wrong
+    or nothing: execve(2) closes the socket.
     """
-    step_name = "init"
+    ctx = InitContext(fds={}, last_capability=last_capability)
+    step = "init"
     try:
         mark("init cloned")
         if wire.receive(sync) is None:
@@ -81,41 +80,43 @@ def run(
         mark("ids mapped")
         forbid_imports()
         become_root()
-        if plan.namespaces & process.CLONE_NEWIPC:
+        if frame.namespaces & process.CLONE_NEWIPC:
             process.unshare(process.CLONE_NEWIPC, "ipc namespace")
-        ctx = InitContext(fds={}, last_capability=last_capability)
-        waiting = True
-        for step in plan.enter:
-            step_name = type(step).__name__
-            assert isinstance(step, InitStep)
-            if waiting and not isinstance(step, EARLY):
-                waiting = False
-                prepared = receive_prepared(sync)
-                if prepared is None:
-                    os._exit(125)
-                ctx.fds.update(prepared)
-                mark("prepared")
-            step.apply(ctx)
-            mark(step_name)
-        _finish(plan.process, ctx, sync, stdio)
+        plan = None if is_framed(frame) else _receive_plan(sync, ctx)
+        for item in frame.enter:
+            step = type(item).__name__
+            if isinstance(item, FRAME):
+                item.apply(ctx)
+                mark(step)
+        plan = plan or _receive_plan(sync, ctx)
+        mark("prepared")
+        for item in plan.enter:
+            step = type(item).__name__
+            if not isinstance(item, FRAME):
+                assert isinstance(item, InitStep)
+                item.apply(ctx)
+                mark(step)
+        _finish(plan.process, ctx, sync)
     except BaseException as error:
-        fail(sync, error, step_name)
+        fail(sync, error, step)
 
 
-def receive_prepared(sync: socket.socket) -> dict[str, int] | None:
-    """Init's side of the hand-over; None when the shim is gone."""
-    found: dict[str, int] = {}
+def _receive_plan(sync: socket.socket, ctx: InitContext) -> LaunchPlan:
+    """The container's plan, and what was prepared for it."""
+    plan: object = None
     more = True
     while more:
         answer = wire.receive(sync)
         if answer is None:
-            return None
+            os._exit(125)  # the builder is gone, or nobody needed this spare
         message, fds = answer
         names = message["prepared"]
         assert isinstance(names, tuple)
-        found.update(zip(names, fds, strict=True))
+        ctx.fds.update(zip(names, fds, strict=True))
+        plan = plan or message["plan"]
         more = bool(message["more"])
-    return found
+    assert isinstance(plan, LaunchPlan)
+    return plan
 
 
 def fail(sync: socket.socket, error: BaseException, step: str) -> NoReturn:
@@ -183,7 +184,8 @@ def enter_directory(plan: ProcessPlan, root: int, owner: users.ResolvedUser) -> 
         )
 
 
-def _finish(plan: ProcessPlan, ctx: InitContext, sync: socket.socket, stdio: list[int]) -> NoReturn:
+def _finish(plan: ProcessPlan, ctx: InitContext, sync: socket.socket) -> NoReturn:
+    stdio = [ctx.fds.get(name, -1) for name in STREAMS]
     user = resolve_user(plan, ctx.root)
     enter_directory(plan, ctx.root, user)
     os.setsid()

@@ -17,6 +17,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -31,6 +32,10 @@ from rootless.runtime import exec_shim, shim, wire
 from rootless.runtime import sequence as _sequence  # noqa: F401 - registers the steps
 from rootless.runtime.shim import CONTAINER
 from rootless.runtime.shim_files import exit_code_of
+from rootless.runtime.spare import Spare
+
+_QUIET_MS = 15
+"""How long nothing must have been asked before a spare is made: not to compete with a start."""
 
 IGNORED = (
     signal.SIGCHLD,
@@ -114,17 +119,27 @@ def _serve(sock: socket.socket, functions: dict[str, Callable[..., object]]) -> 
     gc.collect()
     gc.freeze()
     gc.disable()
+    spare = Spare()
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
     while True:
         # Nothing is decoded here: every page this process writes to ceases to be
         # shared with the shims that were forked before.
+        if spare.is_wanted() and not poller.poll(_QUIET_MS):
+            if spare.make():
+                sock.close()
+                shim.run_container(spare.template, [], spare.theirs, last_capability)
+            continue
         request = wire.receive_raw(sock)
         if request is None:
             return
         data, fds = request
-        if os.fork() == 0:
+        is_container = wire.tag_of(data) == CONTAINER
+        if not (is_container and spare.use(data, fds)) and os.fork() == 0:
             sock.close()
-            if data[1:2] == CONTAINER:
-                shim.run_container(data, fds, last_capability=last_capability)
+            spare.drop()
+            if is_container:
+                shim.run_container(data, fds, None, last_capability)
             process.default_signal(signal.SIGCHLD)
             _handle(data, fds, functions, last_capability)
         for fd in fds:
@@ -183,8 +198,6 @@ def _spawn(message: dict[str, object], fds: list[int], reply: socket.socket) -> 
     for fd in fds:
         os.close(fd)
     wire.send(reply, {"pid": child})
-    import select
-
     pidfd = os.pidfd_open(child)
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)

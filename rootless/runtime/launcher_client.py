@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from rootless.errors import RootlessError, StartFailed, Unavailable
 from rootless.model.plan import ExecPlan, LaunchPlan
-from rootless.runtime import sequence as _sequence  # noqa: F401 - registers the steps
-from rootless.runtime import wire
+from rootless.runtime import sequence, wire
 
 
 @dataclass(slots=True)
@@ -131,6 +130,16 @@ def _failure(message: dict[str, object]) -> RootlessError:
     )
 
 
+def _frame_key(plan: LaunchPlan) -> bytes:
+    """Names the frame that fits ``plan`` among those of this daemon's launcher.
+
+    One with a limit on processes is the container's own (its count is).
+    """
+    if plan.nproc or not sequence.is_framed(plan):
+        return wire.NO_KEY
+    return (hash(sequence.frame_of(plan)) & 0xFFFFFFFFFFFFFFFF or 1).to_bytes(8, "little")
+
+
 class Launcher:
     """A running launcher. ``modules`` hold the functions that :meth:`call` can run."""
 
@@ -195,11 +204,16 @@ class Launcher:
         self._lost = callback
 
     def _request(
-        self, message: dict[str, object], fds: tuple[int, ...] = (), *, tag: bytes = b"-"
+        self,
+        message: dict[str, object],
+        fds: tuple[int, ...] = (),
+        *,
+        tag: bytes = b"-",
+        key: bytes = wire.NO_KEY,
     ) -> _Reply:
         reply = _Reply()
         try:
-            wire.send(self._sock, message, (reply.theirs.fileno(), *fds), tag=tag)
+            wire.send(self._sock, message, (reply.theirs.fileno(), *fds), tag=tag, key=key)
         except (BrokenPipeError, ConnectionError):
             reply.close()
             # Before the event loop hears of it: what is tried next starts another one.
@@ -211,14 +225,16 @@ class Launcher:
 
     async def create(self, plan: LaunchPlan) -> Created:
         """Make a container's sandbox up to the point before its program runs."""
-        return await self._created({"plan": plan}, tag=b"c")
+        return await self._created({"plan": plan}, tag=b"c", key=_frame_key(plan))
 
     async def exec(self, plan: ExecPlan) -> Created:
         """Make a further process in a running container, waiting like :meth:`create`."""
         return await self._created({"op": "exec", "plan": plan})
 
-    async def _created(self, message: dict[str, object], *, tag: bytes = b"-") -> Created:
-        reply = self._request(message, tag=tag)
+    async def _created(
+        self, message: dict[str, object], *, tag: bytes = b"-", key: bytes = wire.NO_KEY
+    ) -> Created:
+        reply = self._request(message, tag=tag, key=key)
         try:
             answer = await reply.receive()
         except BaseException:

@@ -11,10 +11,11 @@ from rootless.model.request import ExecRequest
 from rootless.model.spec import AdmittedSpec, ContainerSpec, MountSpec
 from rootless.runtime import sequence
 from rootless.runtime.steps.filesystems import (
+    AssembleTrees,
     CloneDevices,
     MakeFilesystems,
     OpenTerminal,
-    PlaceFilesystems,
+    PlaceDevices,
     ProtectPaths,
 )
 from rootless.runtime.steps.rootfs import EnterRootfs, MakePrivate, MakeRootReadOnly, MountRootfs
@@ -204,7 +205,8 @@ def _prepare(
 ) -> list[Step]:
     steps: list[Step] = [MountRootfs(spec.rootfs)]
     steps += [CloneSource(i, m) for i, m in enumerate(mounts) if m.type != "tmpfs"]
-    steps.append(CloneDevices(tuple((d.source, d.target) for d in spec.devices)))
+    if spec.devices:
+        steps.append(CloneDevices(tuple((d.source, d.target) for d in spec.devices)))
     if modes["pid"] == "host":
         steps.append(CloneHostTree("proc", "/proc"))
     if modes["network"] == "host":
@@ -241,9 +243,12 @@ def _enter(spec: ContainerSpec, modes: dict[str, str], mounts: tuple[MountSpec, 
             if any(m.inside <= _TTY_GID < m.inside + m.size for m in spec.userns.maps)
             else 0,
         ),
+        AssembleTrees(),
+        ProtectPaths(spec.masked_paths, spec.readonly_paths),
         EnterRootfs(),
-        PlaceFilesystems(tuple(d.target for d in spec.devices)),
     ]
+    if spec.devices:
+        steps.append(PlaceDevices(tuple(d.target for d in spec.devices)))
     if modes["uts"] == "private":
         steps.append(SetHostname(spec.hostname, spec.domainname))
     if modes["network"] == "private":
@@ -253,8 +258,6 @@ def _enter(spec: ContainerSpec, modes: dict[str, str], mounts: tuple[MountSpec, 
     if spec.sysctls:
         steps.append(WriteSysctls(spec.sysctls))
     steps += [PlaceMount(i, m) for i, m in enumerate(mounts)]
-    if spec.masked_paths or spec.readonly_paths:
-        steps.append(ProtectPaths(spec.masked_paths, spec.readonly_paths))
     if spec.process.terminal:
         steps.append(OpenTerminal(*spec.process.console_size))
     if spec.rootfs.read_only:

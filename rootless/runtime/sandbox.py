@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import socket
 from typing import TYPE_CHECKING
 
 from rootless.errors import RootlessError, StartFailed, SyscallError
 from rootless.linux import process
 from rootless.model.plan import Step
 from rootless.model.spec import IdMap
-from rootless.runtime import init, wire
+from rootless.runtime import init, sequence, wire
 from rootless.runtime.context import EngineContext
 from rootless.runtime.steps.base import EngineStep
-from rootless.runtime.steps.system import JoinNamespace
 from rootless.runtime.trace import mark
 
 if TYPE_CHECKING:
@@ -32,27 +30,47 @@ def make(builder: Builder, last_capability: int) -> None:
     """Build everything up to the point where init waits for ``go``.
 
     Mounts are prepared while init, already cloned, makes its own file systems:
-    two processors share the work. Only a container that joins another's
-    namespaces has them prepared before, because the shim enters those and a
-    FUSE server must not be born in another container's pid namespace.
+    two processors share the work. Only what shares namespaces has them prepared
+    before: the builder enters those, and a FUSE server must not be born in
+    another container's pid namespace.
     """
-    plan, context = builder.plan, builder.context
-    joins = any(isinstance(step, JoinNamespace) for step in plan.prepare)
-    if joins:
-        _prepare(plan.prepare, context)
+    if sequence.is_framed(builder.plan):
+        make_frame(builder, last_capability)
+        finish(builder)
+        return
+    _prepare(builder.plan.prepare, builder.context)
+    make_frame(builder, last_capability)
+    _finish_prepared(builder)
+
+
+def make_frame(builder: Builder, last_capability: int) -> None:
+    """Clone init and let it do the steps of the frame (``sequence.FRAME``)."""
     builder.pid = _clone_init(builder, last_capability)
     builder.tell(_INIT, builder.pid)
     mark("clone returned")
     builder.peer.close()
-    write_maps(builder.pid, plan.maps)
+    write_maps(builder.pid, builder.plan.maps)
+    wire.send(builder.sync, {"mapped": True})
+
+
+def finish(builder: Builder) -> None:
+    """Prepare the mounts of the container and give init its order."""
+    _prepare(builder.plan.prepare, builder.context)
+    _finish_prepared(builder)
+
+
+def _finish_prepared(builder: Builder) -> None:
+    plan, fds = builder.plan, builder.context.fds
     if plan.oom_score_adj:
         _write_proc(builder.pid, "oom_score_adj", str(plan.oom_score_adj))
-    wire.send(builder.sync, {"mapped": True})
-    if not joins:
-        _prepare(plan.prepare, context)
     if plan.process.seccomp:
-        context.fds["seccomp"] = os.open(plan.process.seccomp, os.O_RDONLY | os.O_CLOEXEC)
-    _hand_over(builder.sync, context)
+        fds["seccomp"] = os.open(plan.process.seccomp, os.O_RDONLY | os.O_CLOEXEC)
+    for name, fd in zip(init.STREAMS, builder.streams.theirs, strict=True):
+        if fd >= 0:
+            fds[name] = fd
+    _hand_over(builder)
+    for name in init.STREAMS:
+        fds.pop(name, None)
 
 
 def _prepare(steps: tuple[Step, ...], context: EngineContext) -> None:
@@ -71,14 +89,19 @@ def _prepare(steps: tuple[Step, ...], context: EngineContext) -> None:
         mark(type(step).__name__)
 
 
-def _hand_over(sync: socket.socket, context: EngineContext) -> None:
-    """Send init everything that was prepared, in as many messages as it takes."""
-    names = list(context.fds)
-    for start in range(0, len(names) or 1, _FDS_A_MESSAGE):
+def _hand_over(builder: Builder) -> None:
+    """Send init its plan and everything that was prepared, in as many messages as it takes."""
+    fds = builder.context.fds
+    names = list(fds)
+    for start in range(0, len(names), _FDS_A_MESSAGE):
         part = names[start : start + _FDS_A_MESSAGE]
-        more = start + _FDS_A_MESSAGE < len(names)
+        message: dict[str, object] = {
+            "prepared": part,
+            "more": start + _FDS_A_MESSAGE < len(names),
+            "plan": builder.plan if start == 0 else None,
+        }
         try:
-            wire.send(sync, {"prepared": part, "more": more}, tuple(context.fds[n] for n in part))
+            wire.send(builder.sync, message, tuple(fds[n] for n in part))
         except OSError:
             return  # init ended early; what it reported is read next
 
@@ -110,10 +133,9 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
         pid = process.clone(flags, signal.SIGCHLD)
         if pid == 0:
             resource.setrlimit(resource.RLIMIT_NPROC, limits)
-            for sock in (builder.sync, builder.reply, builder.shim):
-                sock.close()
-            stdio = list(builder.streams.theirs)
-            init.run(plan, builder.peer, stdio, last_capability=last_capability)
+            builder.sync.close()
+            builder.shim.close()
+            init.run(plan, builder.peer, last_capability=last_capability)
     finally:
         resource.setrlimit(resource.RLIMIT_NPROC, limits)
         os.setresuid(-1, 0, -1)

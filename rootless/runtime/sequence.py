@@ -6,10 +6,11 @@ from rootless.model.plan import ExecPlan, LaunchPlan, LogPlan, ProcessPlan, Stdi
 from rootless.model.spec import IdMap, MountSpec, RootfsMount
 from rootless.runtime import wire
 from rootless.runtime.steps.filesystems import (
+    AssembleTrees,
     CloneDevices,
     MakeFilesystems,
     OpenTerminal,
-    PlaceFilesystems,
+    PlaceDevices,
     ProtectPaths,
 )
 from rootless.runtime.steps.rootfs import EnterRootfs, MakePrivate, MakeRootReadOnly, MountRootfs
@@ -40,27 +41,39 @@ PREPARE = (
 )
 """Steps of the shim, in the engine's namespaces."""
 
+SHARING = (CloneHostTree, JoinNamespace, MountForJoined, ShareShm)
+"""Steps whose results the frame needs; with any of them nothing can be done ahead."""
+
+FRAME = (MakePrivate, MakeFilesystems, AssembleTrees, WriteSysctls, ProtectPaths)
+"""Steps of init that are the same for most containers and need nothing of this one.
+
+They run while the mounts are prepared, or before any container is asked for.
+Settings come before /proc/sys turns read-only.
+"""
+
 ENTER = (
-    MakePrivate,
-    MakeFilesystems,
+    *FRAME,
     EnterRootfs,
     SetHostname,
-    PlaceFilesystems,
+    PlaceDevices,
     AttachInitProgram,
     RaiseLoopback,
-    # Settings and the user's mounts come before /proc/sys turns read-only and
-    # before the root does; masks come after the user's mounts, so that no mount
-    # can uncover what they hide.
-    WriteSysctls,
     PlaceMount,
-    ProtectPaths,
     OpenTerminal,
     MakeRootReadOnly,
 )
 """Steps of init, in the container's namespaces; user, limits, credentials and seccomp follow."""
 
-EARLY = (MakePrivate, MakeFilesystems)
-"""Steps of init that need nothing from the shim, and run while it still prepares."""
-
 wire.register(IdMap, MountSpec, RootfsMount, LogPlan, ProcessPlan, StdioPlan, LaunchPlan, ExecPlan)
 wire.register(*PREPARE, *ENTER)
+
+
+def is_framed(plan: LaunchPlan) -> bool:
+    """Whether init can do the frame's steps without anything from the builder."""
+    return not any(isinstance(step, SHARING) for step in plan.prepare)
+
+
+def frame_of(plan: LaunchPlan) -> tuple[object, ...]:
+    """All that a frame is made from: two plans with an equal one can use the same."""
+    steps = tuple(step for step in plan.enter if isinstance(step, FRAME))
+    return (plan.owner, plan.maps, plan.namespaces, plan.nproc, steps)

@@ -118,8 +118,14 @@ class _Container:
         self.ended = True
 
 
-def run_container(data: bytes, fds: list[int], *, last_capability: int) -> NoReturn:
-    """The whole life of a container's shim; ``data`` and ``fds`` are the request."""
+def run_container(
+    data: bytes, fds: list[int], orders: socket.socket | None, last_capability: int
+) -> NoReturn:
+    """The whole life of a container's shim.
+
+    ``data`` and ``fds`` are the request; for a spare, ``data`` is an earlier one
+    that tells what frame to make, and the request comes through ``orders``.
+    """
     mark("shim forked")
     try:
         prepare_process("rootless-shim")
@@ -129,8 +135,10 @@ def run_container(data: bytes, fds: list[int], *, last_capability: int) -> NoRet
         child = os.fork()
         if child == 0:
             news.close()
-            builder.run(data, fds, tell, last_capability=last_capability)
+            builder.run(data, fds, tell, orders, last_capability)
         tell.close()
+        if orders is not None:
+            orders.close()
         for fd in fds:
             os.close(fd)
         container = _Container(news)

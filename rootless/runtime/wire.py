@@ -18,6 +18,8 @@ from rootless.errors import RootlessError, Unavailable
 _CLASSES: dict[str, tuple[type, tuple[str, ...]]] = {}
 _INLINE_LIMIT = 64 << 10
 _MAX_FDS = 250
+NO_KEY = bytes(8)
+_HEADER = 10
 _MAX_MESSAGE = _INLINE_LIMIT + 4096
 
 
@@ -61,24 +63,25 @@ def send(
     fds: tuple[int, ...] = (),
     *,
     tag: bytes = b"-",
+    key: bytes = NO_KEY,
 ) -> None:
     """Send one message over a SOCK_SEQPACKET socket.
 
-    ``tag`` is one byte that the receiver can look at before it decodes anything.
+    ``tag`` (one byte) and ``key`` (eight) are for a receiver that does not decode.
 
     A long message (an environment may have megabytes) goes through an unnamed
     memory file, since a packet is bounded by the socket's buffer.
     """
     body = json.dumps(pack(message), separators=(",", ":")).encode()
     if len(body) <= _INLINE_LIMIT:
-        _send(sock, b"J" + tag + body, fds)
+        _send(sock, b"J" + tag + key + body, fds)
         return
     memory = os.memfd_create("rootless-message", os.MFD_CLOEXEC)
     try:
         view = memoryview(body)
         while view:
             view = view[os.write(memory, view) :]
-        _send(sock, b"M" + tag, (memory, *fds))
+        _send(sock, b"M" + tag + key, (memory, *fds))
     finally:
         os.close(memory)
 
@@ -95,7 +98,7 @@ def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
 
 
 def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
-    """Receive a message without looking into it; ``data[1:2]`` is its tag."""
+    """Receive a message without looking into it; see :func:`tag_of`, :func:`key_of`."""
     space = socket.CMSG_SPACE(_MAX_FDS * 4)
     data, ancillary, flags, _ = sock.recvmsg(_MAX_MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
     fds: list[int] = []
@@ -115,6 +118,16 @@ def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     return data, fds
 
 
+def tag_of(data: bytes) -> bytes:
+    """The tag of a raw message."""
+    return data[1:2]
+
+
+def key_of(data: bytes) -> bytes:
+    """The key of a raw message; NO_KEY for none, and for one that is in a memory file."""
+    return data[2:_HEADER] if data[:1] == b"J" else NO_KEY
+
+
 def decode(data: bytes, fds: list[int]) -> dict[str, object]:
     """The message in ``data``; a memory file is taken out of ``fds``."""
     if data[:1] == b"M":
@@ -125,7 +138,7 @@ def decode(data: bytes, fds: list[int]) -> dict[str, object]:
         finally:
             os.close(memory)
     else:
-        body = data[2:]
+        body = data[_HEADER:]
     message = unpack(json.loads(body))
     if not isinstance(message, dict):
         raise Unavailable("a message between the engine's processes is not an object")

@@ -13,23 +13,28 @@ from rootless.runtime.steps.base import EngineStep, InitStep
 
 _SAFE = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_LINKS = (
+    ("ptmx", "pts/ptmx"),
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class CloneDevices(EngineStep):
-    """Take the harmless device nodes from the host: a user namespace cannot make any."""
+    """Take the nodes of ``--device`` from the host."""
 
-    extra: tuple[tuple[str, str], ...] = ()
-    """Host path and path in the container of each ``--device``."""
+    devices: tuple[tuple[str, str], ...]
+    """Host path and path in the container."""
 
     def describe(self) -> str:
-        more = "".join(f", {target}" for _, target in self.extra)
-        return f"take device nodes {', '.join(_DEVICES)}{more} from the host by bind mount"
+        return f"take {', '.join(source for source, _ in self.devices)} from the host"
 
     def apply(self, ctx: EngineContext) -> None:
-        for name in _DEVICES:
-            ctx.fds[f"dev:{name}"] = mounts.clone_tree(-100, f"/dev/{name}", recursive=False)
-        for index, (source, _) in enumerate(self.extra):
+        for index, (source, _) in enumerate(self.devices):
             ctx.fds[f"device:{index}"] = mounts.clone_tree(
                 -100, source, recursive=False, follow=True
             )
@@ -96,57 +101,69 @@ class MakeFilesystems(InitStep):
 
 def place(ctx: InitContext, name: str, target: str) -> None:
     """Attach the mount called ``name`` on the directory ``target``, made when missing."""
-    mount = ctx.take(name)
+    mount = ctx.fds[name]
     point = ensure_dir(ctx.root, target)
     try:
         mounts.move_mount(mount, point, target)
     finally:
         os.close(point)
-        os.close(mount)
+
+
+def place_node(ctx: InitContext, mount: int, target: str) -> None:
+    """Attach a device node (or what was given for one) on ``target``; closes ``mount``."""
+    point = ensure_like(ctx.root, target, mount)
+    mounts.move_mount(mount, point, target)
+    os.close(point)
+    os.close(mount)
 
 
 @dataclass(frozen=True, slots=True)
-class PlaceFilesystems(InitStep):
-    """Attach the kernel's file systems and fill /dev."""
+class AssembleTrees(InitStep):
+    """Put /proc, /sys and /dev together, over the host's in this mount namespace.
 
-    devices: tuple[str, ...] = ()
-    """Paths in the container of the ``--device`` nodes."""
+    Nobody but init sees them there; :class:`EnterRootfs` moves each as a whole
+    into the root file system. So everything up to here is the same for every
+    container and can be done before one is asked for.
+    """
 
     def describe(self) -> str:
-        return "attach /proc, /sys, /dev with the standard nodes, /dev/pts, /dev/shm, /dev/mqueue"
+        return f"put together /proc, /sys, and /dev with {', '.join(_DEVICES)}"
 
     def apply(self, ctx: InitContext) -> None:
-        for name, target in (("proc", "/proc"), ("sysfs", "/sys"), ("cgroup", "/sys/fs/cgroup")):
+        # Device nodes come from the host by bind mount: a user namespace cannot make any.
+        nodes = [mounts.clone_tree(-100, f"/dev/{name}", recursive=False) for name in _DEVICES]
+        ctx.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        for name, target in (
+            ("proc", "/proc"),
+            ("sysfs", "/sys"),
+            ("cgroup", "/sys/fs/cgroup"),
+            ("dev", "/dev"),
+            ("devpts", "/dev/pts"),
+            ("shm", "/dev/shm"),
+            ("mqueue", "/dev/mqueue"),
+        ):
             if name in ctx.fds:
                 place(ctx, name, target)
-        place(ctx, "dev", "/dev")
-        for name in _DEVICES:
-            self._place_node(ctx, f"dev:{name}", f"/dev/{name}")
-        place(ctx, "devpts", "/dev/pts")
-        for name in ("shm", "mqueue"):
-            if name in ctx.fds:
-                place(ctx, name, f"/dev/{name}")
+        for name, mount in zip(_DEVICES, nodes, strict=True):
+            place_node(ctx, mount, f"/dev/{name}")
         dev = ensure_dir(ctx.root, "/dev")
-        for link, to in (
-            ("ptmx", "pts/ptmx"),
-            ("fd", "/proc/self/fd"),
-            ("stdin", "/proc/self/fd/0"),
-            ("stdout", "/proc/self/fd/1"),
-            ("stderr", "/proc/self/fd/2"),
-            ("core", "/proc/kcore"),
-        ):
+        for link, to in _LINKS:
             os.symlink(to, link, dir_fd=dev)
         os.close(dev)
-        for index, target in enumerate(self.devices):
-            self._place_node(ctx, f"device:{index}", target)
 
-    @staticmethod
-    def _place_node(ctx: InitContext, name: str, target: str) -> None:
-        mount = ctx.take(name)
-        point = ensure_like(ctx.root, target, mount)
-        mounts.move_mount(mount, point, target)
-        os.close(point)
-        os.close(mount)
+
+@dataclass(frozen=True, slots=True)
+class PlaceDevices(InitStep):
+    """Attach the nodes of ``--device``."""
+
+    targets: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"attach {', '.join(self.targets)}"
+
+    def apply(self, ctx: InitContext) -> None:
+        for index, target in enumerate(self.targets):
+            place_node(ctx, ctx.take(f"device:{index}"), target)
 
 
 @dataclass(frozen=True, slots=True)

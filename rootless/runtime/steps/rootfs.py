@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from rootless.linux import mounts
+from rootless.linux.inroot import ensure_dir
 from rootless.linux.rootfs import mount_rootfs
 from rootless.model.spec import RootfsMount
 from rootless.runtime.context import EngineContext, InitContext
@@ -45,7 +46,7 @@ class MakePrivate(InitStep):
 
 @dataclass(frozen=True, slots=True)
 class EnterRootfs(InitStep):
-    """Make the root file system the root and drop the host's whole tree.
+    """Make the root file system the root, with /proc, /sys and /dev, and drop the host's tree.
 
     The tree is attached over ``/`` and becomes the root with pivot_root(".",
     "."), which needs no directory for the old root (pivot_root(2), NOTES); the
@@ -53,12 +54,15 @@ class EnterRootfs(InitStep):
     """
 
     def describe(self) -> str:
-        return "make it the root directory with pivot_root and detach the host's tree"
+        return "move /proc, /sys and /dev into it, enter it with pivot_root, detach the host's tree"
 
     def apply(self, ctx: InitContext) -> None:
-        rootfs = ctx.take("rootfs")
-        slash = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        rootfs, slash = ctx.take("rootfs"), ctx.root
         mounts.move_mount(rootfs, slash, "/")
+        for name, target in (("proc", "/proc"), ("sysfs", "/sys"), ("dev", "/dev")):
+            point = ensure_dir(rootfs, target)
+            mounts.move_mount(ctx.fds[name], point, target)
+            os.close(point)
         os.close(slash)
         os.fchdir(rootfs)
         mounts.pivot_root(".", ".")

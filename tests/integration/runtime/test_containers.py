@@ -25,6 +25,8 @@ from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.integration
 
+COMMON = UsernsSpec("shared", (IdMap(0, 1, 60000),), 60001)
+
 
 async def test_exit_code_and_output(sandbox: Sandbox) -> None:
     spec = await sandbox.spec("sh", "-c", "echo out; echo err >&2; exit 3")
@@ -536,3 +538,48 @@ async def test_time_namespace(sandbox: Sandbox) -> None:
     _, log = await sandbox.run(spec)
     assert log.startswith("time:[")
     assert log.strip() != os.readlink("/proc/self/ns/time")
+
+
+async def _spare(sandbox: Sandbox) -> int:
+    """Run a container and wait for the spare that the launcher makes after it: its shim's pid."""
+    client = await sandbox.start(await sandbox.spec("sleep", "1000", userns=COMMON))
+    state = read_state(client.directory)
+    assert state is not None
+    await client.signal(9)
+    await client.wait()
+    path = Path(f"/proc/{sandbox.launcher.pid}/task/{sandbox.launcher.pid}/children")
+    while True:
+        found = {int(pid) for pid in path.read_text().split()} - {state.shim_pid}
+        if len(found) == 1:
+            return found.pop()
+        await asyncio.sleep(0.005)
+
+
+async def test_a_spare_serves_the_next_container(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sh", "-c", "hostname; exec sleep 1000", userns=COMMON)
+    spare = await _spare(sandbox)
+    client = await sandbox.start(replace(spec, hostname="second"))
+    state = read_state(client.directory)
+    assert state is not None
+    assert state.shim_pid == spare
+    await client.signal(9)
+    await client.wait()
+    assert sandbox.log(spec) == "second\n"
+
+
+async def test_a_spare_with_another_frame_is_not_used(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("df", "-k", "/dev/shm", userns=COMMON, shm_size=1 << 20)
+    ended = os.pidfd_open(await _spare(sandbox))
+    _, log = await sandbox.run(spec)
+    assert " 1024 " in log
+    await asyncio.to_thread(_wait_pidfd, ended)
+
+
+async def test_a_killed_spare_does_no_harm(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("echo", "fine", userns=COMMON)
+    spare = await _spare(sandbox)
+    ended = os.pidfd_open(spare)
+    os.kill(spare, signal.SIGKILL)
+    await asyncio.to_thread(_wait_pidfd, ended)
+    status, log = await sandbox.run(spec)
+    assert (status.code, log) == (0, "fine\n")

@@ -67,6 +67,6 @@ def test_errors_keep_what_the_user_needs() -> None:
 
 def test_every_step_describes_itself_and_is_in_the_sequence() -> None:
     assert len(set(sequence.PREPARE + sequence.ENTER)) == len(sequence.PREPARE + sequence.ENTER)
-    assert set(sequence.EARLY) <= set(sequence.ENTER[: len(sequence.EARLY)])
+    assert sequence.ENTER[: len(sequence.FRAME)] == sequence.FRAME
     plan = _plan()
     assert all(step.describe() for step in plan.prepare + plan.enter)
