@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import struct
 from typing import NoReturn
 
 from rootless.errors import StartFailed
+from rootless.linux import process
 from rootless.model.plan import LaunchPlan
 from rootless.runtime import sandbox, sequence, wire
 from rootless.runtime.context import EngineContext
@@ -41,15 +43,26 @@ file system, the shim's socket, the streams and options); a descriptor to hold; 
 class Builder:
     """One start."""
 
-    def __init__(self, plan: LaunchPlan, shim: socket.socket) -> None:
+    def __init__(self, plan: LaunchPlan, shim: socket.socket, orders: socket.socket | None) -> None:
         self.plan = plan
         self.shim = shim
+        self.orders = orders
         self.sync, self.peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = -1
         self.marks: object = None
 
+    def die_with_shim(self) -> None:
+        """End when the shim does: a container without one is not to come into being.
+
+        A change of ids takes the setting back (prctl(2)), so it comes after the last one.
+        """
+        process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL, what="PR_SET_PDEATHSIG")
+        if select.select([self.shim], [], [], 0)[0]:
+            os._exit(0)  # it ended before
+
     def take_order(self, plan: LaunchPlan, reply: socket.socket) -> None:
-        """Work for this request from now on."""
+        """Work for this request from now on; its frame must be the one that was made."""
+        self.fits = sequence.frame_of(plan) == sequence.frame_of(self.plan)
         self.plan = plan
         self.reply = reply
         self.context = EngineContext(plan.directory)
@@ -62,6 +75,8 @@ class Builder:
 
     def build(self, last_capability: int) -> None:
         """Everything up to the point where init waits for ``go``."""
+        if not self.fits:
+            raise StartFailed("the spare sandbox does not fit", step="frame", exit_code=125)
         self.listener = listen(self.plan.directory)
         if self.pid < 0:
             sandbox.make(self, last_capability)
@@ -160,7 +175,7 @@ def run(
     """The builder's whole life; its end without STARTED makes the shim undo everything."""
     try:
         plan = _plan_of(data, fds)
-        builder = Builder(plan, shim)
+        builder = Builder(plan, shim, orders)
         if orders is not None:
             sandbox.make_frame(builder, last_capability)
             order = wire.receive_raw(orders)
@@ -169,9 +184,8 @@ def run(
                 os._exit(0)  # nobody needed it
             _, fds = order
             plan = _plan_of(*order)
-        if sequence.frame_of(plan) == sequence.frame_of(builder.plan):
-            builder.take_order(plan, socket.socket(fileno=fds[0]))
-            _build(builder, last_capability)
+        builder.take_order(plan, socket.socket(fileno=fds[0]))
+        _build(builder, last_capability)
     finally:
         os._exit(0)
 

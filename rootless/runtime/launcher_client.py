@@ -130,6 +130,10 @@ def _failure(message: dict[str, object]) -> RootlessError:
     )
 
 
+class _EndedSilently(StartFailed):
+    """The shim was killed before it could answer."""
+
+
 def _frame_key(plan: LaunchPlan) -> bytes:
     """Names the frame that fits ``plan`` among those of this daemon's launcher.
 
@@ -225,7 +229,14 @@ class Launcher:
 
     async def create(self, plan: LaunchPlan) -> Created:
         """Make a container's sandbox up to the point before its program runs."""
-        return await self._created({"plan": plan}, tag=b"c", key=_frame_key(plan))
+        key = _frame_key(plan)
+        message: dict[str, object] = {"plan": plan}
+        try:
+            return await self._created(message, tag=b"c", key=key)
+        except _EndedSilently:
+            # A spare may be killed in the moment it is used. Nothing of the
+            # container has run yet, so it is begun again, without one.
+            return await self._created(message, tag=b"c")
 
     async def exec(self, plan: ExecPlan) -> Created:
         """Make a further process in a running container, waiting like :meth:`create`."""
@@ -242,11 +253,11 @@ class Launcher:
             raise
         if answer is None or "created" not in answer[0]:
             reply.close()
-            raise _failure(
-                answer[0]
-                if answer
-                else {"error": "the shim ended while it made the sandbox", "step": "sandbox"}
-            )
+            if answer is None:
+                raise _EndedSilently(
+                    "the shim ended while it made the sandbox", step="sandbox", exit_code=125
+                )
+            raise _failure(answer[0])
         body, fds = answer
         netns, userns, exit_fd = fds if len(fds) == 3 else (-1, -1, -1)
         pids = int(str(body["shim_pid"])), int(str(body["init_pid"]))

@@ -46,6 +46,7 @@ def make(builder: Builder, last_capability: int) -> None:
 def make_frame(builder: Builder, last_capability: int) -> None:
     """Clone init and let it do the steps of the frame (``sequence.FRAME``)."""
     builder.pid = _clone_init(builder, last_capability)
+    builder.die_with_shim()
     builder.tell(_INIT, builder.pid)
     mark("clone returned")
     builder.peer.close()
@@ -135,6 +136,8 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
             resource.setrlimit(resource.RLIMIT_NPROC, limits)
             builder.sync.close()
             builder.shim.close()
+            if builder.orders is not None:
+                builder.orders.close()
             init.run(plan, builder.peer, last_capability=last_capability)
     finally:
         resource.setrlimit(resource.RLIMIT_NPROC, limits)
