@@ -17,6 +17,7 @@ from rootless.engine.resolve_security import parse_userns
 from rootless.engine.unit import Unit
 from rootless.engine.volumes import Volumes, volume_names
 from rootless.errors import Denied
+from rootless.linux import cgrouplimits
 from rootless.model.decision import Decision
 from rootless.model.identity import Identity
 from rootless.model.records import ContainerRecord, ImageRecord, PlanReport
@@ -109,7 +110,8 @@ class Creator:
         core = self._core
         container_id = ids.new_id()
         mode, size = parse_userns(request.host.userns_mode, default=core.settings.default_userns)
-        userns = self._userns(mode, size, image)
+        limited = (request.host.resources.pids_limit or 0) > 0
+        userns = self._userns(mode, size, image, limited=limited)
         allocation = Allocation(
             id=container_id,
             name=core.registry.claim_name(request.name),
@@ -132,10 +134,14 @@ class Creator:
             return {}
         return {volume.name: volume for volume in self._core.volumes.all()}
 
-    def _userns(self, mode: str, size: int, image: ImageRecord) -> UsernsSpec:
+    def _userns(
+        self, mode: str, size: int, image: ImageRecord, *, limited: bool
+    ) -> UsernsSpec:
         plan = idranges.layout(self._core.facts.id_count)
         specs = [unit.record.spec.userns for unit in self._core.registry]
-        owner = idranges.allocate_owner(plan, [spec.owner for spec in specs])
+        owner = idranges.common_owner(plan)
+        if limited and not cgrouplimits.keeps_pids(self._core.facts.cgroup):
+            owner = idranges.allocate_owner(plan, [spec.owner for spec in specs])
         if mode == "shared":
             return UsernsSpec("shared", idranges.shared_maps(plan), owner)
         used = [found for spec in specs if (found := idranges.range_of(spec)) is not None]

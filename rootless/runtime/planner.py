@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rootless.linux import process
+from rootless.linux.cgrouplimits import keeps_pids
 from rootless.model.facts import HostFacts
 from rootless.model.plan import ExecPlan, LaunchPlan, LogPlan, ProcessPlan, StdioPlan, Step
 from rootless.model.request import ExecRequest
@@ -293,6 +294,6 @@ def _process(spec: ContainerSpec, layout: ContainerLayout) -> ProcessPlan:
 def _process_limit(spec: ContainerSpec, facts: HostFacts) -> int:
     """The limit on processes where no pids controller keeps it; 0 for none."""
     limit = spec.resources.pids_limit or 0
-    if limit <= 0 or "pids" in facts.cgroup.controllers:
+    if limit <= 0 or keeps_pids(facts.cgroup):
         return 0
     return limit

@@ -4,7 +4,8 @@
 
     0                    the user
     1 … 65536            shared: container ids 0 … 65535 in mode ``shared``
-    65537 … 69632        owners: one id a container, the owner of its user namespace
+    65537                owner of the user namespaces whose processes nobody limits
+    65538 … 69632        owners: one id for each container with a limit on processes
     69633 … id_count-1   auto: ranges of containers in mode ``auto``, each its own
 
 Pure functions; which ranges are in use is recorded in state.db by the engine.
@@ -128,10 +129,18 @@ def allocate_auto(plan: Layout, used: Iterable[Range], size: int) -> tuple[IdMap
     return auto_maps(start, size)
 
 
+def common_owner(plan: Layout) -> int:
+    """The owner of every user namespace whose processes need not be counted alone.
+
+    It is one for all, so that a sandbox can be made before it is known for whom.
+    """
+    return plan.owners.start
+
+
 def allocate_owner(plan: Layout, used: Collection[int]) -> int:
-    """The lowest engine id of the owners' slice that no container uses."""
+    """The lowest engine id of the owners' slice that no container uses, nor all share."""
     taken = frozenset(used)
-    for candidate in range(plan.owners.start, plan.owners.end):
+    for candidate in range(plan.owners.start + 1, plan.owners.end):
         if candidate not in taken:
             return candidate
     raise Exhausted(

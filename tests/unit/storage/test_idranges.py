@@ -114,6 +114,7 @@ def test_owners_are_never_given_twice(used: set[int]) -> None:
     owner = idranges.allocate_owner(WIDE, used)
     assert owner not in used
     assert WIDE.owners.start <= owner < WIDE.owners.end
+    assert owner != idranges.common_owner(WIDE)
 
 
 def test_owners_run_out() -> None:
