@@ -182,6 +182,7 @@ def run(
             orders.close()
             if order is None:
                 os._exit(0)  # nobody needed it
+            process.set_name("rootless-shim")
             _, fds = order
             plan = _plan_of(*order)
         builder.take_order(plan, socket.socket(fileno=fds[0]))

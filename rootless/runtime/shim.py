@@ -128,7 +128,8 @@ def run_container(
     """
     mark("shim forked")
     try:
-        prepare_process("rootless-shim")
+        # The names tell an idle spare from what belongs to a container.
+        prepare_process("rootless-shim" if orders is None else "rootless-spare")
         # The builder's FUSE server becomes this process' child when the builder ends.
         process.prctl(process.PR_SET_CHILD_SUBREAPER, 1, what="PR_SET_CHILD_SUBREAPER")
         news, tell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -143,6 +144,7 @@ def run_container(
             os.close(fd)
         container = _Container(news)
         if container.await_sandbox():
+            process.set_name("rootless-shim")
             _serve(container)
         _clean_up(container, child)
     finally:
