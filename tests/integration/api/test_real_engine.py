@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
@@ -36,6 +37,8 @@ def client(engine: Engine) -> Iterator[docker.DockerClient]:
     found = docker.DockerClient(base_url=f"unix://{engine.socket}", version="auto")
     yield found
     found.close()
+    # Here the warnings about its sockets are expected, in a later test they are not.
+    gc.collect()
 
 
 def test_version_is_negotiated(client: docker.DockerClient, engine: Engine) -> None:
@@ -223,7 +226,7 @@ def test_clients_that_vanish_leak_nothing(
     # Five are for what the daemon opens once, such as inotify; a leak would be twenty.
     while len(os.listdir(descriptors)) > before + 5 and time.monotonic() < deadline:
         get(engine, "/_ping")
-    left = [os.readlink(f"{descriptors}/{fd}") for fd in os.listdir(descriptors)]
+    left = os.listdir(descriptors)
     assert len(left) <= before + 5, left
     assert "Traceback" not in engine.log.read_text()
     engine.ok("rm", "-f", "kk")
