@@ -15,9 +15,18 @@ from tests.support.fixtures import docker_cli, engine, fresh_engine, shared_engi
 __all__ = ["docker_cli", "engine", "fresh_engine", "shared_engine"]
 
 # The checkout may be read-only for the user who runs the tests, and a busy
-# machine is no reason to fail: no database, no deadline.
-hypothesis.settings.register_profile("rootless", database=None, deadline=None)
-hypothesis.settings.load_profile("rootless")
+# machine is no reason to fail: no database, no deadline. Each run draws other
+# examples, so a few per run find in a week what many find in a night; who
+# changes a parser asks for many at once: HYPOTHESIS_PROFILE=thorough.
+hypothesis.settings.register_profile("rootless", database=None, deadline=None, max_examples=25)
+hypothesis.settings.register_profile(
+    "thorough",
+    database=None,
+    deadline=None,
+    max_examples=1000,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "rootless"))
 
 HOST_LACKS = (
     "host lacks SELinux",

@@ -23,9 +23,7 @@ from rootless.archive.writer import TarWriter
 from rootless.errors import InvalidInput, RootlessError
 from tests.support import tarmaker as tar
 
-quick = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
-)
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 names = st.lists(
     st.binary(min_size=1, max_size=60).filter(
         lambda b: b"/" not in b and b"\0" not in b and b not in (b".", b"..")

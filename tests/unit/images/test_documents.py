@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rootless.errors import InvalidInput, NotFound, RootlessError
@@ -104,7 +104,6 @@ documents = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
 @given(documents)
 def test_any_json_is_a_document_or_invalid_input(body: object) -> None:
     for parse in (manifest.parse, config.parse):
@@ -281,7 +280,6 @@ def test_changes_that_are_refused(change: str, message: str) -> None:
         changes.apply(ContainerConfig(), [change])
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.text(max_size=80))
 def test_any_change_is_applied_or_refused(text: str) -> None:
     for word in ("CMD", "ENV", "LABEL", "EXPOSE", "HEALTHCHECK", "VOLUME", "WORKDIR"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rootless.errors import InvalidInput
@@ -86,7 +86,6 @@ tags = st.one_of(st.just(""), st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}",
 digests = st.one_of(st.just(""), st.binary(min_size=32, max_size=32).map(bytes.hex))
 
 
-@settings(deadline=None, max_examples=60)
 @given(domains, paths, tags, digests)
 def test_every_reference_round_trips(domain: str, path: str, tag: str, digest: str) -> None:
     reference = Reference(domain, path, tag, f"sha256:{digest}" if digest else "")
@@ -94,7 +93,6 @@ def test_every_reference_round_trips(domain: str, path: str, tag: str, digest: s
     assert parse(reference.familiar) == reference
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.text(string.ascii_letters + string.digits + "/:@._-[]%~ \n\0é", max_size=60))
 def test_any_text_is_a_stable_reference_or_invalid_input(text: str) -> None:
     try:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -41,7 +41,6 @@ def test_challenges() -> None:
     assert challenge.parse("") == ()
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_challenge_header_is_read_without_an_error(text: str) -> None:
     challenge.parse(text)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rootless.errors import HostUnsupported, InvalidInput
@@ -293,7 +293,6 @@ def test_a_filter_that_libseccomp_gets_wrong_is_not_used(first: list[Any]) -> No
 _value = st.one_of(st.integers(0, 8), st.integers(0, (1 << 64) - 1), st.just(1 << 32))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     rules=st.lists(
         st.tuples(
