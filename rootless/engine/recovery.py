@@ -192,7 +192,7 @@ class Recovery:
         await self._lifecycle.start(unit, unit.record.identity)
 
     def _sweep_leftovers(self) -> None:
-        """Directories no record speaks of: half-made containers, layers, volumes, and trash."""
+        """What no record speaks of: half-made containers, layers, volumes, archives, and trash."""
         core = self._core
         for path in core.settings.containers_dir.iterdir():
             if core.registry.get(path.name) is None:
@@ -204,6 +204,7 @@ class Recovery:
         ]
         for path in leftovers:
             core.background(core.remove_tree(path), f"removing {path}")
+        self._images.content.sweep()
 
 
 def _lives(found: ShimState) -> bool:

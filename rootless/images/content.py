@@ -150,26 +150,39 @@ class ContentStore:
             total += self._collect_partial()
         return Collected(tuple(removed), total)
 
+    def sweep(self) -> int:
+        """Remove what a crash left and no download can resume: for start-up; bytes won back.
+
+        What is named by its digest stays: the next download of it goes on there.
+        """
+        total = 0
+        for entry in list(os.scandir(self._tmp)):
+            if not is_digest(f"sha256:{entry.name.removesuffix(_PARTIAL)}"):
+                total += _collect_entry(entry)
+        return total
+
     def stage(self) -> Staging:
         """A place for content of which it is not known yet whether it will be kept."""
         return Staging(self, self._tmp)
 
     def _collect_partial(self) -> int:
-        total = 0
-        for entry in list(os.scandir(self._tmp)):
-            if entry.is_dir(follow_symlinks=False):
-                total += _collect_staging(Path(entry.path))
-                continue
-            fd = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                total += os.fstat(fd).st_size
-                os.unlink(entry.path)
-            except BlockingIOError:
-                continue  # somebody is writing it
-            finally:
-                os.close(fd)
-        return total
+        return sum(_collect_entry(entry) for entry in list(os.scandir(self._tmp)))
+
+
+def _collect_entry(entry: os.DirEntry[str]) -> int:
+    """Remove one entry of ``tmp/`` unless somebody is writing it (and holds a lock on it)."""
+    if entry.is_dir(follow_symlinks=False):
+        return _collect_staging(Path(entry.path))
+    fd = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        size = os.fstat(fd).st_size
+        os.unlink(entry.path)
+    except BlockingIOError:
+        return 0
+    finally:
+        os.close(fd)
+    return size
 
 
 def _collect_staging(directory: Path) -> int:
