@@ -109,6 +109,8 @@ def _run(
         if wire.receive(sync) is None:
             os._exit(125)
         stdio = init.with_null(stdio, root)
-        init.become_process(plan.process, user, stdio, bpf, sync, last_capability=last_capability)
+        init.become_process(
+            plan.process, user, stdio, bpf, sync, sync, last_capability=last_capability
+        )
     except BaseException as error:
         init.fail(sync, error, "exec")

@@ -62,10 +62,12 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def run(frame: LaunchPlan, sync: socket.socket, *, last_capability: int) -> NoReturn:
+def run(
+    frame: LaunchPlan, sync: socket.socket, shim: socket.socket, *, last_capability: int
+) -> NoReturn:
     """Everything from the clone to execve(2); never returns.
 
-    ``sync`` speaks with the builder. Init hears ``mapped`` when the id maps are
+    ``shim`` ends with the shim. ``sync`` speaks with the builder. Init hears ``mapped`` when the id maps are
     written, does the frame's steps as in ``frame``, hears its own plan with the
     descriptors that were prepared for it, says ``ready`` (with the terminal's
     master) when the sandbox stands, hears ``go``, and then says what went wrong
@@ -96,7 +98,7 @@ def run(frame: LaunchPlan, sync: socket.socket, *, last_capability: int) -> NoRe
                 assert isinstance(item, InitStep)
                 item.apply(ctx)
                 mark(step)
-        _finish(plan.process, ctx, sync)
+        _finish(plan.process, ctx, sync, shim)
     except BaseException as error:
         fail(sync, error, step)
 
@@ -184,7 +186,9 @@ def enter_directory(plan: ProcessPlan, root: int, owner: users.ResolvedUser) -> 
         )
 
 
-def _finish(plan: ProcessPlan, ctx: InitContext, sync: socket.socket) -> NoReturn:
+def _finish(
+    plan: ProcessPlan, ctx: InitContext, sync: socket.socket, shim: socket.socket
+) -> NoReturn:
     stdio = [ctx.fds.get(name, -1) for name in STREAMS]
     user = resolve_user(plan, ctx.root)
     enter_directory(plan, ctx.root, user)
@@ -204,7 +208,7 @@ def _finish(plan: ProcessPlan, ctx: InitContext, sync: socket.socket) -> NoRetur
     if wire.receive(sync) is None:
         os._exit(125)  # nobody said go: the start was given up
     stdio = with_null(stdio, ctx.root)
-    become_process(plan, user, stdio, bpf, sync, last_capability=ctx.last_capability)
+    become_process(plan, user, stdio, bpf, sync, shim, last_capability=ctx.last_capability)
 
 
 def with_null(stdio: list[int], root: int) -> list[int]:
@@ -227,10 +231,14 @@ def become_process(
     stdio: list[int],
     bpf: bytes,
     sync: socket.socket,
+    shim: socket.socket,
     *,
     last_capability: int,
 ) -> NoReturn:
-    """Take on the process' streams, limits and credentials, and execute the program."""
+    """Take on the process' streams, limits and credentials, and execute the program.
+
+    The other end of ``shim`` belongs to the shim alone, which never writes to it.
+    """
     env = with_home(plan.env, user.home)
     program = _finder(plan.args[0], env)
     _take_streams(stdio, user, terminal=len(set(stdio)) == 1)
@@ -247,7 +255,7 @@ def become_process(
         _load(bpf, plan, sync)
     _take_credentials(plan, user, last_capability)
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL, what="PR_SET_PDEATHSIG")
-    if select.select([sync], [], [], 0)[0]:
+    if select.select([shim], [], [], 0)[0]:
         os._exit(125)  # the shim ended before the line above could bind us to it
     if bpf and not privileged_filter:
         _load(bpf, plan, sync)

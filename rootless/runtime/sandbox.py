@@ -135,10 +135,9 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
         if pid == 0:
             resource.setrlimit(resource.RLIMIT_NPROC, limits)
             builder.sync.close()
-            builder.shim.close()
             if builder.orders is not None:
                 builder.orders.close()
-            init.run(plan, builder.peer, last_capability=last_capability)
+            init.run(plan, builder.peer, builder.shim, last_capability=last_capability)
     finally:
         resource.setrlimit(resource.RLIMIT_NPROC, limits)
         os.setresuid(-1, 0, -1)
