@@ -177,6 +177,8 @@ def run(
         plan = _plan_of(data, fds)
         builder = Builder(plan, shim, orders)
         if orders is not None:
+            # The name tells an idle spare (its builder and init) from a container's.
+            process.set_name("rootless-spare")
             sandbox.make_frame(builder, last_capability)
             order = wire.receive_raw(orders)
             orders.close()

@@ -12,6 +12,7 @@ import socket
 from typing import NoReturn
 
 from rootless.errors import Unavailable
+from rootless.linux import process
 from rootless.linux.procfs import id_map, start_time
 from rootless.model.plan import ExecPlan
 from rootless.runtime import exec_init, wire
@@ -146,7 +147,8 @@ class ExecShim:
 def run_exec(plan: ExecPlan, reply: socket.socket, *, last_capability: int) -> NoReturn:
     """The whole life of an exec's shim."""
     try:
-        prepare_process("rootless-exec")
+        prepare_process()
+        process.set_name("rootless-exec")
         shim = ExecShim(plan, reply)
         listener = listen(plan.directory)
         try:

@@ -28,11 +28,12 @@ from rootless.errors import RootlessError, SyscallError
 from rootless.linux import process
 from rootless.linux import rootfs as _rootfs  # noqa: F401 - loaded before the first fork
 from rootless.model.plan import ExecPlan
-from rootless.runtime import exec_shim, shim, wire
+from rootless.runtime import exec_shim, wire
 from rootless.runtime import sequence as _sequence  # noqa: F401 - registers the steps
 from rootless.runtime.shim import CONTAINER
 from rootless.runtime.shim_files import exit_code_of
 from rootless.runtime.spare import Spare
+from rootless.runtime.zygote import Zygote
 
 _QUIET_MS = 15
 """How long nothing must have been asked before a spare is made: not to compete with a start."""
@@ -119,27 +120,24 @@ def _serve(sock: socket.socket, functions: dict[str, Callable[..., object]]) -> 
     gc.collect()
     gc.freeze()
     gc.disable()
-    spare = Spare()
+    spare, zygote = Spare(), Zygote(last_capability)
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     while True:
-        # Nothing is decoded here: every page this process writes to ceases to be
-        # shared with the shims that were forked before.
         if spare.is_wanted() and not poller.poll(_QUIET_MS):
-            if spare.make():
-                sock.close()
-                shim.run_container(spare.template, [], spare.theirs, last_capability)
+            spare.make(zygote)
             continue
         request = wire.receive_raw(sock)
         if request is None:
             return
         data, fds = request
-        is_container = wire.tag_of(data) == CONTAINER
-        if not (is_container and spare.use(data, fds)) and os.fork() == 0:
+        if wire.tag_of(data) == CONTAINER:
+            if not spare.use(data, fds):
+                zygote.fork_shim(data, fds)
+        elif os.fork() == 0:
             sock.close()
             spare.drop()
-            if is_container:
-                shim.run_container(data, fds, None, last_capability)
+            zygote.close()
             process.default_signal(signal.SIGCHLD)
             _handle(data, fds, functions, last_capability)
         for fd in fds:

@@ -128,8 +128,7 @@ def run_container(
     """
     mark("shim forked")
     try:
-        # The names tell an idle spare from what belongs to a container.
-        prepare_process("rootless-shim" if orders is None else "rootless-spare")
+        prepare_process()
         # The builder's FUSE server becomes this process' child when the builder ends.
         process.prctl(process.PR_SET_CHILD_SUBREAPER, 1, what="PR_SET_CHILD_SUBREAPER")
         news, tell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -144,7 +143,6 @@ def run_container(
             os.close(fd)
         container = _Container(news)
         if container.await_sandbox():
-            process.set_name("rootless-shim")
             _serve(container)
         _clean_up(container, child)
     finally:

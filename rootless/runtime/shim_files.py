@@ -171,10 +171,9 @@ def read_answers(plan: ProcessPlan) -> bytes:
         return file.read()
 
 
-def prepare_process(name: str) -> None:
+def prepare_process() -> None:
     """A session of its own; signals of terminals and stopping sessions are ignored already."""
     os.setsid()
-    process.set_name(name)
     process.default_signal(_SIGCHLD)
 
 

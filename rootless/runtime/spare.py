@@ -1,7 +1,7 @@
 """A sandbox made before it is asked for.
 
 Most containers of an engine begin alike: the same new namespaces, the same id
-map, the same /proc, /sys and /dev. After one start the launcher forks a spare
+map, the same /proc, /sys and /dev. After one start the launcher orders a spare
 that does all that and waits; the next container with an equal frame
 (``sequence.frame_of``) gets it and saves that time. What the spare was made
 from is compared once more, field by field, by its builder.
@@ -10,10 +10,10 @@ from is compared once more, field by field, by its builder.
 from __future__ import annotations
 
 import array
-import os
 import socket
 
 from rootless.runtime import wire
+from rootless.runtime.zygote import SPARE, Zygote
 
 
 class Spare:
@@ -21,7 +21,6 @@ class Spare:
 
     def __init__(self) -> None:
         self.template = b""
-        self.theirs: socket.socket | None = None
         self._ours: socket.socket | None = None
         self._key = wire.NO_KEY
 
@@ -29,16 +28,12 @@ class Spare:
         """Whether there is something to make one from and none waits."""
         return self._ours is None and bool(self.template)
 
-    def make(self) -> bool:
-        """Fork one; True in the child, which becomes its shim (with ``theirs``)."""
+    def make(self, zygote: Zygote) -> None:
+        """Have one made; it waits at the other end of a socket."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if os.fork() == 0:
-            ours.close()
-            self.theirs = theirs
-            return True
+        zygote.fork_shim(wire.retagged(self.template, SPARE), [theirs.fileno()])
         theirs.close()
         self._ours, self._key = ours, wire.key_of(self.template)
-        return False
 
     def use(self, data: bytes, fds: list[int]) -> bool:
         """Give the request to the waiting spare when it fits; False when none does."""

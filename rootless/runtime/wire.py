@@ -19,6 +19,11 @@ _CLASSES: dict[str, tuple[type, tuple[str, ...]]] = {}
 _INLINE_LIMIT = 64 << 10
 _MAX_FDS = 250
 NO_KEY = bytes(8)
+# Plain numbers: operations on the enumerations that the socket module has
+# instead touch much memory, which a shim keeps.
+_CLOEXEC, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_TRUNC) | int(socket.MSG_CTRUNC)
+_SOL_SOCKET, _SCM_RIGHTS = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS)
+_FD_SPACE = socket.CMSG_SPACE(_MAX_FDS * 4)
 _HEADER = 10
 _MAX_MESSAGE = _INLINE_LIMIT + 4096
 
@@ -99,11 +104,10 @@ def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
 
 def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     """Receive a message without looking into it; see :func:`tag_of`, :func:`key_of`."""
-    space = socket.CMSG_SPACE(_MAX_FDS * 4)
-    data, ancillary, flags, _ = sock.recvmsg(_MAX_MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, flags, _ = sock.recvmsg(_MAX_MESSAGE, _FD_SPACE, _CLOEXEC)
     fds: list[int] = []
     for level, kind, payload in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+        if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
             numbers = array.array("i")
             numbers.frombytes(payload[: len(payload) - len(payload) % 4])
             fds.extend(numbers)
@@ -111,7 +115,7 @@ def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
         for fd in fds:
             os.close(fd)
         return None
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+    if flags & _CUT:
         for fd in fds:
             os.close(fd)
         raise Unavailable("a message between the engine's processes was cut")
@@ -126,6 +130,11 @@ def tag_of(data: bytes) -> bytes:
 def key_of(data: bytes) -> bytes:
     """The key of a raw message; NO_KEY for none, and for one that is in a memory file."""
     return data[2:_HEADER] if data[:1] == b"J" else NO_KEY
+
+
+def retagged(data: bytes, tag: bytes) -> bytes:
+    """A raw message under another tag."""
+    return data[:1] + tag + data[2:]
 
 
 def decode(data: bytes, fds: list[int]) -> dict[str, object]:

@@ -37,18 +37,22 @@ _OF_A_SPARE = 3
 
 
 def _is_spare(pid: int) -> bool:
-    try:
-        return procfs.stat(pid).comm == _SPARE
-    except ProcessLookupError:
-        return False
+    """Its builder and init carry the name; its shim is their parent."""
+    for candidate in (pid, *procfs.descendants(pid)):
+        try:
+            if procfs.stat(candidate).comm == _SPARE:
+                return procfs.stat(pid).comm in (_SPARE, "rootless-shim")
+        except ProcessLookupError:
+            continue
+    return False
 
 
 def new_since(before: dict[int, str], *, seconds: float = 10.0, spare: bool = False) -> list[str]:
     """What runs now and did not ``before``, once it had ``seconds`` to end.
 
     With ``spare`` one sandbox that waits for the next container is no leftover:
-    an engine that runs keeps it. The wait is a bound on how long clean-up may take, not a condition to reach:
-    it returns as soon as nothing is left.
+    an engine that runs keeps it. The wait is a bound on how long clean-up may
+    take, not a condition to reach: it returns as soon as nothing is left.
     """
     deadline = time.monotonic() + seconds
     while True:

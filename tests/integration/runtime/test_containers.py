@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rootless.errors import RootlessError, StartFailed
+from rootless.linux import procfs
 from rootless.model.request import Resources, RlimitRequest
 from rootless.model.spec import (
     IdMap,
@@ -547,12 +548,20 @@ async def _spare(sandbox: Sandbox) -> int:
     assert state is not None
     await client.signal(9)
     await client.wait()
-    path = Path(f"/proc/{sandbox.launcher.pid}/task/{sandbox.launcher.pid}/children")
     while True:
-        found = {int(pid) for pid in path.read_text().split()} - {state.shim_pid}
-        if len(found) == 1:
-            return found.pop()
+        named = [
+            p for p in procfs.descendants(sandbox.launcher.pid) if _comm(p) == "rootless-spare"
+        ]
+        if len(named) == 2:  # builder and init, children of the shim
+            return procfs.stat(named[0]).ppid
         await asyncio.sleep(0.005)
+
+
+def _comm(pid: int) -> str:
+    try:
+        return procfs.stat(pid).comm
+    except ProcessLookupError:
+        return ""
 
 
 async def test_a_spare_serves_the_next_container(sandbox: Sandbox) -> None:
