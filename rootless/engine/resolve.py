@@ -143,7 +143,7 @@ def resolve(
         ),
         resources=resolve_limits.resolve_limits(host.resources, facts),
         rlimits=resolve_ulimits(host.ulimits, settings.ulimits),
-        sysctls=resolve_network.resolve_sysctls(host, namespaces),
+        sysctls=resolve_network.resolve_sysctls(host, namespaces, allocation.userns.maps),
         devices=resolve_security.resolve_devices(host),
         shm_size=_shm_size(host, settings),
         oom_score_adj=_oom_score(host),

@@ -12,7 +12,8 @@ from rootless.errors import Conflict, HostUnsupported, InvalidInput
 from rootless.model.facts import HostFacts
 from rootless.model.records import ContainerRecord
 from rootless.model.request import ContainerConfig, HostConfig, PortBinding
-from rootless.model.spec import NamespacesSpec, NetworkSpec
+from rootless.model.spec import IdMap, NamespacesSpec, NetworkSpec
+from rootless.model.sysctls import network_sysctls
 
 Lookup = Callable[[str], ContainerRecord]
 """A container by id, prefix or name; NotFound."""
@@ -186,8 +187,13 @@ def parse_exposed(text: str) -> Sequence[tuple[int, str]]:
     return [(port, protocol) for port in range(start, end + 1)]
 
 
-def resolve_sysctls(host: HostConfig, namespaces: NamespacesSpec) -> tuple[tuple[str, str], ...]:
-    """Only sysctls of a namespace the container owns: others would be the host's."""
+def resolve_sysctls(
+    host: HostConfig, namespaces: NamespacesSpec, maps: Sequence[IdMap]
+) -> tuple[tuple[str, str], ...]:
+    """Only sysctls of a namespace the container owns: others would be the host's.
+
+    What was asked for comes over the defaults of a network of its own.
+    """
     for key, value in host.sysctls:
         dotted = key.replace("/", ".")
         if ".." in dotted or "\0" in value or "\n" in value:
@@ -203,7 +209,9 @@ def resolve_sysctls(host: HostConfig, namespaces: NamespacesSpec) -> tuple[tuple
                 f"sysctl '{key}' is not whitelisted",
                 hint="only sysctls of the container's own network and IPC namespaces can be set",
             )
-    return tuple((key.replace("/", "."), value) for key, value in host.sysctls)
+    found = dict(network_sysctls(maps)) if namespaces.network == "private" else {}
+    found.update((key.replace("/", "."), value) for key, value in host.sysctls)
+    return tuple(found.items())
 
 
 def check_joined_running(record: ContainerRecord) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rootless.model.sysctls import network_sysctls
 from rootless.policy.kinds import matches_pattern
 from rootless.policy.rules.base import Case, Violation, rule
 
@@ -37,12 +38,13 @@ def namespaced(case: Case) -> Iterator[Violation]:
     remediation="leave out --sysctl {value}, or allow it in sysctls.allow",
 )
 def allowed(case: Case) -> Iterator[Violation]:
-    """Only parameters on the allow list."""
+    """Only parameters on the allow list, and what every container gets."""
     allow = case.policy.names_of("sysctls.allow")
     if allow is None:
         return
-    for name, _ in case.spec.sysctls:
-        if not matches_pattern(name, allow):
+    defaults = network_sysctls(case.spec.userns.maps)
+    for name, value in case.spec.sysctls:
+        if (name, value) not in defaults and not matches_pattern(name, allow):
             yield Violation(
                 "HostConfig.Sysctls", name, "the policy does not list it", "sysctls.allow"
             )

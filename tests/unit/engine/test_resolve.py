@@ -31,6 +31,7 @@ from rootless.model.request import (
     RlimitRequest,
 )
 from rootless.model.spec import IdMap, MountSpec, RootfsMount, UsernsSpec
+from rootless.model.sysctls import network_sysctls
 from rootless.storage.volumes import Volume
 
 from .samples import record
@@ -125,6 +126,31 @@ def test_image_defaults() -> None:
     assert spec.seccomp.kind == "default"
     assert "/proc/kcore" in spec.masked_paths
     assert "/proc/sys" in spec.readonly_paths
+
+
+def test_a_network_of_its_own_has_ping_and_low_ports() -> None:
+    own = dict(_resolve().spec.sysctls)
+    assert own == {
+        "net.ipv4.ip_unprivileged_port_start": "0",
+        "net.ipv4.ping_group_range": "0 65535",
+    }
+    asked = HostConfig(sysctls=(("net/ipv4/ping_group_range", "1 0"),))
+    assert dict(_resolve(asked).spec.sysctls) == {**own, "net.ipv4.ping_group_range": "1 0"}
+    assert _resolve(HostConfig(network_mode="host")).spec.sysctls == ()
+    assert _resolve(HostConfig(network_mode="container:other")).spec.sysctls == ()
+
+
+@pytest.mark.parametrize(
+    ("maps", "groups"),
+    [
+        ((IdMap(0, 1, 1024),), "0 1023"),
+        ((IdMap(10, 11, 5), IdMap(0, 1, 10)), "0 14"),
+        ((IdMap(0, 1, 1 << 20),), "0 65535"),
+        ((IdMap(1, 1, 5),), None),
+    ],
+)
+def test_only_groups_that_are_mapped_may_ping(maps: tuple[IdMap, ...], groups: str | None) -> None:
+    assert dict(network_sysctls(maps)).get("net.ipv4.ping_group_range") == groups
 
 
 def test_defaults_grant_less_than_docker() -> None:

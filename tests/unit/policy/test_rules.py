@@ -23,6 +23,7 @@ from rootless.model.spec import (
     SeccompSpec,
     UsernsSpec,
 )
+from rootless.model.sysctls import network_sysctls
 from rootless.policy.admission import admit, preview
 from rootless.policy.load import builtin
 from rootless.policy.policy import Policy
@@ -233,6 +234,12 @@ CASES: list[tuple[str, ContainerSpec, Policy, ContainerSpec]] = [
         spec(sysctls=(("net.core.somaxconn", "1"),)),
         policy("  sysctls: {allow: [net.ipv4.*]}\n"),
         spec(sysctls=(("net.ipv4.ip_forward", "1"),)),
+    ),
+    (
+        "sysctls.allowed",
+        spec(sysctls=(("net.ipv4.ip_unprivileged_port_start", "80"),)),
+        policy("  sysctls: {allow: []}\n"),
+        spec(sysctls=network_sysctls(SPEC.userns.maps)),
     ),
     (
         "resources.required",
