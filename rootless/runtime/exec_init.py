@@ -110,7 +110,7 @@ def _run(
             os._exit(125)
         stdio = init.with_null(stdio, root)
         init.become_process(
-            plan.process, user, stdio, bpf, sync, sync, last_capability=last_capability
+            plan.process, user, stdio, bpf, sync, shim=sync, last_capability=last_capability
         )
     except BaseException as error:
         init.fail(sync, error, "exec")

@@ -67,11 +67,11 @@ def run(
 ) -> NoReturn:
     """Everything from the clone to execve(2); never returns.
 
-    ``shim`` ends with the shim. ``sync`` speaks with the builder. Init hears ``mapped`` when the id maps are
-    written, does the frame's steps as in ``frame``, hears its own plan with the
-    descriptors that were prepared for it, says ``ready`` (with the terminal's
-    master) when the sandbox stands, hears ``go``, and then says what went wrong
-    or nothing: execve(2) closes the socket.
+    ``shim`` ends with the shim. ``sync`` speaks with the builder. Init hears
+    ``mapped`` when the id maps are written, does the frame's steps as in
+    ``frame``, hears its own plan with the descriptors that were prepared for it,
+    says ``ready`` (with the terminal's master) when the sandbox stands, hears
+    ``go``, and then says what went wrong or nothing: execve(2) closes the socket.
     """
     ctx = InitContext(fds={}, last_capability=last_capability)
     step = "init"
@@ -208,7 +208,7 @@ def _finish(
     if wire.receive(sync) is None:
         os._exit(125)  # nobody said go: the start was given up
     stdio = with_null(stdio, ctx.root)
-    become_process(plan, user, stdio, bpf, sync, shim, last_capability=ctx.last_capability)
+    become_process(plan, user, stdio, bpf, sync, shim=shim, last_capability=ctx.last_capability)
 
 
 def with_null(stdio: list[int], root: int) -> list[int]:
@@ -231,8 +231,8 @@ def become_process(
     stdio: list[int],
     bpf: bytes,
     sync: socket.socket,
-    shim: socket.socket,
     *,
+    shim: socket.socket,
     last_capability: int,
 ) -> NoReturn:
     """Take on the process' streams, limits and credentials, and execute the program.
