@@ -49,6 +49,7 @@ class LocalEngine:
         self.core.bind_loop()
         cgroupfs.prepare(self.core.facts.cgroup)
         await self._recovery.run()
+        await self.execs.recover()
         self._maintenance = asyncio.ensure_future(self.core.maintain())
 
     async def warm(self) -> None:

@@ -15,6 +15,7 @@ from rootless.engine.layout import make_layout
 from rootless.engine.lifecycle import LOST_EXIT_CODE, Lifecycle
 from rootless.engine.unit import Unit
 from rootless.errors import Conflict, InvalidInput, NotFound, RootlessError, StartFailed
+from rootless.linux import procfs
 from rootless.model.identity import Identity
 from rootless.model.records import ExecRecord
 from rootless.model.request import ExecRequest
@@ -144,7 +145,8 @@ class Execs:
         plan = plan_exec(
             # What runs was admitted at its start; after a restart of the daemon it is
             # admitted again for whoever made the container.
-            unit.admitted or self._lifecycle.admit(unit, unit.record.identity),
+            unit.admitted
+            or self._lifecycle.admit(unit, unit.record.identity, verb="container.exec"),
             record.request,
             make_layout(core, unit.record.spec, unit.directory),
             exec_id=record.id,
@@ -153,12 +155,15 @@ class Execs:
             init_start=unit.init_start,
             env=exec_env(unit.record.spec.process.env, record.request),
         )
+        # From here on a process may run that a new daemon has to find.
+        core.state.put_exec(record)
         created = await (await core.launcher()).exec(plan)
         try:
             live.shim = await ShimClient.connect(directory)
             if attached is not None:
                 await attached.connect(live.shim)
             live.record = replace(live.record, running=True, pid=created.init_pid)
+            core.state.put_exec(live.record)
             await created.go()
         except BaseException:
             created.cancel()
@@ -193,6 +198,8 @@ class Execs:
         )
         live.shim = None
         live.ended.set()
+        if live.record.started_ns and not live.unit.removed:
+            self._core.state.put_exec(live.record)
         live.unit.execs.discard(live.record.id)
         directory = self.directory(live.unit, live.record.id)
         for name in ("exit.json", "shim.json", "shim.sock"):
@@ -203,8 +210,48 @@ class Execs:
 
     def _forget_old(self) -> None:
         ended = [key for key, live in self._live.items() if live.record.exit_code is not None]
-        for key in ended[:-KEPT]:
+        old = ended[:-KEPT]
+        for key in old:
             del self._live[key]
+        if old:
+            self._core.state.remove_execs(old)
+
+    async def recover(self) -> None:
+        """Find the execs of the daemon before: those that run, and how the others ended.
+
+        Those whose container was removed went with it.
+        """
+        for record in sorted(self._core.state.execs(), key=lambda r: r.created_ns):
+            unit = self._core.registry.get(record.container_id)
+            if unit is None or record.id in self._live:
+                continue
+            live = self._live[record.id] = _Live(record, unit)
+            if record.exit_code is not None:
+                live.ended.set()
+            else:
+                await self._reconnect(live)
+        self._forget_old()
+
+    async def _reconnect(self, live: _Live) -> None:
+        from rootless.runtime.shim_client import ShimClient, read_exit, read_state
+
+        directory = self.directory(live.unit, live.record.id)
+        found = read_state(directory)
+        if found is not None and procfs.is_alive(found.shim_pid, found.shim_start):
+            try:
+                live.shim = await ShimClient.connect(directory)
+            except NotFound:
+                found = None  # it ended between the two looks
+        if found is not None and live.shim is not None:
+            live.record = replace(live.record, running=True, pid=found.init_pid)
+            live.unit.execs.add(live.record.id)
+            self._core.background(self._watch(live), f"exec {live.record.id[:12]}")
+            return
+        status = read_exit(directory)
+        if status is None:
+            self._end(live, LOST_EXIT_CODE)
+        else:
+            self._end(live, status.code, finished_ns=status.finished_ns)
 
     async def inspect(self, identity: Identity, exec_id: str) -> ExecRecord:
         """One exec; ended ones are remembered for a while."""

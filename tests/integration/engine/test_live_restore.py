@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 from typing import Any
 
@@ -55,8 +57,6 @@ def test_an_end_while_the_daemon_was_away_is_recorded(fresh_engine: Engine) -> N
     for name in ("kept", "gone"):
         engine.ok("exec", "-d", name, "sh", "-c", "sleep 0.5; touch /dev/shm/go")
     engine.kill()
-    import select
-
     for fd in pidfds:
         assert select.select([fd], [], [], 30)[0]
         os.close(fd)
@@ -159,3 +159,42 @@ def test_only_one_daemon_runs_per_data_root(fresh_engine: Engine) -> None:
     assert done.returncode == 1
     assert "already uses" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _inspect_exec(engine: Engine, exec_id: str) -> dict[str, Any]:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(engine.socket))
+        client.sendall(f"GET /exec/{exec_id}/json HTTP/1.0\r\n\r\n".encode())
+        answer = client.makefile("rb").read()
+    found: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
+    return found
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_an_exec_outlives_the_daemon(fresh_engine: Engine, *, away: bool) -> None:
+    """Its exit code is known whether it ended while the daemon was away or after it was back."""
+    engine = fresh_engine
+    engine.ok("run", "-d", "--name", "box", *QUIET, IMAGE, "tail", "-f", "/dev/null")
+    engine.ok(
+        "exec", "-d", "box", "sh", "-c", "while [ ! -e /dev/shm/go ]; do sleep 0.05; done; exit 7"
+    )
+    (exec_id,) = _inspect(engine, "box")["ExecIDs"]
+    pid = _inspect_exec(engine, exec_id)["Pid"]
+    watch = os.pidfd_open(pid)
+    if away:
+        engine.ok("exec", "-d", "box", "sh", "-c", "sleep 0.5; touch /dev/shm/go")
+    engine.kill()
+    if not away:
+        engine.start()
+        found = _inspect_exec(engine, exec_id)
+        assert (found["Running"], found["Pid"], found["ExitCode"]) == (True, pid, None)
+        assert _inspect(engine, "box")["ExecIDs"] == [exec_id]
+        engine.ok("exec", "box", "touch", "/dev/shm/go")
+    assert select.select([watch], [], [], 30)[0]
+    os.close(watch)
+    if away:
+        engine.start()
+    while (found := _inspect_exec(engine, exec_id))["Running"]:
+        pass
+    assert found["ExitCode"] == 7
+    engine.ok("rm", "-f", "box")
