@@ -29,10 +29,13 @@ class Gate:
         """Name and digest of the policy in force."""
         return self._store.current().title
 
-    def admit(self, identity: Identity, spec: ContainerSpec) -> AdmittedSpec:
-        """A spec that may be launched."""
+    def admit(
+        self, identity: Identity, spec: ContainerSpec, *, verb: str = "container.create"
+    ) -> AdmittedSpec:
+        """A spec that may be launched by the action ``verb``."""
+        policy = self._store.current()
         with typed_findings():
-            return admission.admit(identity, spec, self._store.current(), self._facts, self._paths)
+            return admission.admit(identity, spec, policy, self._facts, self._paths, verb=verb)
 
     def preview(self, identity: Identity, spec: ContainerSpec) -> Decision:
         """What :meth:`admit` would say, without raising."""

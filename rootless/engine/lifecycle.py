@@ -138,11 +138,13 @@ class Lifecycle:
         except RootlessError:
             return  # it never ran
 
-    def admit(self, unit: Unit, identity: Identity) -> AdmittedSpec:
+    def admit(
+        self, unit: Unit, identity: Identity, *, verb: str = "container.start"
+    ) -> AdmittedSpec:
         """What may run: the policy decides anew, on the bind sources as they are now."""
         spec = unit.record.spec
         fresh = replace(spec, mounts=tuple(stat_source(mount) for mount in spec.mounts))
-        return self._core.policy.admit(identity, fresh)
+        return self._core.policy.admit(identity, fresh, verb=verb)
 
     def _running(self, unit: Unit, created: Created, connection: Connection) -> None:
         import json

@@ -128,13 +128,18 @@ def admit(
     policy: Policy,
     facts: HostFacts,
     paths: EnginePaths,
+    *,
+    verb: str = "container.create",
 ) -> AdmittedSpec:
     """Let a spec through, with the policy's obligations on it, or raise Denied.
+
+    ``verb`` is the action that wants to run it: an older container can be started
+    by who may start but not create, as long as its spec is still allowed.
 
     The result's mounts are pinned to the files that were judged, and
     ``process.forbid_root`` is set where the policy requires a user that is not root.
     """
-    action_findings = _action_findings(identity, "container.create", policy)
+    action_findings = _action_findings(identity, verb, policy)
     pinned = replace(spec, mounts=tuple(_pin(mount) for mount in spec.mounts))
     findings = action_findings + evaluate(Case(pinned, policy, facts, paths))
     weakened = tuple(_weakened(pinned))

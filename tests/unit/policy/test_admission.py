@@ -174,3 +174,16 @@ def test_actions_and_roles() -> None:
             admit_action(viewer, verb, "x", some)
     with pytest.raises(Denied, match=r"api\.role"):
         admit(viewer, SPEC, some, FACTS, PATHS)
+
+
+def test_an_older_container_starts_where_creating_is_denied() -> None:
+    """Only while its spec is still allowed."""
+    some = policy(
+        "  api: {denyActions: [container.create]}\n  privileges: {allowPrivileged: false}\n"
+    )
+    with pytest.raises(Denied, match=r"action=container\.create"):
+        admit(IDENTITY, SPEC, some, FACTS, PATHS)
+    assert admit(IDENTITY, SPEC, some, FACTS, PATHS, verb="container.start").decision.allowed
+    privileged = replace(SPEC, privileges=replace(SPEC.privileges, privileged=True))
+    with pytest.raises(Denied, match=r"privileges\.privileged"):
+        admit(IDENTITY, privileged, some, FACTS, PATHS, verb="container.start")
