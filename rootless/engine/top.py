@@ -21,6 +21,19 @@ async def process_table(init_pid: int, ps_args: str) -> ProcessTable:
     except ValueError as error:
         raise InvalidInput(f"invalid ps arguments {ps_args!r}: {error}") from None
     wanted = await _pids(init_pid)
+    # Without -q, ps shows only what its own options select, `-o pid` only this terminal's.
+    chosen = "-q" + ",".join(str(pid) for pid in sorted(wanted))
+    status, out, _ = await _ps(program, *arguments, chosen)
+    if status != 0:  # some options cannot go with -q
+        status, out, err = await _ps(program, *arguments)
+        if status != 0:
+            lines = err.strip().splitlines()
+            raise InvalidInput(f"ps {ps_args}: {lines[0] if lines else 'failed'}")
+    return parse_ps(out, wanted)
+
+
+async def _ps(program: str, *arguments: str) -> tuple[int | None, str, str]:
+    """Status and both outputs of ps(1)."""
     process = await asyncio.create_subprocess_exec(
         program,
         *arguments,
@@ -29,10 +42,7 @@ async def process_table(init_pid: int, ps_args: str) -> ProcessTable:
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
-    if process.returncode != 0:
-        lines = err.decode(errors="replace").strip().splitlines()
-        raise InvalidInput(f"ps {ps_args}: {lines[0] if lines else 'failed'}")
-    return parse_ps(out.decode(errors="replace"), wanted)
+    return process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
 
 
 async def _pids(init_pid: int) -> frozenset[int]:

@@ -9,7 +9,7 @@ from typing import Any
 from rootless.engine.core import Core
 from rootless.engine.filters import Filters, check_filters, match_labels, single_bool
 from rootless.engine.unit import Unit
-from rootless.errors import Conflict, NotFound
+from rootless.errors import Conflict, InvalidInput, NotFound
 from rootless.model.identity import Identity
 from rootless.model.records import PruneReport, VolumeRecord
 from rootless.model.spec import ContainerSpec
@@ -100,7 +100,7 @@ class Volumes:
     def _get(self, name: str) -> Volume:
         try:
             return self._core.volumes.get(name)
-        except NotFound:
+        except (InvalidInput, NotFound):  # no volume has a name that is none
             raise NotFound(f"get {name}: no such volume") from None
 
     async def remove(self, identity: Identity, name: str, *, force: bool = False) -> None:

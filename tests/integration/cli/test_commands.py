@@ -180,6 +180,29 @@ def test_output_is_what_docker_prints(
     assert engine.ok(*words) == docker_cli(*words).stdout.removesuffix("\n")
 
 
+def test_top_shows_the_containers_processes_for_any_columns(engine: Engine, box: str) -> None:
+    lines = [line.split() for line in engine.ok("top", box, "-o", "pid,args").splitlines()]
+    assert lines[0] == ["PID", "COMMAND"]
+    assert [line[1:] for line in lines[1:]] == [["sleep", "1000"]]
+
+
+@pytest.mark.parametrize("name", ["x", "no/such", "nosuch"])
+def test_no_object_has_an_impossible_name(engine: Engine, name: str) -> None:
+    done = engine.run("inspect", name)
+    assert (done.returncode, done.stderr) == (1, f"rootless: No such object: {name}\n")
+
+
+def test_a_network_of_its_own_has_ping_and_low_ports(engine: Engine) -> None:
+    for userns, groups in (("shared", "0\t65535"), ("auto:size=2000", "0\t1999")):
+        said = engine.ok(
+            "run", "--rm", "--network", "none", "--userns", userns, "--user", "1000:1000", IMAGE,
+            "sh", "-c", "cd /proc/sys/net/ipv4; cat ping_group_range ip_unprivileged_port_start; "
+            "nc -l -p 80 </dev/null & "
+            "until nc 127.0.0.1 80 </dev/null 2>/dev/null; do kill -0 $! || exit 9; done",
+        )  # fmt: skip
+        assert said.splitlines() == [groups, "0"]
+
+
 def test_events(engine: Engine) -> None:
     engine.ok("run", "--rm", "--name", "seen", "--network", "none", IMAGE, "true")
     text = engine.ok(
