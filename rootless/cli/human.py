@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from rootless.errors import InvalidInput
-from rootless.units import human_size, parse_duration
+from rootless.units import human_duration, human_size, parse_duration
 
 NANO = 10**9
 
@@ -33,30 +33,7 @@ def parse_time(text: str) -> int:
 
 def duration(seconds: float) -> str:
     """``About a minute``, ``3 weeks``: go-units' HumanDuration."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    minutes = whole // 60
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    if hours < 24 * 7 * 2:
-        return f"{hours // 24} days"
-    if hours < 24 * 30 * 2:
-        return f"{hours // 24 // 7} weeks"
-    if hours < 24 * 365 * 2:
-        return f"{hours // 24 // 30} months"
-    return f"{hours // 24 // 365} years"
+    return human_duration(int(seconds * NANO))
 
 
 def ago(nanoseconds: int) -> str:

@@ -8,10 +8,11 @@ from rootless.api.dto.config import from_config
 from rootless.api.dto.host_config import from_host_config
 from rootless.api.dto.network import endpoint
 from rootless.api.dto.ports import port_list, port_map
-from rootless.api.dto.times import human_duration, rfc3339
+from rootless.api.dto.times import rfc3339
 from rootless.ids import short_id
 from rootless.model.records import ContainerRecord, ContainerState, ContainerView, Health
 from rootless.model.spec import MountSpec
+from rootless.units import human_duration
 
 
 def status_text(state: ContainerState, now_ns: int) -> str:

@@ -57,31 +57,3 @@ def parse_query_time(name: str, text: str) -> int:
         offset = int(match[10]) * 3600 + int(match[11]) * 60
         seconds += -offset if match[9] == "+" else offset
     return seconds * _SECOND + int((match[7] or "").ljust(9, "0"))
-
-
-def human_duration(ns: int) -> str:
-    """Docker's rough length of time: ``Less than a second``, ``3 minutes``, ``2 weeks``."""
-    seconds = max(ns, 0) // _SECOND
-    if seconds < 1:
-        return "Less than a second"
-    if seconds == 1:
-        return "1 second"
-    if seconds < 60:
-        return f"{seconds} seconds"
-    minutes = seconds // 60
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    if hours < 24 * 7 * 2:
-        return f"{hours // 24} days"
-    if hours < 24 * 30 * 2:
-        return f"{hours // 24 // 7} weeks"
-    if hours < 24 * 365 * 2:
-        return f"{hours // 24 // 30} months"
-    return f"{int(seconds / 3600 / 24 / 365)} years"

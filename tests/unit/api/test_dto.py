@@ -18,11 +18,12 @@ from rootless.api.dto.decode import decode
 from rootless.api.dto.host_config import from_host_config
 from rootless.api.dto.image import progress
 from rootless.api.dto.ports import port_list, port_map
-from rootless.api.dto.times import human_duration, parse_query_time, rfc3339, rfc3339_fixed
+from rootless.api.dto.times import parse_query_time, rfc3339, rfc3339_fixed
 from rootless.api.routes.archive import go_mode
 from rootless.errors import InvalidInput
 from rootless.model.records import ContainerState, Health, Progress
 from rootless.model.request import (
+from rootless.units import human_duration
     ContainerRequest,
     MountRequest,
     PortBinding,
