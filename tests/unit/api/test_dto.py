@@ -23,13 +23,13 @@ from rootless.api.routes.archive import go_mode
 from rootless.errors import InvalidInput
 from rootless.model.records import ContainerState, Health, Progress
 from rootless.model.request import (
-from rootless.units import human_duration
     ContainerRequest,
     MountRequest,
     PortBinding,
     Resources,
     RlimitRequest,
 )
+from rootless.units import human_duration
 
 SECOND = 10**9
 
