@@ -175,6 +175,28 @@ def _recent(
     return any(recent_number(rule.name, arch) is not None for arch in profile.arches)
 
 
+def _by_number(
+    library: ModuleType, rule: ResolvedRule, number: int, answers: dict[int, dict[int, int]]
+) -> bool:
+    """Answer a call that libseccomp would take for another one; False when it does not.
+
+    Calls that the machine's own architecture lacks have a negative number, from
+    which libseccomp finds the other architectures' ones. Version 2.6.0 gave one
+    such number to two calls, sys_debug_setcontext and switch_endian of PowerPC.
+    """
+    if (
+        number >= 0
+        or rule.args
+        or library.resolve_syscall(library.Arch.NATIVE, number).decode() == rule.name
+    ):
+        return False
+    for audit, known in answers.items():
+        own = library.resolve_syscall(audit, rule.name)
+        if own >= 0:
+            known[own] = rule.action
+    return True
+
+
 def _add(library: ModuleType, made: Any, rule: ResolvedRule, number: int) -> None:
     args = [library.Arg(c.index, OPERATORS[c.op], c.value, c.value_two) for c in rule.args]
     try:
@@ -206,7 +228,7 @@ def _compile(profile: ResolvedProfile) -> tuple[bytes, tuple[str, ...]]:
         if number == _UNKNOWN:
             if not _recent(rule, profile, answers):
                 gaps[rule.name] = None
-        else:
+        elif not _by_number(library, rule, number, answers):
             _add(library, made, rule, number)
             own = library.resolve_syscall(profile.arches[0].audit, rule.name)
             if own >= 0:
