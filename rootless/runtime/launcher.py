@@ -120,7 +120,7 @@ def _serve(sock: socket.socket, functions: dict[str, Callable[..., object]]) -> 
     gc.collect()
     gc.freeze()
     gc.disable()
-    spare, zygote = Spare(), Zygote(last_capability)
+    spare, zygote = Spare(), Zygote(sock, last_capability)
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     while True:

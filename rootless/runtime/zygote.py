@@ -25,10 +25,12 @@ SPARE = b"s"
 class Zygote:
     """The launcher's end."""
 
-    def __init__(self, last_capability: int) -> None:
+    def __init__(self, requests: socket.socket, last_capability: int) -> None:
+        """``requests`` is the launcher's own: held here too, its death would go unnoticed."""
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         wake, self._wake = os.pipe2(os.O_CLOEXEC)
         if os.fork() == 0:
+            requests.close()
             self._orders.close()
             os.close(self._wake)
             _run(wake, theirs, last_capability)
