@@ -134,9 +134,7 @@ class Creator:
             return {}
         return {volume.name: volume for volume in self._core.volumes.all()}
 
-    def _userns(
-        self, mode: str, size: int, image: ImageRecord, *, limited: bool
-    ) -> UsernsSpec:
+    def _userns(self, mode: str, size: int, image: ImageRecord, *, limited: bool) -> UsernsSpec:
         plan = idranges.layout(self._core.facts.id_count)
         specs = [unit.record.spec.userns for unit in self._core.registry]
         owner = idranges.common_owner(plan)
