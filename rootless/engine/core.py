@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rootless.engine.events import EventBus
 from rootless.engine.gate import Gate
+from rootless.engine.housekeeping import Housekeeping
 from rootless.engine.registry import Registry
 from rootless.engine.settings import EngineSettings
 from rootless.engine.state import State
@@ -42,7 +42,7 @@ class Core:
         self.facts = facts
         self.policy = policy
         self.network = network
-        for path in (settings.data_root, settings.containers_dir, self.trash_dir):
+        for path in (settings.data_root, settings.containers_dir):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.state = State(settings.data_root / "state.db")
         self.events = EventBus()
@@ -50,15 +50,11 @@ class Core:
         self.volumes = VolumeStore(settings.volumes_dir)
         self.layers = LayerStore(settings.data_root / "layers")
         self.watcher = FileWatcher()
+        self.housekeeping = Housekeeping(settings.data_root, self.call, self.background)
         self.stopping = False
         self._launcher: Launcher | None = None
         self._starting = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
-
-    @property
-    def trash_dir(self) -> Path:
-        """Directories that are gone for everybody and wait for their removal."""
-        return self.settings.data_root / "trash"
 
     async def launcher(self) -> Launcher:
         """The launcher; one that ended is started again, in the namespaces of a living shim."""
@@ -138,16 +134,7 @@ class Core:
 
     def discard(self, path: Path) -> None:
         """Take a directory out of sight at once and remove it in the background."""
-        away = self.trash_dir / f"{path.name[:16]}-{secrets.token_hex(4)}"
-        try:
-            path.rename(away)
-        except FileNotFoundError:
-            return
-        self.background(self.remove_tree(away), f"removing {away}")
-
-    async def remove_tree(self, path: Path) -> None:
-        """Remove a tree whose files belong to subordinate ids."""
-        await self.call("storage.tree.remove_tree", path=str(path))
+        self.housekeeping.discard(path)
 
     async def maintain(self) -> None:
         """Move the database's log off the hot path, when enough came together."""
@@ -171,6 +158,7 @@ class Core:
             for task in (unit.watch_task, unit.restart_task, unit.health_task):
                 if task is not None:
                     task.cancel()
+        self.housekeeping.flush()
         await self.drain()
         self.network.detach()
         self.watcher.close()

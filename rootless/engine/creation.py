@@ -187,11 +187,12 @@ class Creator:
     async def _make(self, unit: Unit, resolved: Resolved) -> None:
         """The container's directories, volumes and the sources ``-v`` is to make."""
         core, spec = self._core, unit.record.spec
-        unit.directory.mkdir(mode=0o700)
-        unit.making = core.background(
-            core.call("storage.tree.make_container_dirs", mount=rootfs_to_json(spec.rootfs)),
-            f"making {unit.record.name}",
-        )
+        if not core.housekeeping.take(spec.rootfs, unit.directory):
+            unit.directory.mkdir(mode=0o700)
+            unit.making = core.background(
+                core.call("storage.tree.make_container_dirs", mount=rootfs_to_json(spec.rootfs)),
+                f"making {unit.record.name}",
+            )
         if any(mount.type == "volume" for mount in spec.mounts) or resolved.missing_sources:
             await unit.made()
         # Otherwise the client's next request overlaps with it; a start waits for it.

@@ -198,12 +198,11 @@ class Recovery:
             if core.registry.get(path.name) is None:
                 core.discard(path)
         leftovers = [
-            *core.trash_dir.iterdir(),
+            *core.housekeeping.leftovers(),
             *core.layers.leftovers(),
             *core.volumes.leftovers(),
         ]
-        for path in leftovers:
-            core.background(core.remove_tree(path), f"removing {path}")
+        core.housekeeping.remove(*leftovers)
         self._images.content.sweep()
 
 

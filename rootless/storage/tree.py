@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rootless.archive.limits import IdShift
-from rootless.errors import InvalidInput, SyscallError
+from rootless.errors import InvalidInput, RootlessError, SyscallError
 from rootless.linux import sync
 from rootless.linux.rootfs import open_dir
 from rootless.model.spec import IdMap, RootfsMount
@@ -78,6 +78,25 @@ def remove_tree(path: str) -> None:
         walk.remove(parent, os.fsencode(name))
     finally:
         os.close(parent)
+
+
+def housekeep(make: Sequence[Mapping[str, Json]], remove: Sequence[str]) -> dict[str, str]:
+    """:func:`make_container_dirs` and :func:`remove_tree` for many.
+
+    What failed does not keep the others; returned is why, by ``upper`` or path.
+    """
+    failed = {}
+    for mount in make:
+        try:
+            make_container_dirs(mount)
+        except (RootlessError, OSError) as error:
+            failed[str(mount["upper"])] = str(error)
+    for path in remove:
+        try:
+            remove_tree(path)
+        except (RootlessError, OSError) as error:
+            failed[path] = str(error)
+    return failed
 
 
 def tree_size(path: str) -> dict[str, int]:
