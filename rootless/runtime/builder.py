@@ -110,6 +110,9 @@ class Builder:
 
     def _await_ready(self) -> tuple[dict[str, object], list[int]]:
         answer = wire.receive(self.sync)
+        if answer is None and self.orders is not None:
+            self.give_up()
+            os._exit(0)  # the spare's init was killed: the daemon begins again, without a spare
         message = answer[0] if answer else ENDED_EARLY
         if "error" in message or answer is None:
             raise failure_of(message)
@@ -141,7 +144,7 @@ class Builder:
         with contextlib.suppress(OSError):
             for pid in self.context.helpers:
                 self.tell(HELPER, pid)
-        forget_state()
+        forget_state(os.getppid())
 
     def accompany(self) -> None:
         """Wait for ``go``, pass it on and report what became of it.

@@ -141,7 +141,7 @@ class ExecShim:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
-        forget_state()
+        forget_state(os.getpid())
 
 
 def run_exec(plan: ExecPlan, reply: socket.socket, *, last_capability: int) -> NoReturn:
@@ -164,7 +164,7 @@ def run_exec(plan: ExecPlan, reply: socket.socket, *, last_capability: int) -> N
             denied = shim.denied.counts() if shim.denied else {}
             pump.finish(write_exit(status, oom_killed=False, denied=denied))
         else:
-            forget_state()
+            forget_state(os.getpid())
     finally:
         os._exit(0)
 

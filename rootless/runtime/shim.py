@@ -187,7 +187,7 @@ def _clean_up(container: _Container, child: int) -> None:
         os.waitpid(container.pid, 0)
     os.waitpid(child, 0)
     if container.options and not container.started:
-        forget_state()
+        forget_state(os.getpid())
     if container.rootfs >= 0:
         os.close(container.rootfs)
     builder.stop_helpers(container.helpers)

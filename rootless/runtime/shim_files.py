@@ -113,8 +113,17 @@ def write_state(shim_pid: int, init_pid: int) -> None:
     )
 
 
-def forget_state() -> None:
-    """Remove what says that something runs here."""
+def forget_state(shim_pid: int) -> None:
+    """Remove what says that this shim serves the directory.
+
+    A start that was begun again may have a shim here already: its files stay.
+    """
+    try:
+        with open("shim.json", encoding="ascii") as file:
+            if json.load(file)["shim_pid"] != shim_pid:
+                return
+    except (FileNotFoundError, ValueError):
+        return  # a socket nobody listens on says nothing; the next shim replaces it
     for name in ("shim.json", "shim.sock"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
