@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
 from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rootless.errors import InvalidInput, RootlessError
@@ -13,6 +15,25 @@ from rootless.errors import InvalidInput, RootlessError
 _FIRST_FD = 3
 _MAX_PATH = 107
 """Bytes of a Unix socket's path (unix(7))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A listening socket, and the file of it that is ours: None when systemd passed the socket."""
+
+    socket: socket.socket
+    path: Path | None = None
+    inode: tuple[int, int] = (0, 0)
+    """Device and inode of the file."""
+
+    def withdraw(self) -> None:
+        """Remove the file, unless another daemon's has taken its place."""
+        if self.path is None:
+            return
+        with contextlib.suppress(OSError):  # gone already, or its directory is
+            found = self.path.lstat()
+            if (found.st_dev, found.st_ino) == self.inode:
+                self.path.unlink()
 
 
 def inherited(environ: MutableMapping[str, str]) -> list[socket.socket]:
@@ -31,7 +52,7 @@ def inherited(environ: MutableMapping[str, str]) -> list[socket.socket]:
     return found
 
 
-def listen(hosts: Sequence[str], environ: MutableMapping[str, str]) -> list[socket.socket]:
+def listen(hosts: Sequence[str], environ: MutableMapping[str, str]) -> list[Listening]:
     """One listening socket for each ``unix://`` host; ``fd://`` takes the inherited ones.
 
     Inherited sockets are used whether or not ``fd://`` is named: systemd listens
@@ -39,7 +60,7 @@ def listen(hosts: Sequence[str], environ: MutableMapping[str, str]) -> list[sock
     """
     given = inherited(environ)
     if given:
-        return given
+        return [Listening(sock) for sock in given]
     found = []
     for host in hosts:
         if host.startswith("fd://"):
@@ -51,7 +72,7 @@ def listen(hosts: Sequence[str], environ: MutableMapping[str, str]) -> list[sock
     return found
 
 
-def bind(path: Path) -> socket.socket:
+def bind(path: Path) -> Listening:
     """A socket at ``path`` with mode 0600, there at once or not at all.
 
     It is bound and listening under another name first: nobody can connect while
@@ -65,19 +86,21 @@ def bind(path: Path) -> socket.socket:
                 hint="choose a shorter --host or --exec-root",
             )
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
+    mask = os.umask(0o077)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.umask(0o177)
         temporary.unlink(missing_ok=True)
         sock.bind(str(temporary))
         sock.listen(512)
+        made = temporary.lstat()
         os.replace(temporary, path)
     except OSError as error:
         sock.close()
         raise RootlessError(f"cannot listen on {path}: {error.strerror}") from error
     finally:
         os.umask(mask)
-    return sock
+    return Listening(sock, path, (made.st_dev, made.st_ino))
 
 
 def notify(environ: MutableMapping[str, str], *lines: str) -> None:

@@ -127,16 +127,20 @@ def serve(config: DaemonConfig) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 1 << 16)), hard))
     os.umask(0o077)
-    sockets = activation.listen(config.hosts, os.environ)
+    listening = activation.listen(config.hosts, os.environ)
 
     import asyncio
 
     from rootless.daemon.server import Daemon
 
     async def run() -> None:
-        await Daemon(config, sockets).run()
+        await Daemon(config, [one.socket for one in listening]).run()
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    finally:
+        for one in listening:
+            one.withdraw()
     for lock in locks:
         lock.release()
 
