@@ -50,17 +50,20 @@ class LocalEngine:
         cgroupfs.prepare(self.core.facts.cgroup)
         await self._recovery.run()
         await self.execs.recover()
+        if self.core.state.setting("builtin-image", lambda: "") == "":
+            self.images.making = self.core.background(
+                self._make_builtin(), "making the built-in image"
+            )
         self._maintenance = asyncio.ensure_future(self.core.maintain())
 
     async def warm(self) -> None:
-        """Do in advance what the first container would wait for.
-
-        The built-in image is made once: who removed it does not want it back.
-        """
+        """Do in advance what the first container would wait for."""
         await self.core.launcher()
-        if self.core.state.setting("builtin-image", lambda: "") == "":
-            name = await self.images.transfers.builtin()
-            self.core.state.change_setting("builtin-image", name)
+
+    async def _make_builtin(self) -> None:
+        """Once in an engine's life: who removed the built-in image does not want it back."""
+        name = await self.images.transfers.builtin()
+        self.core.state.change_setting("builtin-image", name)
 
     async def stop_all(self, seconds: int) -> None:
         """Stop every container that runs (a daemon without live restore)."""

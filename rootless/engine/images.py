@@ -43,11 +43,20 @@ class Images:
         self.unpacker = Unpacker(core, self.content)
         self.transfers = Transfers(core, self.content, self.index, self.unpacker)
         self._lock = self.transfers.lock
+        self.making: asyncio.Task[object] | None = None
+        """A new engine makes its built-in image while it already serves."""
+
+    async def settled(self) -> None:
+        """Wait for the built-in image before looking for images; its failure is logged."""
+        if self.making is not None:
+            await asyncio.wait((self.making,))
+            self.making = None
 
     async def for_container(self, reference: str, platform: str) -> ImageRecord:
         """The image of a new container, every layer unpacked."""
         if not reference:
             raise InvalidInput("no image specified")
+        await self.settled()
         entry = self.index.find(reference)
         if platform:
             wanted, actual = platforms.parse(platform), entry.image.config.platform
@@ -75,6 +84,7 @@ class Images:
     ) -> Sequence[ImageRecord]:
         """Newest first."""
         self._core.policy.admit_action(identity, "image.list")
+        await self.settled()
         del all, shared_size
         check_filters(filters, _LIST)
         bound = until(filters, now_ns=time.time_ns())
@@ -113,11 +123,13 @@ class Images:
     async def inspect(self, identity: Identity, ref: str) -> ImageRecord:
         """One image."""
         self._core.policy.admit_action(identity, "image.inspect", ref)
+        await self.settled()
         return self.index.record(self.index.find(ref))
 
     async def history(self, identity: Identity, ref: str) -> Sequence[ImageHistoryEntry]:
         """How it was made, newest step first."""
         self._core.policy.admit_action(identity, "image.history", ref)
+        await self.settled()
         entry = self.index.find(ref)
         config = entry.image.config
         layers = iter(config.diff_ids)
@@ -142,6 +154,7 @@ class Images:
     async def tag(self, identity: Identity, ref: str, *, repo: str, tag: str) -> None:
         """Give an image another name."""
         self._core.policy.admit_action(identity, "image.tag", ref)
+        await self.settled()
         name = parse_target(repo, tag)
         async with self._lock:
             entry = self.index.find(ref)
@@ -154,6 +167,7 @@ class Images:
         """Untag, and delete what no name is left of."""
         del prune_parents
         self._core.policy.admit_action(identity, "image.remove", ref)
+        await self.settled()
         async with self._lock:
             entry = self.index.find(ref)
             name = self._name_in(entry, ref)
@@ -256,6 +270,7 @@ class Images:
     async def prune(self, identity: Identity, *, filters: Filters) -> PruneReport:
         """Remove unused images: those without a tag, with ``dangling=false`` all of them."""
         self._core.policy.admit_action(identity, "image.prune")
+        await self.settled()
         check_filters(filters, _PRUNE)
         only_dangling = single_bool(filters, "dangling", default=True)
         bound = until(filters, now_ns=time.time_ns())
@@ -293,18 +308,23 @@ class Images:
         *,
         platform: str = "",
         auth: RegistryAuth | None = None,
+        all_tags: bool = False,
     ) -> ProgressStream:
         """From a registry."""
-        return await self.transfers.pull(identity, reference, platform=platform, auth=auth)
+        return await self.transfers.pull(
+            identity, reference, platform=platform, auth=auth, all_tags=all_tags
+        )
 
     async def push(
         self, identity: Identity, reference: str, *, auth: RegistryAuth | None = None
     ) -> ProgressStream:
         """To a registry."""
+        await self.settled()
         return await self.transfers.push(identity, reference, auth=auth)
 
     async def save(self, identity: Identity, refs: Sequence[str]) -> AsyncIterator[bytes]:
         """As an archive."""
+        await self.settled()
         return await self.transfers.save(identity, refs)
 
     async def load(self, identity: Identity, body: AsyncIterator[bytes]) -> ProgressStream:
