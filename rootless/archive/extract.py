@@ -391,13 +391,13 @@ class _Extractor:
         except FileExistsError:
             parent = self._again(name.rpartition(b"/")[0], name, base, entry)
             os.mkfifo(base, 0o600, dir_fd=parent)
-        fd = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        # Not O_PATH, which fchmod(2) refuses; without blocking, a reader needs no writer (fifo(7)).
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(base, flags, dir_fd=parent)
         try:
-            # Through /proc because fchmod(2) refuses O_PATH; the link is the kernel's own.
-            path = f"/proc/self/fd/{fd}"
-            os.chown(path, *self._ids(entry))
-            os.chmod(path, entry.mode & 0o777)
-            os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+            os.fchown(fd, *self._ids(entry))
+            os.fchmod(fd, entry.mode & 0o777)
+            os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
 
@@ -451,10 +451,12 @@ class _Extractor:
         uid, gid = self._ids(entry)
         os.fchown(fd, uid, gid)
         mode = entry.mode
-        if uid == 0:
-            mode &= ~stat.S_ISUID
-        if gid == 0 and entry.kind != header.DIRECTORY:
-            mode &= ~stat.S_ISGID
+        if not self._shift.inside:
+            # A set-id file of engine id 0 would run as the user.
+            if uid == 0:
+                mode &= ~stat.S_ISUID
+            if gid == 0 and entry.kind != header.DIRECTORY:
+                mode &= ~stat.S_ISGID
         os.fchmod(fd, mode)
         if entry.xattrs:
             self._set_xattrs(fd, entry)

@@ -53,6 +53,8 @@ class IdShift:
     """
 
     offset: int = 1
+    inside: bool = False
+    """Ids are those of the container's own namespace, in which 0 is not the user."""
 
     def to_engine(self, image_id: int) -> int:
         """The id on disk, as seen in the engine's user namespace."""

@@ -218,7 +218,9 @@ class Files:
         self._images = images
 
     def _fields(self, unit: Unit, **more: object) -> dict[str, object]:
-        fields: dict[str, object] = {"mount": rootfs_to_json(unit.record.spec.rootfs), **more}
+        spec = unit.record.spec
+        maps = [[m.inside, m.outside, m.size] for m in spec.userns.maps]
+        fields: dict[str, object] = {"mount": rootfs_to_json(spec.rootfs), "maps": maps, **more}
         if unit.record.state.running:
             fields["pid"] = unit.record.state.pid
             # With the pid alone the worker might meet a process that took the number since.

@@ -7,6 +7,14 @@ import sys
 from collections.abc import Sequence
 
 
+def forbid_imports() -> None:
+    """Make any import of a module that is not loaded yet fail."""
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+
+
 def command(module: str, arguments: Sequence[str], *, site_packages: bool = False) -> list[str]:
     """Run ``main(arguments)`` of ``module`` from this very tree; its result is the exit status.
 

@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from rootless.errors import StartFailed
 from rootless.linux import process, terminal
+from rootless.linux.inside import become_root
+from rootless.linux.isolated import forbid_imports
 from rootless.model.plan import ExecPlan
 from rootless.runtime import init, wire
 
@@ -62,7 +64,7 @@ def enter(
         try:
             os.close(read_end)
             sync.close()
-            init.forbid_imports()
+            forbid_imports()
             # Undumpable before anything of the container can look at this
             # process: otherwise its root could trace it (CVE-2016-9962).
             process.prctl(process.PR_SET_DUMPABLE, 0, what="PR_SET_DUMPABLE")
@@ -92,7 +94,7 @@ def _run(
     plan: ExecPlan, sync: socket.socket, stdio: list[int], seccomp: int, last_capability: int
 ) -> NoReturn:
     try:
-        init.become_root()
+        become_root()
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         user = init.resolve_user(plan.process, root)
         init.enter_directory(plan.process, root, user)

@@ -2,7 +2,7 @@
 
 It runs in a fork of the launcher, so nothing is imported here: once the
 container's mount namespace is entered, an import would read the container's
-files. :func:`forbid_imports` makes that impossible rather than unlikely.
+files. :func:`isolated.forbid_imports` makes that impossible rather than unlikely.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import resource
 import select
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from rootless.errors import RootlessError, StartFailed, SyscallError
 from rootless.linux import libc, process
 from rootless.linux.inroot import ensure_dir, read_file
+from rootless.linux.inside import become_root
+from rootless.linux.isolated import forbid_imports
 from rootless.linux.openat2 import openat2
 from rootless.linux.seccomp import load_filter
 from rootless.linux.terminal import make_controlling
@@ -45,14 +46,6 @@ _CHANGED_SIGNALS = (
     signal.SIGPIPE,
     signal.SIGXFSZ,  # by the interpreter, like SIGPIPE and SIGINT
 )
-
-
-def forbid_imports() -> None:
-    """Make any import of a module that is not loaded yet fail."""
-    sys.meta_path.clear()
-    sys.path_hooks.clear()
-    sys.path.clear()
-    sys.path_importer_cache.clear()
 
 
 def reset_signals() -> None:
@@ -128,17 +121,6 @@ def fail(sync: socket.socket, error: BaseException, step: str) -> NoReturn:
     except OSError:
         os._exit(125)  # the shim is gone: nobody is left to tell
     os._exit(125)
-
-
-def become_root() -> None:
-    """Become uid and gid 0 of the container's user namespace, without supplementary groups."""
-    try:
-        os.setgroups([])
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
-    except OSError as error:
-        raise SyscallError("setresuid", "0", error.errno or 0) from None
-    process.prctl(process.PR_SET_DUMPABLE, 0, what="PR_SET_DUMPABLE")
 
 
 def resolve_user(plan: ProcessPlan, root: int) -> users.ResolvedUser:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from rootless.errors import RootlessError, StartFailed, SyscallError
 from rootless.linux import process
+from rootless.linux.inside import write_maps
 from rootless.model.plan import Step
-from rootless.model.spec import IdMap
 from rootless.runtime import init, sequence, wire
 from rootless.runtime.context import EngineContext
 from rootless.runtime.steps.base import EngineStep
@@ -143,13 +143,6 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
         os.setresuid(-1, 0, -1)
         process.prctl(process.PR_SET_DUMPABLE, 1, what="PR_SET_DUMPABLE")
     return pid
-
-
-def write_maps(pid: int, maps: tuple[IdMap, ...]) -> None:
-    """Write uid_map and gid_map of a process; each in one write (user_namespaces(7))."""
-    text = "".join(f"{m.inside} {m.outside} {m.size}\n" for m in maps)
-    for name in ("uid_map", "gid_map"):
-        _write_proc(pid, name, text)
 
 
 def _write_proc(pid: int, name: str, text: str) -> None:

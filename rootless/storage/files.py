@@ -1,10 +1,11 @@
 """Copying in and out of a container, export and commit, on a root given as a descriptor.
 
-The descriptor is ``/proc/PID/root`` of a running container or a root file system
-mounted for the purpose. Either way its content is hostile and may change at any
-moment: every path is resolved by openat2(2) with ``RESOLVE_IN_ROOT`` and without
-magic links, and what was opened is what is used (CVE-2018-15664 and
-CVE-2019-14271 were copies that trusted a path). Semantics are those of the
+The descriptor is the root of a running container or a root file system mounted
+for the purpose. Either way its content is hostile and may change at any moment:
+the caller has become the container's root (``linux.inside``), every path is
+resolved by openat2(2) with ``RESOLVE_IN_ROOT`` and without magic links, and what
+was opened is what is used (CVE-2018-15664 and CVE-2019-14271 were copies that
+trusted a path). Semantics are those of the
 Engine API's ``/containers/{id}/archive``.
 """
 
@@ -25,6 +26,7 @@ from rootless.archive.limits import IdShift
 from rootless.archive.whiteout import PREFIX
 from rootless.archive.writer import TarWriter, entry
 from rootless.errors import Conflict, InvalidInput, NotFound, RootlessError, SyscallError
+from rootless.linux.inside import path_of
 from rootless.linux.openat2 import openat2
 from rootless.model.spec import RootfsMount
 from rootless.storage import changes, merged, walk, whiteouts
@@ -312,6 +314,6 @@ def _link_target(root: int, path: str, link: int) -> str:
 
 def _inside(root: int, fd: int) -> str:
     """The absolute path in the container of what ``fd`` was opened as."""
-    top = os.readlink(f"/proc/self/fd/{root}").rstrip("/")
-    inside = os.readlink(f"/proc/self/fd/{fd}").removeprefix(top)
+    top = path_of(root).rstrip("/")
+    inside = path_of(fd).removeprefix(top)
     return inside if inside.startswith("/") else "/" + inside

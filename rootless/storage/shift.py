@@ -40,6 +40,24 @@ class RangeShift(IdShift):
         return NOBODY
 
 
+@dataclass(frozen=True, slots=True)
+class InsideShift(IdShift):
+    """Ids inside a container's user namespace: those of archives, but only the ones it knows."""
+
+    offset: int = 0
+    inside: bool = True
+    maps: tuple[IdMap, ...] = ()
+
+    def to_engine(self, image_id: int) -> int:
+        """The same id; HostUnsupported when the namespace does not map it."""
+        if any(m.inside <= image_id < m.inside + m.size for m in self.maps):
+            return image_id
+        raise HostUnsupported(
+            f"id {image_id} is outside the container's id range",
+            hint=f"create the container with --userns=auto:size={image_id + 1}",
+        )
+
+
 def of_maps(id_maps: Sequence[IdMap]) -> IdShift:
     """The shift of a mounted root file system; without ``id_maps`` that of the layers."""
     return RangeShift(maps=tuple(id_maps)) if id_maps else LAYER_SHIFT

@@ -6,8 +6,8 @@ standard input or output and the report, one JSON object, on descriptor 3:
 
 The JSON names the root: ``pid`` and ``start`` (``procfs.start_time``) of a
 running container's first process, or ``mount`` (a RootfsMount) of a stopped
-one; with ``pid`` as well, ``mount`` still tells the ids. ``volumes`` (objects
-with source, subpath, target and read_only) are mounted into a stopped one.
+one. ``maps`` are the container's ids (lists of inside, outside and size). ``volumes``
+(objects with source, subpath, target and read_only) are mounted into a stopped one.
 Operations: ``stat`` (path), ``read`` (path), ``write`` (path,
 no_overwrite_dir_non_dir, owner), ``export`` (ignore), ``diff`` (ignore; needs
 ``mount``, wants no ``volumes``).
@@ -15,6 +15,7 @@ no_overwrite_dir_non_dir, owner), ``export`` (ignore), ``diff`` (ignore; needs
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +24,9 @@ from dataclasses import asdict
 from typing import BinaryIO, Literal
 
 from rootless.archive.limits import LAYER_SHIFT, IdShift
-from rootless.errors import InvalidInput, NotFound, RootlessError
-from rootless.linux import inroot, isolated, mounts, openat2, process, procfs, rootfs
+from rootless.errors import InvalidInput, NotFound, RootlessError, SyscallError
+from rootless.linux import inroot, inside, isolated, mounts, openat2, procfs, rootfs
+from rootless.model.spec import IdMap
 from rootless.storage import files, shift, tree, walk
 from rootless.storage.tree import Json
 
@@ -39,51 +41,69 @@ def command(operation: str, fields: _FIELDS) -> list[str]:
 
 @contextmanager
 def open_root(fields: _FIELDS) -> Iterator[int]:
-    """The container's root: through its process when it runs, else mounted for the purpose."""
+    """The container's root: through its process when it runs, else mounted for the purpose.
+
+    From here on this process is the container's root and has no right over
+    anything else: names in the container may be swapped at any moment, those in
+    a bind mount for the user's own files.
+    """
     if fields.get("pid"):
         fd = _running_root(int(fields["pid"]), int(fields.get("start", 0)))
+        inside.limit_rights()
         try:
             yield fd
         finally:
             os.close(fd)
         return
-    mount = tree.rootfs_from_json(fields["mount"])
-    mounted = rootfs.mount_rootfs(mount)
-    place = os.path.dirname(mount.upper)
-    volumes = fields.get("volumes", ())
+    mounted = rootfs.mount_rootfs(tree.rootfs_from_json(fields["mount"]))
+    attached = False
     try:
+        volumes = [(volume, _clone_volume(volume)) for volume in fields.get("volumes", ())]
+        inside.enter_maps(_maps(fields))
         if volumes:
-            _attach(mounted.fd, place, volumes)
+            _attach(mounted.fd, volumes)
+            attached = True
+        inside.limit_rights(mount_later=True)
         yield mounted.fd
     finally:
+        if attached:
+            inside.regain_mounting()
+            os.fchdir(mounted.fd)
+            mounts.umount(".", mounts.MNT_DETACH)
+            os.chdir("/")
         os.close(mounted.fd)
-        if volumes:
-            mounts.umount(place)
         if mounted.server_pid is not None:
             # The mount is gone with its last user, so the server finishes writing and ends.
             os.waitpid(mounted.server_pid, 0)
 
 
-def _attach(root: int, place: str, volumes: Sequence[_FIELDS]) -> None:
+def _attach(root: int, volumes: Sequence[tuple[_FIELDS, int]]) -> None:
     """Put the container's volumes where they are when it runs, seen by this process only.
 
     Otherwise a copy into a volume's directory would land under it, out of
-    sight. ``place`` is a directory of the engine's own that the root covers.
+    sight. Mount points are made with the container's ids: a volume may be in use.
     """
-    process.unshare(process.CLONE_NEWNS, "mount namespace")
     mounts.mount("", "/", "", mounts.MS_REC | mounts.MS_PRIVATE)
-    opened = [(_open_source(v), v) for v in volumes]
-    covered = rootfs.open_dir(place, "container directory")
-    mounts.move_mount(root, covered, place)
-    os.close(covered)
-    for source, volume in sorted(opened, key=lambda item: str(item[1]["target"])):
-        tree_fd = mounts.clone_tree(source)
-        if volume.get("read_only"):
-            mounts.set_attributes(tree_fd, add=mounts.MOUNT_ATTR_RDONLY, recursive=True)
-        point = inroot.ensure_like(root, volume["target"], source)
-        mounts.move_mount(tree_fd, point, volume["target"])
-        for fd in (source, tree_fd, point):
+    slash = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mounts.move_mount(root, slash, "/")
+    os.close(slash)
+    for volume, clone in sorted(volumes, key=lambda item: str(item[0]["target"])):
+        point = inroot.ensure_like(root, volume["target"], clone)
+        mounts.move_mount(clone, point, volume["target"])
+        for fd in (clone, point):
             os.close(fd)
+
+
+def _clone_volume(volume: _FIELDS) -> int:
+    """A volume as a detached mount."""
+    source = _open_source(volume)
+    try:
+        clone = mounts.clone_tree(source)
+    finally:
+        os.close(source)
+    if volume.get("read_only"):
+        mounts.set_attributes(clone, add=mounts.MOUNT_ATTR_RDONLY, recursive=True)
+    return clone
 
 
 def _open_source(volume: _FIELDS) -> int:
@@ -100,32 +120,43 @@ def _open_source(volume: _FIELDS) -> int:
 
 
 def _running_root(pid: int, start: int) -> int:
-    """The root of process ``pid``, proven to be a container's.
+    """Enter the container of process ``pid``, proven to be one, and return its root.
 
     The number may have been given to another process since the container ended,
-    and the root of one of the user's own is the host's. Checked after opening:
-    a process that lives now as (pid, start) had the number all the time.
+    and the namespaces of one of the user's own are the host's. Checked after the
+    pidfd was opened: a process that lives now as (pid, start) had the number all the time.
     """
     gone = NotFound("the container has stopped meanwhile", hint="try again")
     try:
-        fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        pidfd = os.pidfd_open(pid)
+    except (ProcessLookupError, PermissionError):
         raise gone from None
     try:
         foreign = os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino
         separate = os.stat(f"/proc/{pid}/ns/mnt").st_ino != os.stat("/proc/self/ns/mnt").st_ino
         same = not start or procfs.is_alive(pid, start)
+        if foreign and separate and same:
+            return inside.enter_container(pidfd)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        foreign = separate = same = False
-    if foreign and separate and same:
-        return fd
-    os.close(fd)
+        raise gone from None
+    except SyscallError as error:
+        if error.errno == errno.ESRCH:
+            raise gone from None
+        raise
+    finally:
+        os.close(pidfd)
     raise gone
 
 
-def _shift(fields: _FIELDS) -> IdShift:
+def _maps(fields: _FIELDS) -> tuple[IdMap, ...]:
+    """The container's ids: as its root file system is mounted, else as its namespace maps them."""
     mount = fields.get("mount")
-    return shift.of_maps(tree.rootfs_from_json(mount).id_maps) if mount else LAYER_SHIFT
+    ids = tree.rootfs_from_json(mount).id_maps if mount else ()
+    return ids or tuple(IdMap(*item) for item in fields["maps"])
+
+
+def _shift(fields: _FIELDS) -> IdShift:
+    return shift.InsideShift(maps=_maps(fields))
 
 
 def _stat(fields: _FIELDS) -> Json:
@@ -134,8 +165,8 @@ def _stat(fields: _FIELDS) -> Json:
 
 
 def _read(fields: _FIELDS) -> Json:
+    skip = files.pseudo_mounts_of(int(fields["pid"])) if fields.get("pid") else ()
     with open_root(fields) as root, _stream(1, "wb") as out:
-        skip = files.pseudo_mounts_of(int(fields["pid"])) if fields.get("pid") else ()
         return asdict(
             files.read_archive(root, fields["path"], out, shift=_shift(fields), skip=skip)
         )

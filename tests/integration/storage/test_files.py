@@ -12,14 +12,23 @@ import stat
 import subprocess
 import sys
 import tarfile
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rootless.archive.limits import LAYER_SHIFT
-from rootless.errors import Conflict, HostUnsupported, InvalidInput, NotFound, RootlessError
-from rootless.linux import mounts, process, procfs
+from rootless.errors import (
+    Conflict,
+    HostUnsupported,
+    InvalidInput,
+    NotFound,
+    RootlessError,
+    SyscallError,
+)
+from rootless.linux import inside, mounts, process, procfs
 from rootless.model.spec import IdMap
 from rootless.storage import drivers, files, shift, tree, worker
 
@@ -247,6 +256,10 @@ def test_read_only_root_is_said_so(box: Path, in_engine: Any) -> None:
     in_engine(_read_only, str(box))
 
 
+_IDS = (IdMap(0, 1, 65536),)
+_LISTED = [[0, 1, 65536]]
+
+
 def _own_range(box: str) -> None:
     os.makedirs(f"{box}/l/data")
     os.makedirs(f"{box}/c")
@@ -302,28 +315,29 @@ def _work(
 def _running(box: str) -> None:
     """A process in namespaces of its own whose root is ours, like a container's."""
     root = _root(box)
-    os.makedirs(f"{box}/root/proc")
-    os.makedirs(f"{box}/root/vol ume")
+    for name in ("proc", "vol ume", "dev"):
+        os.makedirs(f"{box}/root/{name}")
+    os.chown(f"{box}/root", 1, 1)
     ready, ready_w = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            process.unshare(process.CLONE_NEWNS)
+            clone = mounts.clone_tree(root)
+            inside.enter_maps(_IDS)
             mounts.mount("", "/", "", mounts.MS_REC | mounts.MS_PRIVATE)
-            target = os.open(f"{box}/root", os.O_PATH)
-            mounts.move_mount(mounts.clone_tree(target), target)
-            os.chdir(f"{box}/root")
+            mounts.move_mount(clone, os.open("/", os.O_PATH))
+            os.fchdir(clone)
             mounts.pivot_root(".", ".")
             mounts.umount(".", mounts.MNT_DETACH)
             os.chdir("/")
             mounts.mount("tmpfs", "/vol ume", "tmpfs", 0)
             with open("/vol ume/kept", "w"):
                 pass
-            os.mkdir("/dev")
             mounts.mount("tmpfs", "/dev", "tmpfs", 0)
             with open("/dev/none", "w"):
                 pass
-            process.unshare(process.CLONE_NEWUSER)
+            # As it is after the execve(2) of a container's program.
+            process.prctl(process.PR_SET_DUMPABLE, 1)
             os.write(ready_w, b"x")
             signal.pause()
         finally:
@@ -333,7 +347,7 @@ def _running(box: str) -> None:
         assert os.read(ready, 1) == b"x"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         start = procfs.start_time(child)
-        fields: dict[str, Any] = {"pid": child, "start": start, "path": "/"}
+        fields: dict[str, Any] = {"pid": child, "start": start, "path": "/", "maps": _LISTED}
         report, output = _work("read", fields, environment)
         assert "result" in report, report
         with tarfile.open(fileobj=io.BytesIO(output)) as archive:
@@ -354,6 +368,67 @@ def _running(box: str) -> None:
         os.close(root)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def _rights(box: str) -> None:
+    """A worker for a container may do what the container's root may do, and no more."""
+    os.makedirs(f"{box}/l/open")
+    os.chown(f"{box}/l", 1, 1)
+    os.makedirs(f"{box}/c")
+    mount = drivers.get("overlay").plan(f"{box}/c", [f"{box}/l"])
+    tree.make_container_dirs(tree.rootfs_to_json(mount))
+    # What a swapped name would lead to: the user's own, in a directory the container may write to.
+    os.makedirs(f"{box}/v/shared")
+    os.chmod(f"{box}/v/shared", 0o777)
+    for name, mode in (("mine", 0o644), ("secret", 0o600)):
+        with open(f"{box}/v/shared/{name}", "w") as file:
+            file.write("mine")
+        os.chmod(f"{box}/v/shared/{name}", mode)
+    volume = {"source": f"{box}/v/shared", "target": "/open", "read_only": False}
+    fields = {"mount": tree.rootfs_to_json(mount), "maps": _LISTED, "volumes": [volume]}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    report, _ = _work("read", {**fields, "path": "/open/mine"}, environment)
+    assert "result" in report, report
+    report, output = _work("read", {**fields, "path": "/open/secret"}, environment)
+    assert report["code"] == "syscall", report
+    assert b"mine" not in output
+    assert _in_child(_refused_everything, fields) == 0
+    assert os.stat(f"{box}/v/shared/mine").st_uid == 0
+    assert os.stat(f"{box}/v/shared/new").st_uid == 1
+
+
+def _refused_everything(fields: dict[str, Any]) -> None:
+    with worker.open_root(fields) as root:
+        for refused in (
+            lambda: os.chown("open/mine", 0, 0, dir_fd=root),
+            lambda: os.chmod("open/mine", 0o666, dir_fd=root),
+            lambda: os.utime("open/mine", ns=(1, 1), dir_fd=root),
+            lambda: os.open("open/mine", os.O_WRONLY, dir_fd=root),
+            lambda: os.setxattr(f"/proc/self/fd/{root}/open/mine", "user.x", b"x"),
+            lambda: mounts.umount("/", mounts.MNT_DETACH),
+        ):
+            with pytest.raises((PermissionError, SyscallError)):
+                refused()
+        os.close(os.open("open/new", os.O_CREAT | os.O_WRONLY, dir_fd=root))
+
+
+def _in_child(function: Callable[..., None], *args: Any) -> int:
+    """The exit status of a child that runs ``function``."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            function(*args)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_worker_has_the_rights_of_the_container(box: Path, in_engine: Any) -> None:
+    in_engine(_rights, str(box))
 
 
 def test_a_running_container_and_no_other_process(box: Path, in_engine: Any) -> None:
