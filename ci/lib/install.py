@@ -8,7 +8,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from lib import checkout, pyenv
+from lib import checkout, commands, pyenv
 from lib.say import SetupFailed, note, run
 
 PREFIX = Path("/opt/rootless")
@@ -32,10 +32,11 @@ def ensure(root: Path) -> bool:
     wanted = fingerprint(root)
     mark = PREFIX / "installed"
     current = mark.exists() and mark.read_text().strip() == wanted
+    current = current and (PREFIX / "bin/rootless").exists()
     if not current:
         _install(root)
-    for name in ("rootless", "rootlessd"):
-        _link(COMMANDS / name, PREFIX / "venv/bin" / name)
+    _link(COMMANDS / "rootless", PREFIX / "bin/rootless")
+    _link(COMMANDS / "rootlessd", PREFIX / "venv/bin/rootlessd")
     if not current:
         mark.write_text(f"{wanted}\n")
     return not current
@@ -58,6 +59,8 @@ def _install(root: Path) -> None:
         checkout.copy(root, Path(work) / "src")
         build = ["--no-deps", "--no-build-isolation", "--force-reinstall", f"{work}/src"]
         run([*install, *build])
+    (packages,) = venv.glob("lib/python3*/site-packages")
+    commands.write(PREFIX / "bin/rootless", Path(python), [packages])
 
 
 def _link(link: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ import time
 import tomllib
 from pathlib import Path
 
+from lib import commands
 from lib.say import SetupFailed, note, run
 
 PYTHON = "/usr/bin/python3"
@@ -94,6 +95,9 @@ def overlay(base: Path, at: Path, source: Path) -> Path:
     )
     scripts = tomllib.loads((source / "pyproject.toml").read_text())["project"]["scripts"]
     for name, target in scripts.items():
+        if name == "rootless":
+            commands.write(at / "bin/rootless", at / "bin/python", [source, packages])
+            continue
         module, function = target.split(":")
         script = at / "bin" / name
         script.write_text(
