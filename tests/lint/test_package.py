@@ -18,7 +18,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy of the checkout (building writes beside the source)."""
     root = Path(__file__).resolve().parent.parent.parent
     place = tmp_path_factory.mktemp("package")
-    ignored = shutil.ignore_patterns(".git", "__pycache__", "build", "*.egg-info", ".*_cache")
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "*.egg-info")
     shutil.copytree(root, place / "src", ignore=ignored, copy_function=shutil.copyfile)
     done = subprocess.run(
         [
