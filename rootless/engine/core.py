@@ -81,8 +81,7 @@ class Core:
         from rootless.runtime.shim_client import read_state
 
         for unit in self.registry:
-            if not unit.record.state.running:
-                continue
+            # Not only those that run by their records: one may be starting.
             found = read_state(unit.directory)
             if found is not None and procfs.is_alive(found.shim_pid, found.shim_start):
                 return found.shim_pid

@@ -185,17 +185,11 @@ class Creator:
         return self._core.registry.add(record)
 
     async def _make(self, unit: Unit, resolved: Resolved) -> None:
-        """The container's directories, volumes and the sources ``-v`` is to make."""
+        """Volumes, the sources ``-v`` is to make, and last the container's directories.
+
+        A crash before leaves a record without a directory, and recovery forgets it.
+        """
         core, spec = self._core, unit.record.spec
-        if not core.housekeeping.take(spec.rootfs, unit.directory):
-            unit.directory.mkdir(mode=0o700)
-            unit.making = core.background(
-                core.call("storage.tree.make_container_dirs", mount=rootfs_to_json(spec.rootfs)),
-                f"making {unit.record.name}",
-            )
-        if any(mount.type == "volume" for mount in spec.mounts) or resolved.missing_sources:
-            await unit.made()
-        # Otherwise the client's next request overlaps with it; a start waits for it.
         for use in resolved.volumes:
             await self._volumes.make(
                 use.name,
@@ -217,6 +211,13 @@ class Creator:
             # the container cannot write would be of no use to it.
             root = spec.userns.maps[0].outside
             await core.call("engine.inside.make_source", path=source, owner=root)
+        if not core.housekeeping.take(spec.rootfs, unit.directory):
+            unit.directory.mkdir(mode=0o700)
+            # The client's next request overlaps with it; a start waits for it.
+            unit.making = core.background(
+                core.call("storage.tree.make_container_dirs", mount=rootfs_to_json(spec.rootfs)),
+                f"making {unit.record.name}",
+            )
 
     async def _undo(self, unit: Unit, resolved: Resolved) -> None:
         made = [use.name for use in resolved.volumes]

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -46,7 +46,7 @@ class Lifecycle:
         self._volume_ranges = VolumeRanges(core)
         self.on_running: Callable[[Unit], None] | None = None
         """Called when a container started (healthchecks)."""
-        self.remove_volumes: Callable[[Unit], Awaitable[None]] | None = None
+        self.remove_volumes: Callable[[Unit], Coroutine[object, object, None]] | None = None
 
     # -- start ---------------------------------------------------------------
 

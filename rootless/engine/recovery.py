@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rootless.engine import layout, restart
+from rootless.engine import inside, layout, restart
 from rootless.engine.core import Core
 from rootless.engine.creation import Creator
 from rootless.engine.health import HealthMonitor
@@ -71,8 +71,13 @@ class Recovery:
 
     def _forget(self, unit: Unit) -> None:
         """A record without a directory: removed, or never made."""
-        _log.warning("container %s has no directory any more and is forgotten", unit.record.name)
-        self._core.registry.remove(unit)
+        core, record = self._core, unit.record
+        _log.warning("container %s has no directory any more and is forgotten", record.name)
+        core.registry.remove(unit)
+        if self._lifecycle.remove_volumes is not None and (
+            record.spec.auto_remove or not record.state.started_ns
+        ):
+            core.background(self._lifecycle.remove_volumes(unit), f"volumes of {record.name}")
 
     # -- containers that ran -----------------------------------------------------
 
@@ -138,7 +143,9 @@ class Recovery:
         core, state = self._core, unit.record.state
         status = read_exit(unit.directory)
         if found is not None and procfs.is_alive(found.init_pid, found.init_start):
-            await core.call("engine.inside.kill", pid=found.init_pid, start=found.init_start)
+            # Not through the launcher, which may be in another namespace without a living
+            # shim: the user owns the one the container is in (user_namespaces(7)).
+            inside.kill(found.init_pid, found.init_start)
         await self._network(unit)
         await core.network.disconnect(unit.id)
         error = ""

@@ -57,15 +57,15 @@ def read_exit(directory: Path) -> ExitStatus | None:
     """How the process of ``directory`` ended; None while it runs or if that was never recorded."""
     try:
         return parse_exit((directory / "exit.json").read_bytes())
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, ValueError, KeyError):
+        return None  # a power cut may leave an empty file
 
 
 def read_state(directory: Path) -> ShimState | None:
     """Who serves ``directory``; None when nobody does."""
     try:
         data = json.loads((directory / "shim.json").read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
     return ShimState(
         int(data["shim_pid"]),
