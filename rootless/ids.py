@@ -9,6 +9,8 @@ from rootless.errors import InvalidInput
 
 ID_LENGTH = 64
 SHORT_LENGTH = 12
+_NAME_MAX = 255
+"""Bytes of a file name: volumes are directories of their name."""
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _FULL_ID = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{1,64}")
@@ -58,6 +60,8 @@ def check_name(name: str, *, what: str = "container") -> str:
         raise InvalidInput(
             f"Invalid {what} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
         )
+    if len(name) > _NAME_MAX:
+        raise InvalidInput(f"Invalid {what} name: {len(name)} characters, {_NAME_MAX} at most")
     return name
 
 

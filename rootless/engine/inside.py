@@ -6,7 +6,7 @@ import os
 import signal
 
 from rootless.errors import InvalidInput
-from rootless.linux import procfs
+from rootless.linux import inside, procfs
 
 
 def kill(pid: int, start: int) -> None:
@@ -26,22 +26,20 @@ def kill(pid: int, start: int) -> None:
 def make_source(path: str, owner: int) -> None:
     """A missing source of ``-v``: parents are the user's, the last directory ``owner``'s.
 
-    Owner and mode are set on the descriptor: whoever can write to the parent
-    could put a symlink in the place of the name.
+    It is born as the owner's. To give it away afterwards would be to trust its
+    name: a container that can write to the parent could put a directory of the
+    user's there in between.
     """
     parent, _, name = path.rstrip("/").rpartition("/")
     try:
         os.makedirs(parent or "/", mode=0o755, exist_ok=True)
         above = os.open(parent or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.mkdir(name, 0o700, dir_fd=above)
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            made = os.open(name, flags, dir_fd=above)
+            inside.create_as(owner)
+            os.umask(0o022)
+            os.mkdir(name, 0o755, dir_fd=above)
         finally:
             os.close(above)
-        os.fchown(made, owner, owner)
-        os.fchmod(made, 0o755)
-        os.close(made)
     except FileExistsError:
         return
     except OSError as error:

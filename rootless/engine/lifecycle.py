@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rootless.engine import layout, restart
 from rootless.engine.core import Core
-from rootless.engine.resolve_mounts import stat_source
+from rootless.engine.resolve_mounts import require_sources, stat_source
 from rootless.engine.resolve_process import parse_signal
 from rootless.engine.unit import Unit
 from rootless.engine.volume_ranges import VolumeRanges
@@ -144,7 +144,9 @@ class Lifecycle:
         """What may run: the policy decides anew, on the bind sources as they are now."""
         spec = unit.record.spec
         fresh = replace(spec, mounts=tuple(stat_source(mount) for mount in spec.mounts))
-        return self._core.policy.admit(identity, fresh, verb=verb)
+        admitted = self._core.policy.admit(identity, fresh, verb=verb)
+        require_sources(admitted.spec.mounts)
+        return admitted
 
     def _running(self, unit: Unit, created: Created, connection: Connection) -> None:
         import json

@@ -200,12 +200,33 @@ def stat_source(mount: MountSpec) -> MountSpec:
     """
     if mount.type not in ("bind", "volume"):
         return mount
-    real = os.path.realpath(mount.source)
+    try:
+        real = os.path.realpath(mount.source)
+    except PermissionError:
+        # A magic link of another user's process, /proc/1/root: readlink(2) refuses it.
+        raise InvalidInput(
+            f"invalid mount config for type {mount.type!r}: {mount.source}: permission denied"
+        ) from None
     try:
         found = os.stat(real)
     except OSError:
         return replace(mount, source=real, source_dev=0, source_ino=0)
     return replace(mount, source=real, source_dev=found.st_dev, source_ino=found.st_ino)
+
+
+def require_sources(mounts: Sequence[MountSpec]) -> None:
+    """Refuse, at a start, mounts whose source was not there when the policy decided.
+
+    There was nothing to judge, and whoever can write to the directory could
+    still put anything there before the launcher opens it.
+    """
+    for mount in mounts:
+        if mount.type in ("bind", "volume", "image") and not mount.source_ino:
+            raise InvalidInput(
+                f"invalid mount config for type {mount.type!r}: "
+                f"bind source path does not exist: {mount.source}",
+                hint="make it, or create the container anew",
+            )
 
 
 def _tmpfs(request: MountRequest, target: str) -> MountSpec:

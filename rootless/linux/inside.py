@@ -104,6 +104,18 @@ def regain_mounting() -> None:
     process.set_capabilities(mask, mask, 0)
 
 
+def create_as(owner: int) -> None:
+    """What this process makes from here on belongs to ``owner``; it may make it anywhere it could.
+
+    There is no way back, so this is for a child of its own.
+    """
+    os.setresgid(-1, owner, -1)
+    os.setresuid(-1, owner, -1)
+    # The effective capabilities went with the uid; the permitted ones stayed (capabilities(7)).
+    mask = process.mask_of(("CAP_DAC_OVERRIDE",))
+    process.set_capabilities(mask, mask, 0)
+
+
 def _prepare() -> None:
     _hold_links()
     # An import from here on might read the container's files.

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from rootless.errors import SyscallError
+from rootless.errors import Denied, SyscallError
 from rootless.linux import mounts
 from rootless.linux.inroot import ensure_dir, ensure_file, ensure_like, open_path
+from rootless.linux.openat2 import openat2
 from rootless.runtime.context import EngineContext, InitContext
 from rootless.runtime.steps.base import EngineStep, InitStep
 
 _SAFE = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_PROC_ROOT_INODE = 1
 _LINKS = (
     ("ptmx", "pts/ptmx"),
     ("fd", "/proc/self/fd"),
@@ -109,6 +111,25 @@ def place(ctx: InitContext, name: str, target: str) -> None:
         os.close(point)
 
 
+def refuse_proc(root: int, point: int, target: str) -> None:
+    """Nothing may cover files of /proc, which the engine's own protection relies on.
+
+    A symlink in the image could make a harmless target lead there
+    (CVE-2019-16884, CVE-2025-52881); hence the check on the opened file.
+    """
+    proc = openat2(root, "/proc", os.O_PATH | os.O_DIRECTORY)
+    try:
+        same = os.fstat(proc).st_dev == os.fstat(point).st_dev
+        is_proc = os.fstat(proc).st_ino == _PROC_ROOT_INODE
+    finally:
+        os.close(proc)
+    if same and is_proc:
+        raise Denied(
+            f"mount target {target} is inside /proc",
+            hint="choose a target outside /proc",
+        )
+
+
 def place_node(ctx: InitContext, mount: int, target: str) -> None:
     """Attach a device node (or what was given for one) on ``target``; closes ``mount``."""
     point = ensure_like(ctx.root, target, mount)
@@ -163,7 +184,12 @@ class PlaceDevices(InitStep):
 
     def apply(self, ctx: InitContext) -> None:
         for index, target in enumerate(self.targets):
-            place_node(ctx, ctx.take(f"device:{index}"), target)
+            node = ctx.take(f"device:{index}")
+            point = ensure_like(ctx.root, target, node)
+            refuse_proc(ctx.root, point, target)
+            mounts.move_mount(node, point, target)
+            os.close(point)
+            os.close(node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +284,7 @@ class OpenTerminal(InitStep):
         master, slave, name = open_pair(ctx.root, self.rows, self.columns)
         ctx.terminal_master, ctx.terminal_slave = master, slave
         point = ensure_file(ctx.root, "/dev/console", 0o620)
+        refuse_proc(ctx.root, point, "/dev/console")
         source = mounts.clone_tree(open_path(ctx.root, name), recursive=False)
         mounts.move_mount(source, point, "/dev/console")
         os.close(source)

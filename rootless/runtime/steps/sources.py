@@ -12,8 +12,7 @@ from rootless.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, opena
 from rootless.model.spec import MountSpec
 from rootless.runtime.context import EngineContext, InitContext
 from rootless.runtime.steps.base import EngineStep, InitStep
-
-_PROC_ROOT_INODE = 1
+from rootless.runtime.steps.filesystems import refuse_proc
 
 
 def attributes_of(mount: MountSpec) -> int:
@@ -124,29 +123,11 @@ class PlaceMount(InitStep):
                 f"cannot make the mount point {mount.target}: {os.strerror(error.errno)}"
             ) from None
         try:
-            self._refuse_proc(ctx, point)
+            refuse_proc(ctx.root, point, mount.target)
             mounts.move_mount(fd, point, mount.target)
         finally:
             os.close(point)
             os.close(fd)
-
-    def _refuse_proc(self, ctx: InitContext, point: int) -> None:
-        """Nothing may cover files of /proc, which the engine's own protection relies on.
-
-        A symlink in the image could make a harmless target lead there
-        (CVE-2019-16884, CVE-2025-52881); hence the check on the opened file.
-        """
-        proc = openat2(ctx.root, "/proc", os.O_PATH | os.O_DIRECTORY)
-        try:
-            same = os.fstat(proc).st_dev == os.fstat(point).st_dev
-            is_proc = os.fstat(proc).st_ino == _PROC_ROOT_INODE
-        finally:
-            os.close(proc)
-        if same and is_proc:
-            raise Denied(
-                f"mount target {self.mount.target} is inside /proc",
-                hint="choose a target outside /proc",
-            )
 
     def _make_tmpfs(self) -> int:
         mount = self.mount
