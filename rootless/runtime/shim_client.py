@@ -16,7 +16,7 @@ from rootless.errors import NotFound, Unavailable
 _HEADER = struct.Struct(">BxxxI")
 _STDIN, _CLOSE_STDIN, _RESIZE = 0, 3, 4
 _CHUNK = 1 << 16
-_FRAME = 1 << 16
+_FRAME = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ class Attachment:
         try:
             for start in range(0, len(view), _FRAME):
                 part = view[start : start + _FRAME]
-                self._writer.write(_HEADER.pack(_STDIN, len(part)))
-                self._writer.write(part)
+                # At once: the shim would wake up for a header alone.
+                self._writer.writelines((_HEADER.pack(_STDIN, len(part)), part))
                 await self._writer.drain()
         except ConnectionError:
             raise BrokenPipeError from None

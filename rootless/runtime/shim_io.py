@@ -60,12 +60,12 @@ class Client:
         self.feeds_stdin = False
         self.attached = False
         self.waiting = False
-        self.incoming = bytearray()
+        self.incoming = b""
+        self.due = 0
         self.outgoing: deque[memoryview] = deque()
         self.pending = 0
         self.closing = False
         self.read_closed = False
-        self.parsing = False
 
 
 class Pump:
@@ -74,6 +74,7 @@ class Pump:
     def __init__(self, listener: socket.socket, log: Log | None, *, stdin_once: bool) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        self._events: dict[int, int] = {}
         self.listener = listener
         self.log = log
         self.stdin_once = stdin_once
@@ -95,11 +96,12 @@ class Pump:
 
     def watch(self, fd: int, events: int, handler: Handler) -> None:
         """Call ``handler`` with the events of ``fd``; changes an earlier registration."""
-        if fd in self._handlers:
-            self._epoll.modify(fd, events)
-        else:
+        if fd not in self._handlers:
             self._epoll.register(fd, events)
+        elif self._events[fd] != events:
+            self._epoll.modify(fd, events)
         self._handlers[fd] = handler
+        self._events[fd] = events
 
     def watches(self, fd: int) -> bool:
         """Whether events of ``fd`` are handled."""
@@ -250,8 +252,6 @@ class Pump:
             self._shut_stdin()
         if self.stdin_pending <= _HIGH_WATER // 2:
             for client in list(self.clients):
-                if client.feeds_stdin and client.incoming:
-                    self._parse_frames(client)
                 self._update_client(client)
 
     def close_stdin(self) -> None:
@@ -316,11 +316,10 @@ class Pump:
         if not data:
             self._client_eof(client)
             return
-        client.incoming += data
         if client.attached:
-            self._parse_frames(client)
+            self._take_frames(client, data)
         else:
-            self._parse_line(client)
+            self._parse_line(client, data)
         self._update_client(client)
 
     def _client_eof(self, client: Client) -> None:
@@ -337,14 +336,14 @@ class Pump:
             client.sock.close()
             self._resume_outputs()
 
-    def _parse_line(self, client: Client) -> None:
-        end = client.incoming.find(b"\n")
-        if end < 0:
-            if len(client.incoming) > _MAX_LINE:
+    def _parse_line(self, client: Client, data: bytes) -> None:
+        line, found, rest = (client.incoming + data).partition(b"\n")
+        if not found:
+            client.incoming = line
+            if len(line) > _MAX_LINE:
                 self.drop(client)
             return
-        line = bytes(client.incoming[:end])
-        del client.incoming[: end + 1]
+        client.incoming = b""
         try:
             request = json.loads(line)
             answer = self._answer(client, request)
@@ -354,8 +353,8 @@ class Pump:
             answer = {"ok": False, "error": os.strerror(error.errno or 0), "errno": error.errno}
         if answer is not None:
             self._enqueue(client, json.dumps(answer).encode() + b"\n", b"")
-        if client.attached and client.incoming:
-            self._parse_frames(client)
+        if client.attached:
+            self._take_frames(client, rest)
 
     def _answer(self, client: Client, request: dict[str, object]) -> dict[str, object] | None:
         op = request["op"]
@@ -382,39 +381,40 @@ class Pump:
             raise ValueError(f"unknown op {op!r}")
         return {"ok": True}
 
-    def _parse_frames(self, client: Client) -> None:
-        if client.parsing:  # feeding stdin may come back here for the same client
-            return
-        client.parsing = True
-        try:
-            self._take_frames(client)
-        finally:
-            client.parsing = False
-
-    def _take_frames(self, client: Client) -> None:
-        view = memoryview(bytes(client.incoming))
+    def _take_frames(self, client: Client, data: bytes) -> None:
+        """Act on what came; a frame of stdin is passed on as far as it is there."""
+        view = memoryview(client.incoming + data if client.incoming else data)
+        client.incoming = b""
         start = 0
-        while len(view) - start >= _HEADER.size:
-            if client.feeds_stdin and self.stdin_pending > _HIGH_WATER:
-                break
-            kind, length = _HEADER.unpack_from(view, start)
-            if length > _MAX_FRAME:
-                self.drop(client)
-                return
-            end = start + _HEADER.size + length
+        while start < len(view):
+            if client.due:
+                part = view[start : start + client.due]
+                start += len(part)
+                client.due -= len(part)
+                if client.feeds_stdin:
+                    self._feed(part)
+                continue
+            end = start + _HEADER.size
             if end > len(view):
                 break
-            payload = view[start + _HEADER.size : end]
-            start = end
-            del client.incoming[: _HEADER.size + length]
-            if kind == STDIN and client.feeds_stdin:
-                self._feed(payload)
-            elif kind == CLOSE_STDIN and client.feeds_stdin:
+            kind, length = _HEADER.unpack_from(view, start)
+            if length > (_MAX_FRAME if kind == STDIN else _MAX_LINE):
+                self.drop(client)
+                return
+            if kind == STDIN:
+                client.due = length
+                start = end
+                continue
+            if end + length > len(view):
+                break
+            start = end + length
+            if kind == CLOSE_STDIN and client.feeds_stdin:
                 client.feeds_stdin = False
                 if self.stdin_once:
                     self.close_stdin()
             elif kind == RESIZE and length == 4:
-                self._resize(*struct.unpack(">HH", payload))
+                self._resize(*struct.unpack(">HH", view[end:start]))
+        client.incoming = bytes(view[start:])
 
     def _resize(self, rows: int, columns: int) -> None:
         if self.resize is not None:

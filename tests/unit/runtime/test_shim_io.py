@@ -1,0 +1,182 @@
+"""The shim's pump between real pipes and sockets: frames cut anywhere, memory bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rootless.runtime.shim_io import CLOSE_STDIN, RESIZE, STDERR, STDIN, STDOUT, Pump
+
+_HEADER = struct.Struct(">BxxxI")
+_CEILING = 3 << 20
+"""What may wait in the pump: the high-water mark and what one read adds."""
+
+
+class World:
+    """A pump whose process is the test itself."""
+
+    def __init__(self, directory: Path) -> None:
+        listener = socket.socket(socket.AF_UNIX)
+        self.path = str(directory / "s")
+        listener.bind(self.path)
+        listener.listen()
+        self.out, out = self._pipe(0)
+        self.err, err = self._pipe(0)
+        self.stdin, stdin = self._pipe(1)
+        self.pump = Pump(listener, None, stdin_once=True)
+        self.pump.add_output(out, STDOUT)
+        self.pump.add_output(err, STDERR)
+        self.pump.set_stdin(stdin, terminal=False)
+        self.sizes: list[tuple[int, int]] = []
+        self.pump.resize = lambda rows, columns: self.sizes.append((rows, columns))
+        self.clients: list[socket.socket] = []
+
+    @staticmethod
+    def _pipe(shim_end: int) -> tuple[int, int]:
+        both = os.pipe()
+        os.set_blocking(both[1 - shim_end], False)
+        return both[1 - shim_end], both[shim_end]
+
+    def attach(self, **streams: bool) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(self.path)
+        sock.setblocking(False)
+        self.clients.append(sock)
+        sock.send(json.dumps({"op": "attach", **streams}).encode() + b"\n")
+        while True:
+            self.pump.step(0)
+            try:
+                answer = sock.recv(100)
+            except BlockingIOError:
+                continue
+            assert json.loads(answer) == {"ok": True}
+            return sock
+
+    def settle(self) -> None:
+        """Let the pump do what it can without us."""
+        for _ in range(20):
+            self.pump.step(0)
+
+    def close(self) -> None:
+        for sock in self.clients:
+            sock.close()
+        for fd in (self.out, self.err, self.stdin):
+            if fd >= 0:
+                os.close(fd)
+        self.pump.drain_outputs()
+        self.pump.close_stdin()
+        self.pump.finish(b"{}\n")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    found = World(tmp_path)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def _some(read: object, *arguments: int) -> bytes | None:
+    try:
+        return read(*arguments)  # type: ignore[operator, no-any-return]
+    except BlockingIOError:
+        return None
+
+
+def test_frames_of_input_may_be_cut_anywhere(world: World) -> None:
+    rng = random.Random(7)
+    sent = rng.randbytes(600_000)
+    wire, position = b"", 0
+    while position < len(sent):
+        part = sent[position : position + rng.choice([0, 1, 5, 70_000, 200_000])]
+        wire += _HEADER.pack(STDIN, len(part)) + part
+        wire += _HEADER.pack(RESIZE, 4) + struct.pack(">HH", len(part) % 100, 80)
+        position += len(part)
+    wire += _HEADER.pack(CLOSE_STDIN, 0)
+    client = world.attach(stdin=True)
+    received, position = b"", 0
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            position += client.send(wire[position : position + rng.choice([1, 3, 7, 9, 100_000])])
+        world.pump.step(0)
+        piece = _some(os.read, world.stdin, 50_000)
+        if piece == b"":
+            break
+        received += piece or b""
+    assert received == sent
+    assert len(world.sizes) == wire.count(_HEADER.pack(RESIZE, 4))
+
+
+def test_input_nobody_reads_stays_with_the_client(world: World) -> None:
+    client = world.attach(stdin=True)
+    frame = _HEADER.pack(STDIN, 1 << 18) + bytes(1 << 18)
+    sent, idle = 0, 0
+    while idle < 20:
+        try:
+            sent += client.send(frame[sent % len(frame) :])
+            idle = 0
+        except BlockingIOError:
+            idle += 1
+        world.settle()
+    assert world.pump.stdin_pending < _CEILING
+    other = world.attach(stdout=True)
+    os.write(world.out, b"alive")
+    world.settle()
+    assert other.recv(100) == _HEADER.pack(STDOUT, 5) + b"alive"
+
+
+def test_a_client_that_does_not_read_stops_the_output(world: World) -> None:
+    client = world.attach(stdout=True, stderr=True)
+    written, idle = 0, 0
+    while idle < 20:
+        try:
+            written += os.write(world.out, b"o" * 65536)
+            idle = 0
+        except BlockingIOError:
+            idle += 1
+        world.settle()
+    assert sum(c.pending for c in world.pump.clients) < _CEILING
+    left, seen = b"", 0
+    while seen < written:
+        world.pump.step(0)
+        left += _some(client.recv, 1 << 18) or b""
+        while len(left) >= _HEADER.size:
+            kind, length = _HEADER.unpack_from(left)
+            if len(left) < _HEADER.size + length:
+                break
+            assert kind == STDOUT
+            assert left[_HEADER.size : _HEADER.size + length] == b"o" * length
+            seen += length
+            left = left[_HEADER.size + length :]
+    assert seen == written
+    assert not left
+
+
+def test_a_client_that_stops_reading_and_leaves_frees_the_output(world: World) -> None:
+    slow = world.attach(stdout=True)
+    fast = world.attach(stdout=True)
+    idle = 0
+    while idle < 20:
+        idle = 0 if _some(os.write, world.out, bytes(65536)) else idle + 1  # type: ignore[arg-type]
+        world.settle()
+        _some(fast.recv, 1 << 20)
+    slow.close()
+    world.settle()
+    assert os.write(world.out, b"on") == 2
+
+
+@pytest.mark.parametrize(("kind", "length"), [(STDIN, (1 << 20) + 1), (RESIZE, 1 << 16)])
+def test_a_frame_beyond_its_bound_ends_the_connection(world: World, kind: int, length: int) -> None:
+    client = world.attach(stdin=True)
+    client.send(_HEADER.pack(kind, length))
+    world.settle()
+    assert client.recv(10) == b""
