@@ -11,7 +11,7 @@ from rootless.errors import Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 __all__ = ["Client", "query", "quote"]
@@ -76,11 +76,17 @@ class Client:
         *,
         headers: tuple[tuple[str, str], ...] = (),
         upload: Iterable[bytes | memoryview] | None = None,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Response:
-        """Send a request and return the checked response, its body unread."""
+        """Send a request and return the checked response, its body unread.
+
+        ``meanwhile`` is called while the daemon works.
+        """
         connection = self.checkout()
         try:
             connection.send(method, target, body, headers=headers, upload=upload)
+            if meanwhile is not None:
+                meanwhile()
             return connection.response().check()
         except OSError as error:
             connection.close()
@@ -111,9 +117,12 @@ class Client:
         *,
         headers: tuple[tuple[str, str], ...] = (),
         upload: Iterable[bytes | memoryview] | None = None,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Any:
-        """Send a request and return its JSON (None without a body)."""
-        response = self.open(method, target, body, headers=headers, upload=upload)
+        """Send a request and return its JSON (None without a body); see :meth:`open`."""
+        response = self.open(
+            method, target, body, headers=headers, upload=upload, meanwhile=meanwhile
+        )
         try:
             value = response.json()
         except BaseException:

@@ -49,6 +49,9 @@ class Daemon:
                 # What lives now lives until the end: the collector need not look at it again.
                 gc.collect()
                 gc.freeze()
+                # A request makes some thousand objects, nearly all of them freed by their
+                # counts: the default of 700 would look for cycles several times in each.
+                gc.set_threshold(5000, 10, 10)
                 activation.notify(os.environ, "READY=1", f"MAINPID={os.getpid()}")
                 engine.core.events.publish("daemon", "start", "")
                 _log.info("ready, data root %s", self._config.data_root)

@@ -159,7 +159,7 @@ class Execs:
         core.state.put_exec(record)
         created = await (await core.launcher()).exec(plan)
         try:
-            live.shim = await ShimClient.connect(directory)
+            live.shim = ShimClient(directory)
             if attached is not None:
                 await attached.connect(live.shim)
             live.record = replace(live.record, running=True, pid=created.init_pid)

@@ -107,8 +107,8 @@ class Lifecycle:
                 exit_fd=created.exit_fd,
                 on_exit=lambda _id: self._network_lost(unit),
             )
-            shim = await ShimClient.connect(directory)
-            unit.shim = shim
+            # It listens: it was its shim that said "created".
+            unit.shim = shim = ShimClient(directory)
             unit.init_start = procfs.start_time(created.init_pid)
             for waiting in tuple(unit.pending):
                 await waiting.connect(shim)

@@ -2,7 +2,8 @@
 
 The order is what loses nothing: the attach stream is joined and the wait is
 registered before the process starts. Attach and wait are sent together and
-answered together, so a run costs three round trips.
+answered together, so a run costs three round trips. What only streams need is
+imported while the daemon makes the container.
 """
 
 from __future__ import annotations
@@ -14,23 +15,16 @@ from rootless.cli.command import Command, Invocation
 from rootless.cli.createbody import create_body
 from rootless.cli.createflags import RUN_FLAGS
 from rootless.cli.flags import UsageError
-from rootless.cli.foreground import (
-    Session,
-    Settings,
-    attach_target,
-    check_terminal,
-    detach_bytes,
-    guarded,
-)
 from rootless.client.api import Client, finish_hijack, quote, start_hijack
 from rootless.client.http import ApiError
-from rootless.client.terminal import window_size
 from rootless.errors import RootlessError, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from rootless.cli.foreground import Session, Settings
     from rootless.client.http import Connection, Response
 
 EXIT_CODES = """  0-255  the container's own status (128 + N when signal N ended it)
@@ -63,22 +57,31 @@ def _run(call: Invocation) -> int:
     detach = call["detach"]
     if detach and call["rm"] and call["restart"] not in ("no", ""):
         raise UsageError("conflicting options: cannot specify both --restart and --rm")
-    detach_bytes(call["detach-keys"])
+    if call["detach-keys"]:
+        from rootless.cli.foreground import detach_bytes
+
+        detach_bytes(call["detach-keys"])
     body = create_body(call, detach=detach)
     if call["dry-run"]:
         from rootless.cli.dryrun import show_plan
 
         return show_plan(call, body)
-    if not detach:
-        check_terminal(tty=call["tty"], stdin=body["AttachStdin"])
-    if call["tty"] and (size := window_size(1, 0, 2)):
-        body["HostConfig"]["ConsoleSize"] = list(size)
-    container = create(call, body)
+    if call["tty"]:
+        from rootless.cli.foreground import check_terminal
+        from rootless.client.terminal import window_size
+
+        if not detach:
+            check_terminal(tty=True, stdin=body["AttachStdin"])
+        if size := window_size(1, 0, 2):
+            body["HostConfig"]["ConsoleSize"] = list(size)
+    container = create(call, body, meanwhile=None if detach else _load_foreground)
     client = call.client
     if detach:
         client.post(f"/containers/{container}/start")
         sys.stdout.write(container + "\n")
         return 0
+    from rootless.cli.foreground import Session, Settings, guarded
+
     settings = Settings(
         f"containers/{container}",
         tty=call["tty"],
@@ -93,10 +96,16 @@ def _run(call: Invocation) -> int:
     return guarded(lambda: foreground(client, container, settings, session, condition), session)
 
 
+def _load_foreground() -> None:
+    __import__("rootless.cli.foreground")
+
+
 def foreground(
     client: Client, container: str, settings: Settings, session: Session, condition: str
 ) -> int:
     """Attach, wait, start and stream; the exit status."""
+    from rootless.cli.foreground import attach_target
+
     attach = client.connect()
     waiting = client.connect()
     start_hijack(attach, attach_target(container, settings))
@@ -136,8 +145,13 @@ def status_of(answer: Any) -> int:
     return status & 0xFF
 
 
-def create(call: Invocation, body: dict[str, Any]) -> str:
-    """Create the container, pulling its image as ``--pull`` says; its id."""
+def create(
+    call: Invocation, body: dict[str, Any], *, meanwhile: Callable[[], object] | None = None
+) -> str:
+    """Create the container, pulling its image as ``--pull`` says; its id.
+
+    ``meanwhile`` is called while the daemon works.
+    """
     policy = call["pull"]
     if policy not in ("always", "missing", "never"):
         raise UsageError(
@@ -145,7 +159,7 @@ def create(call: Invocation, body: dict[str, Any]) -> str:
         )
     cidfile = _open_cidfile(call["cidfile"])
     try:
-        answer = _create(call, body, policy)
+        answer = _create(call, body, policy, meanwhile)
     except BaseException:
         if cidfile is not None:
             os.close(cidfile)
@@ -160,12 +174,17 @@ def create(call: Invocation, body: dict[str, Any]) -> str:
     return container
 
 
-def _create(call: Invocation, body: dict[str, Any], policy: str) -> dict[str, Any]:
+def _create(
+    call: Invocation,
+    body: dict[str, Any],
+    policy: str,
+    meanwhile: Callable[[], object] | None,
+) -> dict[str, Any]:
     target = "/containers/create" + create_query(call)
     if policy == "always":
         _pull(call, body["Image"])
     try:
-        answer: dict[str, Any] = call.client.post(target, body)
+        answer: dict[str, Any] = call.client.request("POST", target, body, meanwhile=meanwhile)
     except ApiError as error:
         if error.status != 404 or policy != "missing" or "No such image" not in error.message:
             raise
