@@ -13,19 +13,19 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from rootless.engine import layout, restart
+from rootless.engine import cgroups, layout, restart
 from rootless.engine.core import Core
 from rootless.engine.resolve_mounts import require_sources, stat_source
 from rootless.engine.resolve_process import parse_signal
+from rootless.engine.states import denied_names, network_state
 from rootless.engine.unit import Unit
 from rootless.engine.volume_ranges import VolumeRanges
 from rootless.errors import Conflict, NotFound, NotModified, RootlessError, StartFailed
 from rootless.linux import cgroupfs, procfs
 from rootless.model.identity import Identity
 from rootless.model.records import ContainerStatus, Health, NetworkState
-from rootless.model.request import PortBinding
 from rootless.model.spec import AdmittedSpec
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Lifecycle:
             (directory / name).unlink(missing_ok=True)
         layout.write_etc(core, spec, directory)
         plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
-        unit.cgroup = layout.make_cgroup(core, spec)
+        await cgroups.make(core, unit, spec)
         launcher = await core.launcher()
         await unit.made()
         created = await launcher.create(plan)
@@ -178,7 +178,7 @@ class Lifecycle:
             waiting.fail()
         unit.pending.clear()
         unit.shim = None
-        self._drop_cgroup(unit)
+        cgroups.drop(self._core, unit)
         code = error.exit_code if isinstance(error, StartFailed) else 125
         text = str(error) if isinstance(error, RootlessError) else "the start was interrupted"
         before = unit.record.state
@@ -284,7 +284,7 @@ class Lifecycle:
 
     async def _after_end(self, unit: Unit, verdict: restart.Verdict) -> None:
         await self._core.network.disconnect(unit.id)
-        self._drop_cgroup(unit)
+        cgroups.drop(self._core, unit)
         if verdict.restart:
             unit.restart_delay = verdict.delay
             unit.restart_task = asyncio.ensure_future(self._restart_later(unit, verdict.delay))
@@ -314,13 +314,6 @@ class Lifecycle:
         unit.restart_task.cancel()
         unit.restart_task = None
         return True
-
-    def _drop_cgroup(self, unit: Unit) -> None:
-        if unit.cgroup:
-            path, unit.cgroup = unit.cgroup, ""
-            self._core.background(
-                asyncio.to_thread(cgroupfs.remove, path), f"removing cgroup {path}"
-            )
 
     # -- stop and kill -------------------------------------------------------
 
@@ -457,6 +450,7 @@ class Lifecycle:
         core = self._core
         if unit.making is not None:
             await asyncio.wait([unit.making])
+        await cgroups.await_gone(core, unit)
         core.discard(unit.directory)
         core.registry.remove(unit)
         for waiting in tuple(unit.pending):
@@ -466,42 +460,3 @@ class Lifecycle:
         if (volumes or unit.record.spec.auto_remove) and self.remove_volumes is not None:
             await self.remove_volumes(unit)
         unit.notify("removed", "not-running", "next-exit")
-
-
-def denied_names(status: ExitStatus) -> tuple[tuple[str, int], ...]:
-    """The denied calls by name, most frequent first."""
-    if not status.denied:
-        return ()
-    from rootless.seccomp.names import call_name
-
-    counts: dict[str, int] = {}
-    for arch, number, count in status.denied:
-        name = call_name(number, arch)
-        counts[name] = counts.get(name, 0) + count
-    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def network_state(connection: Connection, driver_state: str) -> NetworkState:
-    """What inspect shows of a connection, with what the network needs to find it again."""
-    from rootless.network import addresses
-
-    if connection.mode != "slirp4netns":
-        return NetworkState(driver_state=driver_state)
-    return NetworkState(
-        ip_address=addresses.CONTAINER_IPV4,
-        ip_prefix_length=addresses.PREFIX_LENGTH_IPV4,
-        gateway=addresses.GATEWAY_IPV4,
-        ipv6_address=addresses.ipv6_for(connection.mac) if connection.ipv6 else "",
-        ipv6_prefix_length=addresses.PREFIX_LENGTH_IPV6 if connection.ipv6 else 0,
-        ipv6_gateway=addresses.GATEWAY_IPV6 if connection.ipv6 else "",
-        mac_address=connection.mac,
-        ports=tuple(
-            PortBinding(p.container_port, _protocol(p.protocol), p.host_ip, p.host_port)
-            for p in connection.ports
-        ),
-        driver_state=driver_state,
-    )
-
-
-def _protocol(name: str) -> Literal["tcp", "udp"]:
-    return "udp" if name == "udp" else "tcp"

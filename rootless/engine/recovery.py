@@ -15,12 +15,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rootless.engine import inside, layout, restart
+from rootless.engine import cgroups, inside, layout, restart
 from rootless.engine.core import Core
 from rootless.engine.creation import Creator
 from rootless.engine.health import HealthMonitor
 from rootless.engine.images import Images
-from rootless.engine.lifecycle import LOST_EXIT_CODE, Lifecycle, denied_names, network_state
+from rootless.engine.lifecycle import LOST_EXIT_CODE, Lifecycle
+from rootless.engine.states import denied_names, network_state
 from rootless.engine.unit import Unit
 from rootless.errors import NotFound, RootlessError
 from rootless.linux import procfs
@@ -60,6 +61,7 @@ class Recovery:
             was_running = unit.record.state.running
             was_restarting = unit.record.state.status == "restarting"
             if not unit.directory.is_dir():
+                await cgroups.await_gone(core, unit)
                 self._forget(unit)
                 continue
             if (was_running and not await self._reconnect(unit)) or was_restarting:
@@ -67,6 +69,8 @@ class Recovery:
         self._sweep_leftovers()
         await core.network.sweep(frozenset(unit.id for unit in core.registry))
         for unit in core.registry:
+            if not unit.record.state.running:
+                await cgroups.await_gone(core, unit)
             self._finish(unit, just_ended=unit in ended)
 
     def _forget(self, unit: Unit) -> None:

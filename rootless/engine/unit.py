@@ -30,6 +30,8 @@ class Unit:
         """What runs; None until a start of this daemon's."""
         self.init_start = 0
         self.cgroup = ""
+        self.dropping: asyncio.Task[object] | None = None
+        """Removes the cgroup of the process before."""
         self.ended = asyncio.Event()
         """Set while no process of the container exists."""
         if not record.state.running:

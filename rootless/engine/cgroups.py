@@ -1,0 +1,47 @@
+"""The cgroup of a container: made before its start, gone before the next one and its removal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+from rootless.engine import layout
+from rootless.engine.core import Core
+from rootless.engine.unit import Unit
+from rootless.errors import RootlessError
+from rootless.linux import cgroupfs
+from rootless.model.spec import ContainerSpec
+
+_log = logging.getLogger(__name__)
+
+
+async def make(core: Core, unit: Unit, spec: ContainerSpec) -> None:
+    """Make it with its limits. One that is still being removed would take the new process along."""
+    if unit.dropping is not None:
+        await asyncio.wait([unit.dropping])
+        unit.dropping = None
+    unit.cgroup = layout.make_cgroup(core, spec)
+
+
+def drop(core: Core, unit: Unit) -> None:
+    """Remove it in the background, with whatever still runs in it."""
+    if unit.cgroup:
+        path, unit.cgroup = unit.cgroup, ""
+        removal = asyncio.to_thread(cgroupfs.remove, path)
+        unit.dropping = core.background(removal, f"removing cgroup {path}")
+
+
+async def await_gone(core: Core, unit: Unit) -> None:
+    """Return when the container has none, removing what a killed daemon left.
+
+    After the container's record is gone nobody would know whose it is: engines
+    of one user share the delegated subtree.
+    """
+    unit.cgroup = ""
+    path = layout.cgroup_path(core, unit.record.spec)
+    if path and os.path.isdir(path):
+        try:
+            await asyncio.to_thread(cgroupfs.remove, path)
+        except RootlessError as error:
+            _log.error("cgroup %s stays: %s", path, error)

@@ -1,0 +1,51 @@
+"""Parts of a container's record, from what its shim and its network report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from rootless.model.records import NetworkState
+from rootless.model.request import PortBinding
+
+if TYPE_CHECKING:
+    from rootless.network.driver import NetworkState as Connection
+    from rootless.runtime.shim_client import ExitStatus
+
+
+def denied_names(status: ExitStatus) -> tuple[tuple[str, int], ...]:
+    """The denied calls by name, most frequent first."""
+    if not status.denied:
+        return ()
+    from rootless.seccomp.names import call_name
+
+    counts: dict[str, int] = {}
+    for arch, number, count in status.denied:
+        name = call_name(number, arch)
+        counts[name] = counts.get(name, 0) + count
+    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def network_state(connection: Connection, driver_state: str) -> NetworkState:
+    """What inspect shows of a connection, with what the network needs to find it again."""
+    from rootless.network import addresses
+
+    if connection.mode != "slirp4netns":
+        return NetworkState(driver_state=driver_state)
+    return NetworkState(
+        ip_address=addresses.CONTAINER_IPV4,
+        ip_prefix_length=addresses.PREFIX_LENGTH_IPV4,
+        gateway=addresses.GATEWAY_IPV4,
+        ipv6_address=addresses.ipv6_for(connection.mac) if connection.ipv6 else "",
+        ipv6_prefix_length=addresses.PREFIX_LENGTH_IPV6 if connection.ipv6 else 0,
+        ipv6_gateway=addresses.GATEWAY_IPV6 if connection.ipv6 else "",
+        mac_address=connection.mac,
+        ports=tuple(
+            PortBinding(p.container_port, _protocol(p.protocol), p.host_ip, p.host_port)
+            for p in connection.ports
+        ),
+        driver_state=driver_state,
+    )
+
+
+def _protocol(name: str) -> Literal["tcp", "udp"]:
+    return "udp" if name == "udp" else "tcp"
