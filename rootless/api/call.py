@@ -99,7 +99,7 @@ class Call:
             return {}
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidInput(f"invalid filter: not JSON: {text[:200]}") from None
         if not isinstance(found, dict):
             raise InvalidInput("invalid filter: must be a JSON object")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -37,6 +38,8 @@ READ_BUFFER = 256 << 10
 MAX_LINE = 64 << 10
 """Longest request line or header: X-Registry-Auth carries whole tokens."""
 MAX_PIPELINED = 32
+HEAD_SECONDS = 30.0
+"""A connection whose first request has not come by then is closed."""
 
 _HIJACKABLE = re.compile(r"(?:/v\d+\.\d+)?/(?:containers/[^/?]+/attach|exec/[^/?]+/start)(?:\?|$)")
 
@@ -66,7 +69,15 @@ class RequestParser(HttpRequestParserPy):
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("disconnect", "error_response", "hijacked", "identity", "input_ended")
+    __slots__ = (
+        "disconnect",
+        "error_response",
+        "first_request",
+        "hijacked",
+        "identity",
+        "input_ended",
+        "max_connections",
+    )
 
     def __init__(self, manager: Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, **options)
@@ -86,11 +97,26 @@ class Connection(RequestHandler):
         self.hijacked = False
         self.input_ended = False
         self.error_response = manager.error_response
+        self.max_connections = manager.max_connections
+        self.first_request: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note who connected, before the peer can exit and its pid be used again."""
+        """Note who connected, before the peer can exit and its pid be used again.
+
+        Idle connections, and heads that come byte by byte, must not take the
+        descriptors that containers need.
+        """
         self.identity = peer_identity(transport.get_extra_info("socket"))
         super().connection_made(transport)
+        manager = self._manager
+        if manager is not None and len(manager.connections) > self.max_connections:
+            self.cancel()
+            return
+        self.first_request = self._loop.call_later(HEAD_SECONDS, self._no_request)
+
+    def _no_request(self) -> None:
+        if not self._request_count and not self._messages and not self.hijacked:
+            self.cancel()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """The client sends no more: keep the connection while it is owed an answer."""
@@ -111,6 +137,8 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel a request that only watches."""
         task = self._task_handler
+        if self.first_request is not None:
+            self.first_request.cancel()
         super().connection_lost(exc)
         if task is not None and self.disconnect == "cancel":
             task.cancel()
@@ -170,6 +198,8 @@ class Server(AioServer):
     ) -> None:
         super().__init__(handler)
         self.error_response = error_response
+        # The other half is for pipes and sockets of containers.
+        self.max_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 
     def __call__(self) -> Connection:
         """The protocol of a new connection."""

@@ -144,7 +144,7 @@ def resolve_seccomp(
     assert wanted is not None
     try:
         parsed = json.loads(wanted)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"Decoding seccomp profile failed: {error}",
             hint="the API takes the profile's JSON text, the command line a file's path",
