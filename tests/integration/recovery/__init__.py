@@ -1,0 +1,1 @@
+"""Recovery: every process of the engine may die at any moment."""
