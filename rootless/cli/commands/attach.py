@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rootless.cli.command import BOOL, STRING, Command, Invocation
-from rootless.cli.commands.run import EXIT_CODES, stream_and_wait
+from rootless.cli.commands.run import stream_and_wait
+from rootless.cli.exits import EXIT_CODES
 from rootless.cli.foreground import (
     Session,
     Settings,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 from rootless.cli.command import Command, Invocation
-from rootless.cli.commands.run import create, exit_status
+from rootless.cli.commands.run import create
 from rootless.cli.createbody import create_body
 from rootless.cli.createflags import CREATE_FLAGS
+from rootless.cli.exits import exit_status
 from rootless.errors import RootlessError
 
 

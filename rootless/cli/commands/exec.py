@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from rootless.cli import createspec as spec
 from rootless.cli.command import BOOL, LIST, STRING, Command, Invocation
-from rootless.cli.commands.run import EXIT_CODES, exit_status
-from rootless.cli.foreground import Session, Settings, check_terminal, detach_bytes, guarded
+from rootless.cli.exits import EXIT_CODES, exit_status
 from rootless.client.api import Client, quote
-from rootless.client.terminal import window_size
 from rootless.errors import RootlessError, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from rootless.cli.foreground import Session
 
 
 def run(call: Invocation) -> int:
@@ -29,8 +28,13 @@ def run(call: Invocation) -> int:
 def _exec(call: Invocation) -> int:
     client = call.client
     detach, tty, stdin = call["detach"], call["tty"], call["interactive"] and not call["detach"]
-    detach_bytes(call["detach-keys"])
-    if not detach:
+    if call["detach-keys"]:
+        from rootless.cli.foreground import detach_bytes
+
+        detach_bytes(call["detach-keys"])
+    if tty and not detach:
+        from rootless.cli.foreground import check_terminal
+
         check_terminal(tty=tty, stdin=stdin)
     body: dict[str, Any] = {
         "Cmd": call.args[1:],
@@ -44,17 +48,31 @@ def _exec(call: Invocation) -> int:
         if call[flag]:
             body[key] = call[flag]
     if call["env"] or call["env-file"]:
+        from rootless.cli import createspec as spec
+
         body["Env"] = spec.environment(call["env-file"], call["env"], [])
     start: dict[str, Any] = {"Detach": detach, "Tty": tty}
-    if tty and (size := window_size(1, 0, 2)):
-        body["ConsoleSize"] = start["ConsoleSize"] = list(size)
-    ident = client.post(f"/containers/{quote(call.args[0])}/exec", body)["Id"]
+    if tty:
+        from rootless.client.terminal import window_size
+
+        if size := window_size(1, 0, 2):
+            body["ConsoleSize"] = start["ConsoleSize"] = list(size)
+    target = f"/containers/{quote(call.args[0])}/exec"
     if detach:
+        ident = client.post(target, body)["Id"]
         client.post(f"/exec/{ident}/start", start)
         return 0
+    ident = client.request("POST", target, body, meanwhile=_load_foreground)["Id"]
+    from rootless.cli.foreground import Session, Settings, guarded
+
     settings = Settings(f"exec/{ident}", tty=tty, stdin=stdin, detach_keys=call["detach-keys"])
     session = Session(client, settings)
     return guarded(lambda: _foreground(client, ident, start, session), session)
+
+
+def _load_foreground() -> None:
+    """What only streams need, while the daemon answers."""
+    __import__("rootless.cli.foreground")
 
 
 def _foreground(client: Client, ident: str, start: dict[str, Any], session: Session) -> int:

@@ -14,6 +14,7 @@ import sys
 from rootless.cli.command import Command, Invocation
 from rootless.cli.createbody import create_body
 from rootless.cli.createflags import RUN_FLAGS
+from rootless.cli.exits import EXIT_CODES, exit_status
 from rootless.cli.flags import UsageError
 from rootless.client.api import Client, finish_hijack, quote, start_hijack
 from rootless.client.http import ApiError
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
     from rootless.cli.foreground import Session, Settings
     from rootless.client.http import Connection, Response
 
-EXIT_CODES = """  0-255  the container's own status (128 + N when signal N ended it)
-  125    the engine failed, or the command line is wrong
-  126    the command cannot be executed
-  127    the command was not found"""
-
 
 def run(call: Invocation) -> int:
     """Run a container; every failure before its process is 125, 126 or 127."""
@@ -40,17 +36,6 @@ def run(call: Invocation) -> int:
     except RootlessError as error:
         error.exit_status = exit_status(error)  # type: ignore[attr-defined]
         raise
-
-
-def exit_status(error: RootlessError) -> int:
-    """Docker's classes of failure to start: 127 not found, 126 not executable, else 125."""
-    text = error.message
-    if isinstance(error, ApiError):
-        if "executable file not found" in text or "no such file or directory" in text.lower():
-            return 127 if "start" in text or "exec" in text else 125
-        if "permission denied" in text.lower() or "is a directory" in text.lower():
-            return 126
-    return 125
 
 
 def _run(call: Invocation) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 from rootless.cli.command import BOOL, STRING, Command, Invocation
-from rootless.cli.commands.run import EXIT_CODES, exit_status, foreground
+from rootless.cli.commands.run import foreground
 from rootless.cli.each import each
+from rootless.cli.exits import EXIT_CODES, exit_status
 from rootless.cli.flags import UsageError
 from rootless.cli.foreground import Session, Settings, check_terminal, guarded
 from rootless.client.api import quote
