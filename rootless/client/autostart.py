@@ -24,8 +24,16 @@ from rootless.errors import Unavailable
 
 DEADLINE = 60.0
 """Seconds until a daemon that neither ends nor becomes ready is given up."""
-ARGUMENTS = ("-m", "rootless.daemon.main")
-"""What this Python runs as the daemon."""
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_CODE = (
+    f"import sys; sys.path.append({_ROOT!r}); from rootless.daemon.main import main; "
+    "sys.exit(main())"
+)
+ARGUMENTS = ("-P", "-c", _CODE)
+"""What this Python runs as the daemon: the one of this very tree.
+
+``-m`` would look into the working directory first, which may be anybody's.
+"""
 _ABSENT = (errno.ENOENT, errno.ECONNREFUSED)
 
 

@@ -133,3 +133,18 @@ def test_clients_that_race_start_one_daemon(runtime: Path, monkeypatch: pytest.M
     assert [client.returncode for client in clients] == [0] * 6
     assert all(b"rootless.sock" in output for output in outputs)
     assert len(_starts(runtime)) == 1
+
+
+def test_nothing_of_the_working_directory_becomes_part_of_the_daemon(tmp_path: Path) -> None:
+    (tmp_path / "rootless").mkdir()
+    for name in ("rootless/__init__.py", "json.py", "argparse.py"):
+        (tmp_path / name).write_text("import os; os._exit(66)\n")
+    done = subprocess.run(
+        [sys.executable, *autostart.ARGUMENTS, "--version"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("rootlessd "), done
