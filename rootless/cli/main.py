@@ -7,6 +7,7 @@ import sys
 
 from rootless.cli.command import Command, Invocation
 from rootless.cli.flags import HelpWanted, UsageError, parse
+from rootless.cli.plain import guard
 from rootless.cli.registry import GROUPS, TOP, find
 from rootless.errors import RootlessError
 
@@ -26,6 +27,7 @@ def main() -> NoReturn:
     import gc
 
     gc.disable()  # short-lived: what is allocated is freed by the kernel
+    guard()
     status = run(sys.argv[1:])
     try:
         sys.stdout.flush()

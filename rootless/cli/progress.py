@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from rootless.cli.plain import clean, control
 from rootless.errors import RootlessError
 
 TYPE_CHECKING = False
@@ -78,7 +79,7 @@ class Progress:
             self._order.append(ident)
             self._out.write("\n")
         up = len(self._order) - self._order.index(ident)
-        self._out.write(f"\x1b[{up}A\r\x1b[2K{line}\r\x1b[{up}B")
+        control(self._out, f"\x1b[{up}A\r\x1b[2K{clean(line)}\r\x1b[{up}B")
         self._out.flush()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rootless.cli.command import BOOL, FORMAT_HELP, STRING, Command, Invocation
 from rootless.cli.formats import Listing
 from rootless.cli.human import size4, size_binary
+from rootless.cli.plain import control
 from rootless.client.api import Client, query, quote
 from rootless.client.http import Connection
 from rootless.errors import RootlessError
@@ -135,7 +136,9 @@ def _stream(call: Invocation, shown: Listing, names: list[str]) -> int:
             else:
                 latest[name] = {"id": name, "asked": name, **sample}
         text = shown.text([latest[n] for n in names if n in latest], call["format"])
-        sys.stdout.write((_CLEAR if terminal else "") + text)
+        if terminal:
+            control(sys.stdout, _CLEAR)
+        sys.stdout.write(text)
         sys.stdout.flush()
     return 0
 
