@@ -33,7 +33,7 @@ def test_the_next_start_is_safe_from_the_removal_of_the_cgroup_before(fresh_engi
     container = fresh_engine.ok("run", "--detach", IMAGE, "sleep", "600")
     assert _cgroups_of(container)
     for _ in range(5):
-        fresh_engine.ok("restart", "--time", "0", container)
+        fresh_engine.ok("restart", "--timeout", "0", container)
     assert fresh_engine.ok("inspect", "--format", "{{.State.Status}}", container) == "running"
     fresh_engine.ok("rm", "--force", container)
 
