@@ -228,6 +228,7 @@ class Images(Protocol):
         *,
         platform: str = "",
         auth: RegistryAuth | None = None,
+        all_tags: bool = False,
     ) -> AsyncIterator[Progress]: ...
     async def push(
         self, identity: Identity, reference: str, *, auth: RegistryAuth | None = None

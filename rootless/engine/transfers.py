@@ -80,18 +80,48 @@ class Transfers:
         )
 
     async def pull(
-        self, identity: Identity, reference: str, *, platform: str, auth: RegistryAuth | None
+        self,
+        identity: Identity,
+        reference: str,
+        *,
+        platform: str,
+        auth: RegistryAuth | None,
+        all_tags: bool = False,
     ) -> ProgressStream:
-        """Fetch and unpack an image; the stream's first message comes before this returns."""
-        name = references.parse(reference).with_default_tag()
-        self._core.policy.admit_image(identity, "pull", str(name))
+        """Fetch and unpack an image; the stream's first message comes before this returns.
+
+        ``all_tags`` fetches every tag of a reference that names none.
+        """
+        asked = references.parse(reference)
+        every = all_tags and not (asked.tag or asked.digest)
+        if not every:
+            self._core.policy.admit_image(identity, "pull", str(asked.with_default_tag()))
         wanted = platforms.parse(platform)
 
         async def work(report: Report) -> None:
             with self._counted():
-                await self._pull(name, wanted, report, explicit=bool(platform), auth=auth)
+                names = [asked.with_default_tag()]
+                if every:
+                    names = await self._every_tag(identity, asked, auth)
+                for name in names:
+                    await self._pull(name, wanted, report, explicit=bool(platform), auth=auth)
 
         return await ProgressStream(work).begun()
+
+    async def _every_tag(
+        self, identity: Identity, asked: Reference, auth: RegistryAuth | None
+    ) -> list[Reference]:
+        """Every tag that the registry lists; all must be allowed before the first is fetched."""
+        from rootless.images.registry import pull as pulling
+
+        self._core.policy.admit_action(identity, "image.pull", asked.familiar_name)
+        tags = await pulling.tags_of(asked, self._settings(), credentials_of(auth))
+        if not tags:
+            raise NotFound(f"repository {asked.familiar_name} has no tags")
+        names = [asked.with_tag(tag) for tag in tags]
+        for name in names:
+            self._core.policy.admit_image(identity, "pull", str(name))
+        return names
 
     async def _pull(
         self,

@@ -76,7 +76,11 @@ async def create(call: Call) -> StreamResponse:
     image = call.text("fromImage")
     if image:
         source = await call.engine.images.pull(
-            call.identity, _reference(image, tag), platform=platform, auth=_auth(call)
+            call.identity,
+            _reference(image, tag),
+            platform=platform,
+            auth=_auth(call),
+            all_tags=not tag,
         )
         return await _send_progress(call, source)
     origin = call.text("fromSrc")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _MAX_ERROR = 64 << 10
 _WRITE = 1 << 20
 _UPLOAD_PIECE = 1 << 20
+_TAGS_PAGE = 1000
 _MAX_DELAY = 10.0
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -226,6 +227,28 @@ class Repository:
             )
         return Served(data, response.headers.get("Content-Type", ""), digest)
 
+    async def tags(self) -> tuple[str, ...]:
+        """Every tag of the repository (distribution spec, "Listing tags"), page by page."""
+        found: dict[str, None] = {}
+        last = ""
+        while True:
+            tail = f"tags/list?n={_TAGS_PAGE}" + (f"&last={quote(last)}" if last else "")
+            response = await self._request("GET", self._url(tail))
+            what = f"tags of {self.reference.familiar_name}"
+            try:
+                if response.status != 200:
+                    raise self._error(await self._answer(response), what)
+                page = _tags(await read_bounded(response, MAX_MANIFEST, what), what)
+                more = 'rel="next"' in response.headers.get("Link", "")
+            finally:
+                response.release()
+            new = [tag for tag in page if tag not in found]
+            found.update(dict.fromkeys(new))
+            # The page's address is our own: a Link may not lead elsewhere, nor in a circle.
+            if not more or not new:
+                return tuple(found)
+            last = page[-1]
+
     async def put_manifest(self, selector: str, data: bytes, media_type: str) -> None:
         """Upload a manifest under a tag or digest."""
         response = await self._transport.request(
@@ -387,6 +410,16 @@ class Repository:
             return location
         finally:
             response.release()
+
+
+def _tags(data: bytes, what: str) -> list[str]:
+    try:
+        tags = json.loads(data)["tags"] or []
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InvalidInput(f"{what}: the registry's list is unreadable") from None
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise InvalidInput(f"{what}: the registry's list is unreadable")
+    return tags
 
 
 async def _pieces(file: BinaryIO, meter: Meter) -> AsyncIterator[bytes]:

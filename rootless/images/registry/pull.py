@@ -83,6 +83,17 @@ async def pull(
     return Pulled(reference, top.digest, image)
 
 
+async def tags_of(
+    reference: Reference, settings: RegistrySettings, credentials: Credentials | None
+) -> tuple[str, ...]:
+    """The tags of a repository, as the registry lists them."""
+    if credentials is None:
+        credentials = await logins.lookup(reference.domain, settings.docker_config)
+    async with Repository(reference, settings, credentials) as repository:
+        await repository.ping()
+        return await repository.tags()
+
+
 def final_status(reference: Reference, *, newer: bool) -> dict[str, object]:
     """The last line of a pull."""
     text = "Downloaded newer image for" if newer else "Image is up to date for"
