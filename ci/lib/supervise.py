@@ -96,7 +96,7 @@ def run(
             preexec_fn=prepare,  # noqa: PLW1509 (single-threaded here)
             start_new_session=True,
         )
-        status = _wait(child.pid, time.monotonic() + seconds)
+        status = _wait(child.pid, seconds)
         child.returncode = status  # reaped there, not by Popen
     except BaseException:
         _end(descendants())
@@ -109,9 +109,10 @@ def run(
     return status or (1 if left else 0)
 
 
-def _wait(pid: int, deadline: float) -> int:
-    """Reap every child until ``pid`` ends; after the deadline make it say where it is."""
+def _wait(pid: int, seconds: float) -> int:
+    """Reap every child until ``pid`` ends; after ``seconds`` make it say where it is."""
     dumped = False
+    deadline = time.monotonic() + seconds
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     while True:
         try:
@@ -127,7 +128,8 @@ def _wait(pid: int, deadline: float) -> int:
             signal.sigtimedwait({signal.SIGCHLD}, min(deadline - now, 5.0))
         elif not dumped:
             # pytest's faulthandler prints every thread's stack on SIGABRT.
-            print("time is up; the tests are at:", file=sys.stderr, flush=True)
+            told = f"time is up: the tests had {seconds:.0f} s and are ended; they are at:"
+            print(told, file=sys.stderr, flush=True)
             os.kill(pid, signal.SIGABRT)
             dumped, deadline = True, now + _DUMP_GRACE
         else:
