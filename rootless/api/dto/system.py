@@ -126,7 +126,7 @@ def info(found: SystemInfo, now_ns: int) -> dict[str, object]:
         "NGoroutines": 0,
         "SystemTime": rfc3339(now_ns),
         "LoggingDriver": found.logging_driver,
-        # The kernel has cgroup v2, mounted or not; "none" is what Docker says when nothing is delegated.
+        # The kernel has cgroup v2, mounted or not; "none" is Docker's word for nothing delegated.
         "CgroupDriver": "cgroupfs" if has else "none",
         "CgroupVersion": str(found.cgroup_version or 2),
         "NEventsListener": found.events_listeners,
