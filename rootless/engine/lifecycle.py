@@ -451,12 +451,13 @@ class Lifecycle:
         if unit.making is not None:
             await asyncio.wait([unit.making])
         await cgroups.await_gone(core, unit)
+        if (volumes or unit.record.spec.auto_remove) and self.remove_volumes is not None:
+            # While the record still names them: a crash in between would leave them for ever.
+            await self.remove_volumes(unit)
         core.discard(unit.directory)
         core.registry.remove(unit)
         for waiting in tuple(unit.pending):
             waiting.fail()
         unit.pending.clear()
         core.registry.publish(unit, "destroy")
-        if (volumes or unit.record.spec.auto_remove) and self.remove_volumes is not None:
-            await self.remove_volumes(unit)
         unit.notify("removed", "not-running", "next-exit")

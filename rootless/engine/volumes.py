@@ -154,11 +154,12 @@ class Volumes:
         return int(found["bytes"])
 
     async def remove_of(self, unit: Unit) -> None:
-        """A container is gone: remove the anonymous volumes that were made for it."""
+        """A container goes: remove the anonymous volumes that were made for it alone."""
         async with self._lock:
             used = self._references()
             for name in unit.record.anonymous_volumes:
-                if name not in used and self._core.volumes.lookup(name) is not None:
+                elsewhere = set(used.get(name, ())) - {unit.id}
+                if not elsewhere and self._core.volumes.lookup(name) is not None:
                     await self._remove(name)
 
     def _references(self) -> Mapping[str, Sequence[str]]:
