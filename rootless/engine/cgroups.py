@@ -1,4 +1,4 @@
-"""The cgroup of a container: made before its start, gone before the next one and its removal."""
+"""The end of a container's cgroup: before its next start and before its removal."""
 
 from __future__ import annotations
 
@@ -11,17 +11,8 @@ from rootless.engine.core import Core
 from rootless.engine.unit import Unit
 from rootless.errors import RootlessError
 from rootless.linux import cgroupfs
-from rootless.model.spec import ContainerSpec
 
 _log = logging.getLogger(__name__)
-
-
-async def make(core: Core, unit: Unit, spec: ContainerSpec) -> None:
-    """Make it with its limits. One that is still being removed would take the new process along."""
-    if unit.dropping is not None:
-        await asyncio.wait([unit.dropping])
-        unit.dropping = None
-    unit.cgroup = layout.make_cgroup(core, spec)
 
 
 def drop(core: Core, unit: Unit) -> None:
@@ -29,7 +20,7 @@ def drop(core: Core, unit: Unit) -> None:
     if unit.cgroup:
         path, unit.cgroup = unit.cgroup, ""
         removal = asyncio.to_thread(cgroupfs.remove, path)
-        unit.dropping = core.background(removal, f"removing cgroup {path}")
+        unit.release(core.background(removal, f"removing cgroup {path}"))
 
 
 async def await_gone(core: Core, unit: Unit) -> None:

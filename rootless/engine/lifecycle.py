@@ -93,7 +93,8 @@ class Lifecycle:
             (directory / name).unlink(missing_ok=True)
         layout.write_etc(core, spec, directory)
         plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
-        await cgroups.make(core, unit, spec)
+        await unit.released()
+        unit.cgroup = layout.make_cgroup(core, spec)
         launcher = await core.launcher()
         await unit.made()
         created = await launcher.create(plan)
@@ -277,14 +278,17 @@ class Lifecycle:
         core.registry.publish(
             unit, "die", exitCode=str(status.code), execDuration=str(int(ran_for))
         )
+        # Taken now: whoever waits for the end may start it again at once.
+        cgroups.drop(core, unit)
+        what = f"the network of {unit.record.name}"
+        unit.release(core.background(core.network.disconnect(unit.id), what))
         unit.ended.set()
         if not verdict.restart:
             unit.notify("not-running", "next-exit")
         core.background(self._after_end(unit, verdict), f"the end of {unit.record.name}")
 
     async def _after_end(self, unit: Unit, verdict: restart.Verdict) -> None:
-        await self._core.network.disconnect(unit.id)
-        cgroups.drop(self._core, unit)
+        await unit.released()
         if verdict.restart:
             unit.restart_delay = verdict.delay
             unit.restart_task = asyncio.ensure_future(self._restart_later(unit, verdict.delay))

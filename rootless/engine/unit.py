@@ -30,8 +30,8 @@ class Unit:
         """What runs; None until a start of this daemon's."""
         self.init_start = 0
         self.cgroup = ""
-        self.dropping: asyncio.Task[object] | None = None
-        """Removes the cgroup of the process before."""
+        self.releasing: set[asyncio.Task[object]] = set()
+        """Give back what the process before held; see :meth:`released`."""
         self.ended = asyncio.Event()
         """Set while no process of the container exists."""
         if not record.state.running:
@@ -57,6 +57,19 @@ class Unit:
     def directory(self) -> Path:
         """``containers/<id>`` below the data root."""
         return Path(self.record.directory)
+
+    async def released(self) -> None:
+        """The cgroup and the network of the process before are gone.
+
+        They bear the container's name: removed later, they would take the next process along.
+        """
+        while self.releasing:
+            await asyncio.wait(tuple(self.releasing))
+
+    def release(self, task: asyncio.Task[object]) -> None:
+        """Let :meth:`released` wait for ``task``."""
+        self.releasing.add(task)
+        task.add_done_callback(self.releasing.discard)
 
     async def made(self) -> None:
         """The container's directories are there; raises what making them failed with."""
