@@ -158,19 +158,19 @@ class World:
         operation()
         return self.control.disarm()
 
-    def crash(self, role: str, step: int, operation: Callable[[], object]) -> bool:
-        """Run an operation in which ``role`` dies at ``step``; whether it did.
+    def crash(self, role: str, step: int, operation: Callable[[], object]) -> tuple[bool, int]:
+        """Run an operation in which ``role`` dies at ``step``; whether it did, and its steps.
 
         Afterwards a daemon runs and has recovered.
         """
         self.control.arm(role, step)
         operation()
         fired = self.control.fired()
-        self.control.disarm()
+        taken = self.control.disarm()
         if fired and role == "daemon":
             self.await_death()
             self.start()
-        return fired
+        return fired, taken
 
     # -- what must hold ------------------------------------------------------------
 
