@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import tarfile
 from collections.abc import Iterator
 
@@ -23,7 +24,8 @@ _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Placement:
     """Where the archive goes: an existing directory and, perhaps, the top entry's new name.
 
-    ``contents`` drops the top directory itself (``cp CONTAINER:DIR/. TARGET``).
+    ``contents`` drops the top directory itself (``cp CONTAINER:DIR/. TARGET``), which
+    an archive of ``DIR/.`` calls ``.``.
     """
 
     __slots__ = ("contents", "directory", "name")
@@ -94,7 +96,8 @@ class _Unpacker:
         if not parts:
             return [place.name] if place.name else []
         if place.contents:
-            return ([place.name] if place.name else []) + parts[1:]
+            inner = parts if name.startswith("./") else parts[1:]
+            return ([place.name] if place.name else []) + inner
         if place.name:
             return [place.name, *parts[1:]]
         return parts
@@ -104,6 +107,8 @@ class _Unpacker:
         if not parts:
             return
         if entry.isdir():
+            if parts == [self.placement.name]:
+                self._check_top(parts[0])
             os.close(self._walk(parts, make=True))
             self.modes.append((parts, entry.mode & 0o777, entry.mtime))
             return
@@ -114,6 +119,15 @@ class _Unpacker:
             raise RootlessError(f"cannot write {entry.name}: {error.strerror}") from None
         finally:
             os.close(parent)
+
+    def _check_top(self, name: str) -> None:
+        """The new name of a directory may be taken by a directory only."""
+        try:
+            info = os.stat(name, dir_fd=self.root)
+        except FileNotFoundError:
+            return
+        if not stat.S_ISDIR(info.st_mode):
+            raise InvalidInput(f"cannot copy a directory to the file {name}")
 
     def _walk(self, parts: list[str], *, make: bool) -> int:
         fd = os.dup(self.root)

@@ -86,6 +86,22 @@ def test_the_top_is_renamed(target: Path) -> None:
     assert found == {"new", "e", "e/f", "g"}
 
 
+@pytest.mark.parametrize("name", ["", "new"])
+def test_contents_of_a_directory_that_is_called_dot(target: Path, name: str) -> None:
+    """The engine's archive of ``DIR/.``."""
+    chunks = packed(directory("./"), directory("./d"), entry("./d/f", b"1"), hard("./h", "./d/f"))
+    extract(chunks, Placement(str(target), name, contents=True), owners=False)
+    found = {str(p.relative_to(target / name)) for p in (target / name).rglob("*")}
+    assert found == {"d", "d/f", "h"}
+
+
+def test_a_directory_does_not_become_a_file_that_is_there(target: Path) -> None:
+    (target / "f").write_text("kept")
+    with pytest.raises(InvalidInput, match="cannot copy a directory to the file f"):
+        extract(packed(directory("d")), Placement(str(target), "f"), owners=False)
+    assert (target / "f").read_text() == "kept"
+
+
 @pytest.mark.parametrize(
     "entries",
     [
