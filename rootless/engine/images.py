@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from rootless import ids
@@ -99,7 +100,7 @@ class Images:
             if any(created >= b for b in before) or any(created <= s for s in since):
                 continue
             if self._wanted(entry, record, filters):
-                found.append(record)
+                found.append(_only_named(entry, record, filters.get("reference", ())))
         return sorted(found, key=lambda record: record.created_ns, reverse=True)
 
     def _created(self, ref: str) -> int:
@@ -115,9 +116,7 @@ class Images:
             return False
         patterns = filters.get("reference", ())
         return not patterns or any(
-            matches_reference(name, pattern)
-            for name in (*entry.tags, *entry.digests)
-            for pattern in patterns
+            _matches_any(name, patterns) for name in (*entry.tags, *entry.digests)
         )
 
     async def inspect(self, identity: Identity, ref: str) -> ImageRecord:
@@ -361,6 +360,21 @@ class Images:
         if not term:
             raise InvalidInput("no search term given")
         return []
+
+
+def _only_named(entry: Entry, record: ImageRecord, patterns: Sequence[str]) -> ImageRecord:
+    """A list by reference shows only the names that were asked for, as Docker's does."""
+    if not patterns:
+        return record
+    return replace(
+        record,
+        repo_tags=tuple(r.familiar for r in entry.tags if _matches_any(r, patterns)),
+        repo_digests=tuple(r.familiar for r in entry.digests if _matches_any(r, patterns)),
+    )
+
+
+def _matches_any(name: Reference, patterns: Sequence[str]) -> bool:
+    return any(matches_reference(name, pattern) for pattern in patterns)
 
 
 def matches_reference(name: Reference, pattern: str) -> bool:

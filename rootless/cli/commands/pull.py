@@ -25,6 +25,9 @@ def run(call: Invocation) -> int:
         out=sys.stdout,
         all_tags=call["all-tags"],
     )
+    if call["all-tags"]:
+        sys.stdout.write(f"{canonical(image)}\n")
+        return 0
     name, tag = split_reference(image)
     mark = "@" if ":" in tag else ":"
     sys.stdout.write(f"{canonical(name)}{mark}{tag}\n")

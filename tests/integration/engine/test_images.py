@@ -52,6 +52,24 @@ def test_push_and_pull(engine: Engine, registry: RunningRegistry) -> None:
     engine.ok("rmi", name)
 
 
+def test_all_tags_of_a_repository(engine: Engine, registry: RunningRegistry) -> None:
+    names = [f"{registry.host}/many:{tag}" for tag in ("a", "b", "latest")]
+    for name in names:
+        engine.ok("tag", IMAGE, name)
+        engine.ok("push", name)
+        engine.ok("rmi", name)
+    form = ("images", "--format", "{{.Repository}}:{{.Tag}}", f"{registry.host}/many")
+    assert engine.ok(*form) == ""
+    said = engine.ok("pull", "--all-tags", f"{registry.host}/many")
+    assert said.splitlines()[-1] == f"{registry.host}/many"
+    assert sorted(engine.ok(*form).split()) == names
+    engine.ok("rmi", *names)
+    done = engine.run("pull", "-a", f"{registry.host}/nothing")
+    assert done.returncode == 1
+    assert "repository does not exist" in done.stderr
+    assert engine.run("pull", "-a", names[0]).returncode == 125
+
+
 def test_run_pulls_what_is_missing(engine: Engine, registry: RunningRegistry) -> None:
     name = f"{registry.host}/auto:1"
     engine.ok("tag", IMAGE, name)
