@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from rootless.cli.gotemplate import Template
+
 
 def table_text(rows: Iterable[Iterable[str]], *, minimum: int = 10) -> str:
     """Go's tabwriter as Docker sets it up: cells at least 10 wide, 3 between, last cell free."""
@@ -76,11 +78,24 @@ class Listing:
 
         table = form.startswith("table ")
         template = Template(unescape(form[6:] if table else form))
+        if not items:
+            self._check_fields(template)
         lines = [template.render(row) for row in rows]
         if not table:
             return "".join(f"{line}\n" for line in lines)
         top = template.render(_Headings(self.headings)) if heading else None
         return table_text(line.split("\t") for line in ([] if top is None else [top]) + lines)
+
+    def _check_fields(self, template: Template) -> None:
+        """Without a row to show, still refuse fields that no row has."""
+        from rootless.cli.gotemplate import MissingField, TemplateError
+
+        try:
+            template.render(dict.fromkeys(self.fields, ""))
+        except MissingField:
+            raise
+        except TemplateError:
+            return  # it wants more than an empty text of a field that is there
 
 
 class _Fields(dict):  # type: ignore[type-arg]

@@ -104,6 +104,25 @@ def unquote(text: str) -> str:
     return "".join(out)
 
 
+_ESCAPES = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\v": "v"}
+_ESCAPES |= {"\\": "\\", '"': '"'}
+
+
+def quoted(text: str) -> str:
+    """A Go string literal, as strconv.Quote writes it."""
+    out = []
+    for char in text:
+        if char in _ESCAPES:
+            out.append("\\" + _ESCAPES[char])
+        elif char.isprintable():
+            out.append(char)
+        elif ord(char) < 0x80:
+            out.append(f"\\x{ord(char):02x}")
+        else:
+            out.append(f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")
+    return '"' + "".join(out) + '"'
+
+
 def go_json(value: object) -> str:
     """encoding/json without HTML escaping, as Docker's ``json`` function."""
     import json
@@ -241,7 +260,7 @@ def _verb(flags: str, verb: str, value: object) -> str:
     if verb in ("v", "s"):
         return f"%{flags}s" % plain(value)
     if verb == "q":
-        return f"%{flags}s" % go_json(plain(value))
+        return f"%{flags}s" % quoted(plain(value))
     if verb == "T":
         return type_name(value)
     if verb == "t":

@@ -41,6 +41,10 @@ class TemplateError(RootlessError):
     code = "template"
 
 
+class MissingField(TemplateError):
+    """The data has no such field."""
+
+
 class _Break(Exception):
     pass
 
@@ -435,9 +439,9 @@ class _Scope:
                 raise self._missing(names, f"can't evaluate field {name} in type {kind}")
         return value
 
-    def _missing(self, names: list[str], reason: str) -> TemplateError:
+    def _missing(self, names: list[str], reason: str) -> MissingField:
         path = "." + ".".join(names)
-        return TemplateError(
+        return MissingField(
             f'template parsing error: template: {self.template.name}:1:2: executing "'
             f'{self.template.name}" at <{path}>: {reason}',
             hint="see what there is with --format '{{json .}}'",

@@ -7,6 +7,7 @@ from typing import Any
 from rootless.cli.command import BOOL, FORMAT_HELP, INT, LIST, STRING, Command, Invocation
 from rootless.cli.filters import parse_filters
 from rootless.cli.formats import Listing
+from rootless.cli.gofuncs import quoted
 from rootless.cli.human import duration, local_time, size3
 from rootless.client.api import query
 
@@ -107,8 +108,8 @@ def listing(*, full: bool, size: bool) -> Listing:
     fields = {
         "ID": lambda c: c["Id"] if full else c["Id"][:12],
         "Image": lambda c: _image(c, full=full),
-        "Command": lambda c: (
-            '"' + (c.get("Command", "") if full else _ellipsis(c.get("Command", ""), _WIDE)) + '"'
+        "Command": lambda c: quoted(
+            c.get("Command", "") if full else _ellipsis(c.get("Command", ""), _WIDE)
         ),
         "CreatedAt": lambda c: local_time(int(c.get("Created", 0))),
         "RunningFor": _created,
@@ -139,7 +140,7 @@ def _mount_name(mount: dict[str, Any], *, full: bool) -> str:
 def run(call: Invocation) -> int:
     """List containers."""
     form = call["format"] or default_format("psFormat")
-    size = call["size"] or form == "json" or ".Size" in form or "json ." in form
+    size = call["size"] or ".Size" in form
     last = 1 if call["latest"] else call["last"]
     target = "/containers/json" + query(
         all=True if call["all"] or last > 0 else None,

@@ -101,6 +101,16 @@ def test_copy_in_and_out(engine: Engine, box: str, tmp_path: Path) -> None:
     assert (tmp_path / "copy" / "sub" / "f").read_bytes() == b"content" * 10000
     engine.ok("cp", "-L", f"{box}:/tmp/tree/link", str(tmp_path / "followed"))
     assert (tmp_path / "followed").read_bytes() == b"content" * 10000
+    for name in ("flat", "new"):  # what is in the directory, into one that is there or is not
+        (tmp_path / "flat").mkdir(exist_ok=True)
+        engine.ok("cp", f"{box}:/tmp/tree/.", str(tmp_path / name))
+        assert sorted(p.name for p in (tmp_path / name).iterdir()) == ["link", "sub"]
+        assert (tmp_path / name / "sub" / "f").read_bytes() == b"content" * 10000
+    done = engine.run("cp", f"{box}:/tmp/tree", str(tmp_path / "back"))
+    assert (done.returncode, done.stderr) == (
+        1,
+        "rootless: cannot copy a directory to the file back\n",
+    )
     done = engine.run("cp", f"{box}:/no/such", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.startswith("rootless: ")
@@ -161,6 +171,7 @@ def test_volumes(engine: Engine) -> None:
         ["images", "--digests"],
         ["images", "--format", "json"],
         ["history", IMAGE],
+        ["ps", "--format", "json"],
         ["inspect", "box"],
         ["inspect", "-f", "{{json .Config}}{{range .Config.Env}}<{{.}}>{{end}}", "box"],
         ["inspect", "-f", "{{.State.Status | upper}} {{len .Config.Cmd}}", "box"],

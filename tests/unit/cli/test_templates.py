@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from rootless.cli.commands import ps
 from rootless.cli.formats import Listing, one_text, table_text
-from rootless.cli.gotemplate import Template, TemplateError
+from rootless.cli.gofuncs import quoted
+from rootless.cli.gotemplate import MissingField, Template, TemplateError
 
 DATA: dict[str, Any] = {
     "Id": "abc",
@@ -185,3 +186,31 @@ def test_json_of_a_listing_is_escaped_as_go_does() -> None:
 def test_one_object() -> None:
     assert one_text("json", {"a": "é<"}) == '{"a":"é<"}'
     assert one_text(r"{{.a}}\t!", {"a": 1}) == "1\t!"
+
+
+@pytest.mark.parametrize(
+    ("text", "literal"),
+    [
+        ("sh -c 'a \"b\"' \\", '"sh -c \'a \\"b\\"\' \\\\"'),
+        ("a\tb\nc\x1b", '"a\\tb\\nc\\x1b"'),
+        ("é…", '"é…"'),
+        ("\u200b\U000e0001", '"\\u200b\\U000e0001"'),
+    ],
+)
+def test_strings_are_quoted_as_go_quotes_them(text: str, literal: str) -> None:
+    assert quoted(text) == literal
+    assert Template("{{printf `%q` .}}").render(text) == literal
+
+
+@pytest.mark.parametrize(
+    ("form", "refused"),
+    [("{{.Nope}}", True), ("table {{.Nope}}", True), ("{{.Name}}", False),
+     ("{{slice .Name 0 3}}", False)],
+)  # fmt: skip
+def test_a_list_without_rows_still_refuses_unknown_fields(form: str, *, refused: bool) -> None:
+    shown = Listing({"Name": "NAME"}, {"Name": lambda item: item}, ("Name",))
+    if refused:
+        with pytest.raises(MissingField, match="Nope"):
+            shown.text([], form)
+    else:
+        assert shown.text([], form) in ("", "NAME\n")
