@@ -73,14 +73,19 @@ import time
 result = ""
 deadline = time.monotonic() + 60
 while not result and time.monotonic() < deadline:
+    with open("/proc/net/ipv6_route") as file:
+        routed = any(
+            words[1] == "00" and words[9] == "tap0" and int(words[4], 16)
+            for words in map(str.split, file)
+        )
     with open("/proc/net/if_inet6") as file:
-        for line in file:
-            address, _, _, scope, flags, name = line.split()
-            if name == "tap0" and scope == "00" and not int(flags, 16) & 0x40:  # IFA_F_TENTATIVE
-                result = address
+        tap = [line.split() for line in file if line.split()[5] == "tap0"]
+    tentative = any(int(words[4], 16) & 0x40 for words in tap)  # IFA_F_TENTATIVE
+    if routed and not tentative:
+        result = next((words[0] for words in tap if words[3] == "00"), "")
     time.sleep(0.05)
 """
-"""Source for the agent: the global IPv6 address, once it is usable."""
+"""Source for the agent: the global IPv6 address, once every address and the default route hold."""
 
 
 class Refused(Exception):
