@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Literal
 import rootless
 from rootless.engine.core import Core
 from rootless.engine.filters import Filters
+from rootless.engine.settings import EngineSettings
 from rootless.engine.stats import memory_total
 from rootless.errors import InvalidInput
 from rootless.model.event import Event
+from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
 from rootless.model.records import DiskUsage, RegistryAuth, SystemInfo, VersionInfo
 from rootless.storage import drivers
@@ -74,13 +76,7 @@ class System:
             memory_total=memory_total(),
             cgroup_version=facts.cgroup.version,
             cgroup_controllers=facts.cgroup.controllers if facts.cgroup.delegated else (),
-            security_options=(
-                "name=seccomp,profile=builtin",
-                "name=rootless",
-                "name=cgroupns",
-                "name=userns",
-                "name=no-new-privileges",
-            ),
+            security_options=security_options(settings),
             logging_driver=settings.log_driver,
             debug=settings.debug,
             labels=settings.labels,
@@ -88,29 +84,13 @@ class System:
             insecure_registries=settings.insecure_registries,
             init_binary=settings.init_path or facts.init_binary,
             policy=core.policy.name,
-            warnings=tuple(self._warnings()),
+            warnings=warnings_of(facts),
             driver_status=(("Native Overlay", str(facts.native_overlay).lower()),),
             events_listeners=core.events.listeners,
             http_proxy=proxies.get("http-proxy", ""),
             https_proxy=proxies.get("https-proxy", ""),
             no_proxy=proxies.get("no-proxy", ""),
         )
-
-    def _warnings(self) -> list[str]:
-        facts = self._core.facts
-        found = []
-        if not facts.cgroup.delegated:
-            found.append(
-                "WARNING: no cgroup is delegated to this user: no memory, cpu or io limit and no "
-                "pause (rootless system service install)"
-            )
-        if not facts.native_overlay:
-            found.append("WARNING: no native overlay in user namespaces: file access is slower")
-        if not facts.slirp4netns:
-            found.append("WARNING: slirp4netns is missing: containers have no network")
-        if not facts.fuse_overlayfs:
-            found.append("WARNING: fuse-overlayfs is missing: --userns=auto is not possible")
-        return found
 
     async def version(self, identity: Identity) -> VersionInfo:
         """Versions of the engine and what it is built on."""
@@ -179,3 +159,52 @@ def os_release() -> dict[str, str]:
         return platform.freedesktop_os_release()
     except OSError:
         return {}
+
+
+def security_options(settings: EngineSettings) -> tuple[str, ...]:
+    """What holds for a container that asks for nothing, in Docker's words.
+
+    SELinux and AppArmor are not among them even where the host runs them: this
+    engine sets no labels and no profiles of theirs.
+    """
+    always = (
+        f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}",
+        "name=rootless",
+        "name=cgroupns",
+        "name=userns",
+    )
+    return (*always, "name=no-new-privileges") if settings.no_new_privileges else always
+
+
+_CONTROLLERS = {
+    "memory": "--memory",
+    "cpu": "--cpus",
+    "io": "--device-read-bps",
+    "cpuset": "--cpuset-cpus",
+}
+"""What a container cannot be given without the controller. ``pids`` is kept by an rlimit."""
+
+
+def warnings_of(facts: HostFacts) -> tuple[str, ...]:
+    """What this host lacks, and what that costs."""
+    found = []
+    if not facts.cgroup.delegated:
+        found.append(
+            "no cgroup is delegated to this user: no memory, cpu or io limit and no "
+            "pause (rootless system service install)"
+        )
+    else:
+        found += [
+            f"the cgroup controller {name} is not delegated: no {flag} (sudo rootless setup)"
+            for name, flag in _CONTROLLERS.items()
+            if name not in facts.cgroup.controllers
+        ]
+    if facts.selinux:
+        found.append("SELinux runs here, but containers get no labels of their own")
+    if not facts.native_overlay:
+        found.append("no native overlay in user namespaces: file access is slower")
+    if not facts.slirp4netns:
+        found.append("slirp4netns is missing: containers have no network")
+    if not facts.fuse_overlayfs:
+        found.append("fuse-overlayfs is missing: --userns=auto is not possible")
+    return tuple(f"WARNING: {text}" for text in found)

@@ -1,0 +1,61 @@
+"""What info says of protections and of what the host lacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rootless.engine.settings import EngineSettings
+from rootless.engine.system import security_options, warnings_of
+from rootless.model.facts import CgroupFacts, HostFacts
+
+ALL = ("cpu", "cpuset", "io", "memory", "pids")
+FACTS = HostFacts(
+    kernel=(6, 1),
+    arch="x86_64",
+    uid=1000,
+    gid=1000,
+    user="u",
+    id_count=65537,
+    native_overlay=True,
+    fuse_overlayfs="/usr/bin/fuse-overlayfs",
+    slirp4netns="/usr/bin/slirp4netns",
+    landlock_abi=0,
+    seccomp_user_notif=True,
+    selinux=False,
+    cgroup=CgroupFacts(2, "/sys/fs/cgroup", "/sys/fs/cgroup/u", ALL),
+)
+
+
+def _options(**settings: object) -> tuple[str, ...]:
+    return security_options(EngineSettings(Path("/d"), Path("/r"), **settings))  # type: ignore[arg-type]
+
+
+def test_protections_are_those_in_force() -> None:
+    assert _options()[0] == "name=seccomp,profile=builtin"
+    assert "name=no-new-privileges" in _options()
+    assert "name=no-new-privileges" not in _options(no_new_privileges=False)
+    assert _options(seccomp_profile="/etc/p.json")[0] == "name=seccomp,profile=/etc/p.json"
+
+
+def test_a_host_with_everything_has_no_warnings() -> None:
+    assert warnings_of(FACTS) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"cgroup": replace(FACTS.cgroup, delegated="")}, "no cgroup is delegated"),
+        ({"cgroup": replace(FACTS.cgroup, controllers=ALL[:3])}, "memory is not delegated"),
+        ({"selinux": True}, "SELinux"),
+        ({"native_overlay": False}, "overlay"),
+        ({"slirp4netns": ""}, "slirp4netns"),
+        ({"fuse_overlayfs": ""}, "fuse-overlayfs"),
+    ],
+)
+def test_what_is_missing_is_named_once(change: dict[str, object], word: str) -> None:
+    (line,) = warnings_of(replace(FACTS, **change))  # type: ignore[arg-type]
+    assert line.startswith("WARNING: ")
+    assert word in line
