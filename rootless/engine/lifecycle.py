@@ -117,7 +117,8 @@ class Lifecycle:
             await created.go()
         except BaseException:
             created.cancel()
-            await self._end_started(unit)
+            if unit.shim is not None:
+                await unit.shim.end()
             await core.network.disconnect(unit.id)
             raise
         finally:
@@ -127,17 +128,6 @@ class Lifecycle:
         unit.watch_task = asyncio.ensure_future(self.watch(unit))
         if self.on_running is not None:
             self.on_running(unit)
-
-    @staticmethod
-    async def _end_started(unit: Unit) -> None:
-        """End what may run although nobody said so: the builder can die right before it does."""
-        if unit.shim is None:
-            return
-        try:
-            await unit.shim.signal(signal.SIGKILL)
-            await unit.shim.wait()
-        except RootlessError:
-            return  # it never ran
 
     def admit(
         self, unit: Unit, identity: Identity, *, verb: str = "container.start"

@@ -125,15 +125,21 @@ def _serve(sock: socket.socket, functions: dict[str, Callable[..., object]]) -> 
     poller.register(sock, select.POLLIN)
     while True:
         if spare.is_wanted() and not poller.poll(_QUIET_MS):
-            spare.make(zygote)
+            try:
+                spare.make(zygote)
+            except BrokenPipeError:
+                return  # without its zygote it is of no use: the daemon starts another launcher
             continue
         request = wire.receive_raw(sock)
         if request is None:
             return
         data, fds = request
         if wire.tag_of(data) == CONTAINER:
-            if not spare.use(data, fds):
-                zygote.fork_shim(data, fds)
+            try:
+                if not spare.use(data, fds):
+                    zygote.fork_shim(data, fds)
+            except BrokenPipeError:
+                return
         elif os.fork() == 0:
             sock.close()
             spare.drop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -204,6 +205,14 @@ class ShimClient:
     async def signal(self, signum: int) -> None:
         """Send a signal to the first process."""
         await self._ask({"op": "signal", "signum": signum})
+
+    async def end(self) -> None:
+        """End what may run although nobody said so: a builder can die right before it does."""
+        try:
+            await self.signal(signal.SIGKILL)
+            await self.wait()
+        except (NotFound, Unavailable):
+            return  # it never ran
 
     async def resize(self, height: int, width: int) -> None:
         """Set the terminal's size in characters."""
