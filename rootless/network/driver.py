@@ -199,12 +199,12 @@ class NetworkDriver:
         self._watch(container_id, _Connection(process, relay, state.directory), on_exit)
         return replace(state, ports=ports)
 
-    async def sweep(self, known: frozenset[str]) -> None:
-        """Remove directories of containers that are not in ``known`` (full ids); for recovery.
+    async def sweep(self, running: frozenset[str]) -> None:
+        """Remove directories of containers that are not in ``running`` (full ids); for recovery.
 
         Their slirp4netns ends with the shim that held their exit pipe.
         """
-        keep = {self._directory(container_id) for container_id in known}
+        keep = {self._directory(container_id) for container_id in running}
         try:
             names = os.listdir(self._root)
         except FileNotFoundError:

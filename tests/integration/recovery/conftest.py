@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.integration.recovery.world import World
-from tests.support import processes
+from tests.support import processes, registry
 from tests.support.engine import new_engine
 
 
@@ -42,8 +42,18 @@ class Worlds:
 
 
 @pytest.fixture(scope="module")
-def worlds() -> Iterator[Worlds]:
-    """Engines for the tests of a module; the daemon is restarted as they kill it."""
+def registry_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry without authentication."""
+    with registry.running(tmp_path_factory.mktemp("registry")) as running:
+        yield running.host
+
+
+@pytest.fixture(scope="module")
+def worlds(registry_host: str) -> Iterator[Worlds]:
+    """Engines for the tests of a module; the daemon is restarted as they kill it.
+
+    The registry is there before: an engine that ends takes what began later for its own.
+    """
     made = Worlds()
     yield made
     made.drop()

@@ -5,7 +5,8 @@ follows every fork. A step is a call of one of the engine's functions, or a call
 that such a function makes into C (``os``, ``socket`` …). The test and all
 processes share CONTROL, a small mapped file: the role that is to die, at which
 of its steps, and how many steps it took so far. The first process that gets
-there dies and no other one; roles begin with the functions below.
+there dies and no other one; roles begin with the functions below, and end
+with a fork.
 
 The launcher executes itself without site-packages and environment; it is given
 this file through its command line.
@@ -84,6 +85,7 @@ class Hook:
     def __init__(self, control: Control, role: str) -> None:
         self._control = control
         self._role = ROLES.index(role)
+        self._pid = os.getpid()
         self._begins = {key: ROLES.index(name) for key, name in BEGINS.items()}
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
@@ -95,7 +97,9 @@ class Hook:
         if event == "call":
             begun = self._begins.get((module, frame.f_code.co_name))
             if begun is not None:
-                self._role = begun
+                self._role, self._pid = begun, os.getpid()
+        if os.getpid() != self._pid:
+            return  # a child that has not taken up a role: its death would not be its parent's
         if self._control.step(self._role):
             if os.getpid() == 1:
                 # The kernel keeps SIGKILL from the first process of its own pid namespace.

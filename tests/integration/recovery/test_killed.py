@@ -8,13 +8,11 @@ import pty
 import select
 import signal
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
 from rootless.linux import procfs
 from tests.integration.recovery.world import IMAGE, QUIET, World, await_end
-from tests.support import registry
 from tests.support.engine import SECONDS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -105,13 +103,6 @@ def test_shim_of_an_exec(world: World) -> None:
 # -- the command line ------------------------------------------------------------
 
 
-@pytest.fixture
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry."""
-    with registry.running(tmp_path_factory.mktemp("registry")) as running:
-        yield running.host
-
-
 def test_client_of_a_foreground_container(world: World) -> None:
     """Killed with SIGKILL it can tell nobody anything: its container goes on, as Docker's does."""
     engine = world.engine
@@ -149,8 +140,8 @@ def test_client_with_a_terminal(world: World) -> None:
     assert engine.ok("exec", "one", "echo", "alive") == "alive"
 
 
-def test_clients_of_pulls_leave_no_trace(world: World, host: str) -> None:
-    engine, name = world.engine, f"{host}/copy:now"
+def test_clients_of_pulls_leave_no_trace(world: World, registry_host: str) -> None:
+    engine, name = world.engine, f"{registry_host}/copy:now"
     engine.ok("tag", IMAGE, name)
     engine.ok("push", name)
     engine.ok("rmi", name)

@@ -8,13 +8,12 @@ agree, and the same operation succeeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.integration.recovery.world import IMAGE, QUIET, World
-from tests.support import registry
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 POINTS = {"daemon": 5, "launcher": 3, "shim": 5, "builder": 6, "init": 4, "exec": 5, "helper": 3}
@@ -189,13 +188,6 @@ def _other_image(world: World, directory: Path) -> Path:
         world.engine.ok("save", "--output", str(archive), "other:now")
         world.engine.ok("rmi", "other:now")
     return archive
-
-
-@pytest.fixture(scope="module")
-def registry_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry without authentication."""
-    with registry.running(tmp_path_factory.mktemp("registry")) as running:
-        yield running.host
 
 
 @pytest.mark.parametrize("role", ["daemon", "launcher", "helper"])
