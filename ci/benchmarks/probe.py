@@ -34,6 +34,7 @@ async def main(source: str) -> None:
     sys.path.insert(0, source)
     from dataclasses import replace
 
+    from rootless.model.spec import IdMap, UsernsSpec
     from rootless.resources import resource_path
     from rootless.runtime.planner import plan_container
     from rootless.runtime.shim_client import ShimClient
@@ -48,10 +49,13 @@ async def main(source: str) -> None:
         profile = parse_profile(resource_path("profiles", "seccomp/default.json").read_text())
         resolved = resolve(profile, (), platform.machine(), FACTS.kernel)
         seccomp.write_bytes(compile_filter(resolved).loaded)
+        userns = UsernsSpec("shared", (IdMap(0, 1, 60000),), 60001)
         loop = asyncio.get_running_loop()
         print(json.dumps({"ready": True}), flush=True)
         while await loop.run_in_executor(None, sys.stdin.readline):
-            spec = await box.spec("/bin/true")
+            # As in the engine, containers without a limit on processes share an owner,
+            # and with it the sandbox that was made ahead.
+            spec = await box.spec("/bin/true", userns=userns)
             layout = box.layout(spec, seccomp_path=str(seccomp))
             plan = replace(plan_container(box.admitted(spec), FACTS, layout), trace=True)
             begin = time.monotonic_ns()
