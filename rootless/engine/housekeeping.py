@@ -171,13 +171,14 @@ class Housekeeping:
             if mount.upper in failed:
                 self._forget(shelf)
                 self._gone.append(path)
+                if not Path(mount.lowers[0]).exists():
+                    del failed[mount.upper]  # an image that was removed meanwhile
             else:
                 shelf.ready.append(path)
         for path in failed:
             _log.error("%s: %s", path, failed[path])
 
     def _forget(self, shelf: _Shelf) -> None:
-        """Its image is gone, as a rule."""
         for key in [key for key, found in self._shelves.items() if found is shelf]:
             self._gone += self._shelves.pop(key).ready
 

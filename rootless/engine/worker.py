@@ -58,7 +58,14 @@ def unpack(diff_id: str, directory: str, limits: Limits) -> dict[str, object]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one operation and report it."""
+    """Run one operation and report it; given up when nobody reads the reports any more."""
+    try:
+        return _run(arguments)
+    except BrokenPipeError:
+        return 1  # the daemon is gone; the next one removes what is half unpacked
+
+
+def _run(arguments: list[str]) -> int:
     walk.raise_open_limit()
     os.umask(0o022)
     try:

@@ -244,11 +244,19 @@ def main(arguments: list[str]) -> None:
         sock.set_inheritable(False)
         process.set_name("rootless-launch")
         process.prctl(process.PR_SET_DUMPABLE, 1)
-        wire.send(sock, {"ready": True, "pid": os.getpid()})
+        _report(sock, {"ready": True, "pid": os.getpid()})
     except RootlessError as error:
-        wire.send(sock, wire.error_fields(error))
+        _report(sock, wire.error_fields(error))
         sys.exit(1)
     _serve(sock, functions)
+
+
+def _report(sock: socket.socket, message: dict[str, object]) -> None:
+    """Tell the daemon how the start went; without a daemon there is nothing to do at all."""
+    try:
+        wire.send(sock, message)
+    except BrokenPipeError:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,10 @@ def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
 
 def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     """Receive a message without looking into it; see :func:`tag_of`, :func:`key_of`."""
-    data, ancillary, flags, _ = sock.recvmsg(_MAX_MESSAGE, _FD_SPACE, _CLOEXEC)
+    try:
+        data, ancillary, flags, _ = sock.recvmsg(_MAX_MESSAGE, _FD_SPACE, _CLOEXEC)
+    except ConnectionResetError:
+        return None  # the other side died before it had read everything (unix(7)): its end, too
     fds: list[int] = []
     for level, kind, payload in ancillary:
         if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
@@ -120,6 +123,11 @@ def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
             os.close(fd)
         raise Unavailable("a message between the engine's processes was cut")
     return data, fds
+
+
+def forward(sock: socket.socket, data: bytes, fds: list[int]) -> None:
+    """Pass a raw message on, of its descriptors only the memory file it may be in."""
+    _send(sock, data, tuple(fds[:1]) if data[:1] == b"M" else ())
 
 
 def tag_of(data: bytes) -> bytes:

@@ -231,6 +231,9 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         report = {"error": str(error), "code": "syscall", "hint": None}
     line = memoryview(json.dumps(report).encode())
-    while line:
-        line = line[os.write(REPORT_FD, line) :]
+    try:
+        while line:
+            line = line[os.write(REPORT_FD, line) :]
+    except BrokenPipeError:
+        return 1  # the daemon is gone, or its client
     return 0 if "result" in report else 1

@@ -91,8 +91,8 @@ class Hook:
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
         if event not in ("call", "c_call"):
             return
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith(COUNTED):
+        module = frame.f_globals.get("__name__")
+        if not module or not module.startswith(COUNTED):  # None while the interpreter ends
             return
         if event == "call":
             begun = self._begins.get((module, frame.f_code.co_name))

@@ -107,7 +107,9 @@ async def test_what_is_gone_goes_in_one_call(engine: Engine) -> None:
     assert os.listdir(engine.housekeeping.trash_dir) == []
 
 
-async def test_one_failure_keeps_nobody_else(engine: Engine, tmp_path: Path) -> None:
+async def test_one_failure_keeps_nobody_else(
+    engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     engine.take("one")
     engine.layer.rmdir()
     (tmp_path / "gone").mkdir()
@@ -115,6 +117,8 @@ async def test_one_failure_keeps_nobody_else(engine: Engine, tmp_path: Path) -> 
     await engine.settle()
     assert not (tmp_path / "gone").exists()
     assert os.listdir(engine.housekeeping.ready_dir) == []
+    # An image that was removed meanwhile is no failure.
+    assert [record.args[0] for record in caplog.records if record.args] == ["/proc/self"]
     assert not engine.take("two")[0]
     await asyncio.gather(*engine.tasks, return_exceptions=True)
 
