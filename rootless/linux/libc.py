@@ -24,12 +24,24 @@ _syscall.restype = ctypes.c_long
 # architecture (they come from the shared table); older ones differ.
 _MACHINE = os.uname().machine
 _OLD_NUMBERS: dict[str, dict[str, int]] = {
-    "x86_64": {"seccomp": 317, "pivot_root": 155, "capset": 126, "capget": 125, "clone": 56},
-    "aarch64": {"seccomp": 277, "pivot_root": 41, "capset": 91, "capget": 90, "clone": 220},
-    "riscv64": {"seccomp": 277, "pivot_root": 41, "capset": 91, "capget": 90, "clone": 220},
-    "ppc64le": {"seccomp": 358, "pivot_root": 203, "capset": 184, "capget": 183, "clone": 120},
-    "s390x": {"seccomp": 348, "pivot_root": 217, "capset": 185, "capget": 184, "clone": 120},
-}
+    "x86_64": {
+        "seccomp": 317, "pivot_root": 155, "capset": 126, "capget": 125, "clone": 56, "keyctl": 250,
+    },
+    "aarch64": {
+        "seccomp": 277, "pivot_root": 41, "capset": 91, "capget": 90, "clone": 220, "keyctl": 219,
+    },
+    "riscv64": {
+        "seccomp": 277, "pivot_root": 41, "capset": 91, "capget": 90, "clone": 220, "keyctl": 219,
+    },
+    "ppc64le": {
+        "seccomp": 358, "pivot_root": 203, "capset": 184, "capget": 183, "clone": 120,
+        "keyctl": 271,
+    },
+    "s390x": {
+        "seccomp": 348, "pivot_root": 217, "capset": 185, "capget": 184, "clone": 120,
+        "keyctl": 280,
+    },
+}  # fmt: skip
 _NEW_NUMBERS = {
     "pidfd_send_signal": 424,
     "open_tree": 428,

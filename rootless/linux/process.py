@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterable
 
@@ -17,6 +18,10 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+
+KEYCTL_JOIN_SESSION_KEYRING = 1
+KEYCTL_REVOKE = 3
+KEY_SPEC_SESSION_KEYRING = -3
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -126,6 +131,25 @@ def drop_bounding(keep: int, last: int) -> None:
     for number in range(last + 1):
         if not keep >> number & 1:
             prctl(PR_CAPBSET_DROP, number, what="PR_CAPBSET_DROP")
+
+
+def leave_session_keyring() -> None:
+    """Part with the session's keys, for this process and all it will fork.
+
+    Whoever possesses a keyring may use the keys in it, whatever its ids are
+    (session-keyring(7)), and a new user namespace keeps the keyring. The new
+    one is revoked, so that containers do not share it either; a program that
+    wants one joins its own. It is made once, not for each container: every one
+    counts against a quota of 200 keys for each id (keyrings(7)).
+    """
+    try:
+        libc.syscall("keyctl", KEYCTL_JOIN_SESSION_KEYRING, None, target="new session keyring")
+        libc.syscall("keyctl", KEYCTL_REVOKE, KEY_SPEC_SESSION_KEYRING, target="session keyring")
+    except SyscallError as error:
+        # A kernel without keys has none to lose; a filter that denies us the call (the engine
+        # in a container itself) denies it to every container of ours too.
+        if error.errno not in {errno.ENOSYS, errno.EPERM}:
+            raise
 
 
 def set_name(name: str) -> None:

@@ -242,6 +242,7 @@ def main(arguments: list[str]) -> None:
             argv = command(number, "--inside", *arguments)
             os.execv(argv[0], argv)
         sock.set_inheritable(False)
+        process.leave_session_keyring()
         process.set_name("rootless-launch")
         process.prctl(process.PR_SET_DUMPABLE, 1)
         _report(sock, {"ready": True, "pid": os.getpid()})
