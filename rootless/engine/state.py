@@ -6,15 +6,18 @@ point; a power cut can lose the last transactions but never corrupts. Only the
 checkpoint syncs, so it runs off the hot path (:meth:`State.checkpoint`).
 
 What changes with every transition (:class:`ContainerState`) is kept apart from
-what does not (spec, config), so that a transition writes some hundred bytes.
+what does not (spec, config), and both from the text of the seccomp profile, which has
+some 40 KB and is the same for most: a transition writes a few pages.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -22,9 +25,16 @@ import msgspec
 from rootless.errors import Conflict, RootlessError
 from rootless.model.records import ContainerRecord, ContainerState, ExecRecord, NetworkState
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-_SCHEMA = """
+_PROFILES = """
+CREATE TABLE profiles (
+    digest TEXT PRIMARY KEY,
+    text TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+_SCHEMA = f"""{_PROFILES}
 CREATE TABLE containers (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -54,7 +64,7 @@ CREATE TABLE settings (
 ) WITHOUT ROWID;
 """
 
-_MIGRATIONS: dict[int, str] = {}
+_MIGRATIONS: dict[int, str] = {1: _PROFILES}
 """SQL that takes a database from version N to N + 1."""
 
 
@@ -77,6 +87,7 @@ class State:
         """Open or make the database; raises RootlessError for one of a newer version."""
         self._path = path
         self._pending = 0
+        self._profiles: set[str] = set()
         # isolation_level None: transactions are begun here, not guessed by the module.
         self._db = sqlite3.connect(path, isolation_level=None)
         try:
@@ -129,12 +140,21 @@ class State:
         self._pending += 1
 
     def containers(self) -> Sequence[ContainerRecord]:
-        """Every container, oldest first."""
+        """Every container, oldest first. Forgets the profiles of those that are gone."""
+        profiles = dict(self._db.execute("SELECT digest, text FROM profiles"))
         rows = self._db.execute("SELECT fixed, live FROM containers ORDER BY created_ns")
-        return [_join(fixed, live) for fixed, live in rows]
+        records = [_join(fixed, live, profiles) for fixed, live in rows]
+        used = {_digest(record.spec.seccomp.profile) for record in records}
+        self._profiles = used & profiles.keys()
+        unused = [(digest,) for digest in profiles.keys() - self._profiles]
+        if unused:
+            with self._transaction() as db:
+                db.executemany("DELETE FROM profiles WHERE digest = ?", unused)
+        return records
 
     def add_container(self, record: ContainerRecord) -> None:
         """Insert a record; Conflict when its name is taken."""
+        self._keep_profile(record)
         try:
             with self._transaction() as db:
                 db.execute(
@@ -154,6 +174,7 @@ class State:
 
     def update_container(self, record: ContainerRecord) -> None:
         """Rewrite everything of a container (rename, update of limits)."""
+        self._keep_profile(record)
         with self._transaction() as db:
             db.execute(
                 "UPDATE containers SET name = ?, fixed = ?, live = ? WHERE id = ?",
@@ -169,6 +190,14 @@ class State:
         """Forget a container and its execs."""
         with self._transaction() as db:
             db.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+
+    def _keep_profile(self, record: ContainerRecord) -> None:
+        text = record.spec.seccomp.profile
+        digest = _digest(text)
+        if digest not in self._profiles:
+            with self._transaction() as db:
+                db.execute("INSERT OR IGNORE INTO profiles VALUES (?, ?)", (digest, text))
+            self._profiles.add(digest)
 
     def execs(self) -> Sequence[ExecRecord]:
         """Every exec that is still known."""
@@ -260,7 +289,18 @@ class State:
         self._db.close()
 
 
+@lru_cache(maxsize=8)
+def _digest(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _with_profile(record: ContainerRecord, profile: str) -> ContainerRecord:
+    seccomp = replace(record.spec.seccomp, profile=profile)
+    return replace(record, spec=replace(record.spec, seccomp=seccomp))
+
+
 def _fixed(record: ContainerRecord) -> bytes:
+    record = _with_profile(record, _digest(record.spec.seccomp.profile))
     return _encode(replace(record, state=ContainerState(), network=NetworkState()))
 
 
@@ -268,6 +308,9 @@ def _live(record: ContainerRecord) -> bytes:
     return _encode(_Live(record.state, record.network))
 
 
-def _join(fixed: bytes, live: bytes) -> ContainerRecord:
-    moving = _decode_live(live)
-    return replace(_decode_record(fixed), state=moving.state, network=moving.network)
+def _join(fixed: bytes, live: bytes, profiles: dict[str, str]) -> ContainerRecord:
+    moving, record = _decode_live(live), _decode_record(fixed)
+    # Version 1 had the text itself here.
+    profile = record.spec.seccomp.profile
+    record = _with_profile(record, profiles.get(profile, profile))
+    return replace(record, state=moving.state, network=moving.network)

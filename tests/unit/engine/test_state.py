@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +17,9 @@ import pytest
 from rootless.engine import state
 from rootless.engine.state import State
 from rootless.errors import Conflict, RootlessError
-from rootless.model.records import ExecRecord, Health, HealthProbe, NetworkState
+from rootless.model.records import ContainerRecord, ExecRecord, Health, HealthProbe, NetworkState
 from rootless.model.request import ExecRequest, PortBinding
+from rootless.model.spec import SeccompSpec
 
 from .samples import record
 
@@ -47,6 +50,56 @@ def test_a_transition_keeps_the_spec(tmp_path: Path) -> None:
     renamed = replace(moved, spec=replace(moved.spec, name="other"))
     db.update_container(renamed)
     assert list(db.containers()) == [renamed]
+    db.close()
+
+
+def _with_seccomp(name: str, profile: str) -> ContainerRecord:
+    made = record(name)
+    return replace(made, spec=replace(made.spec, seccomp=SeccompSpec("custom", profile)))
+
+
+def test_profiles_are_kept_once_and_go_with_the_last_container(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    db = State(path)
+    text = '{"defaultAction": "SCMP_ACT_ALLOW", "comment": "' + "x" * 50_000 + '"}'
+    made = [_with_seccomp("one", text), _with_seccomp("two", text), _with_seccomp("other", "{}")]
+    for each in made:
+        db.add_container(each)
+    with pytest.raises(Conflict):
+        db.add_container(_with_seccomp("one", '{"refused": 1}'))
+    db.close()
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT sum(length(fixed)) < 20000 FROM containers").fetchone() == (1,)
+    db = State(path)
+    assert list(db.containers()) == made
+    for each in made[:2]:
+        db.remove_container(each.id)
+    assert list(db.containers()) == [made[2]]
+    again = replace(made[0], spec=replace(made[0].spec, name="again"))
+    db.add_container(again)  # its profile was forgotten meanwhile
+    db.close()
+    db = State(path)
+    assert {each.spec.seccomp.profile for each in db.containers()} == {text, "{}"}
+    db.close()
+
+
+def test_records_of_the_first_version_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    db = State(path)
+    made = _with_seccomp("one", '{"defaultAction": "SCMP_ACT_ALLOW"}')
+    db.add_container(made)
+    db.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        fixed = json.loads(raw.execute("SELECT fixed FROM containers").fetchone()[0])
+        fixed["spec"]["seccomp"]["profile"] = made.spec.seccomp.profile
+        raw.execute("UPDATE containers SET fixed = ?", (json.dumps(fixed).encode(),))
+        raw.executescript("DROP TABLE profiles; PRAGMA user_version=1")
+    db = State(path)
+    assert list(db.containers()) == [made]
+    db.update_container(made)
+    db.close()
+    db = State(path)
+    assert list(db.containers()) == [made]
     db.close()
 
 
