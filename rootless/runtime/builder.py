@@ -36,7 +36,7 @@ NEWS = struct.Struct("=ii")
 """Kind and number of a message to the shim."""
 END, INIT, HELPER, SANDBOX, HOLD, LISTENER, STARTED = range(7)
 """Kinds: the end of the stream; init's pid; a FUSE server's pid; the sandbox stands (with the root
-file system, the shim's socket, the streams and options); a descriptor to hold; a seccomp listener
+file system, the shim's socket, the streams and options); descriptors to hold; a seccomp listener
 (with the original filter); the program runs."""
 
 
@@ -82,19 +82,34 @@ class Builder:
             sandbox.make(self, last_capability)
         else:
             sandbox.finish(self)
+        # While init works. Before ``go`` the state must be there: a daemon that
+        # dies after it knows the container by nothing else.
+        join_cgroup(self.plan.cgroup, self.pid)
+        write_state(os.getppid(), self.pid)
+        self._tell_helpers()
+        terminal = self.plan.stdio.terminal
+        if not terminal:
+            self._hand_over([fd for fd in self._in_order(self.streams.ours) if fd >= 0])
         owner, master = self._await_ready()
+        if terminal:
+            self._hand_over(master)
         self.streams.give_to(self.plan.maps, owner)
         self.streams.close_theirs()
-        for pid in self.context.helpers:
-            self.tell(HELPER, pid)
-        self._hand_over(master)
-        join_cgroup(self.plan.cgroup, self.pid)
         mark("sandbox ready")
 
-    def _hand_over(self, master: list[int]) -> None:
+    def _tell_helpers(self) -> None:
+        while self.context.helpers:
+            self.tell(HELPER, self.context.helpers.pop())
+
+    @staticmethod
+    def _in_order(streams: list[int]) -> tuple[int, int, int]:
+        """As ``shim.connect_streams`` takes them."""
+        stdin, stdout, stderr = streams
+        return stdout, stderr, stdin
+
+    def _hand_over(self, streams: list[int]) -> None:
         """Give the shim what it serves: its socket and the streams, with the options for them."""
-        plan, ours = self.plan, self.streams.ours
-        streams = master or [fd for fd in (ours[1], ours[2], ours[0]) if fd >= 0]
+        plan = self.plan
         options = (
             plan.directory,
             "1" if plan.stdio.stdin_once else "0",
@@ -127,6 +142,7 @@ class Builder:
         """
         netns = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         userns = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         exit_read, exit_write = os.pipe2(os.O_CLOEXEC)
         message: dict[str, object] = {
             "created": True,
@@ -134,16 +150,15 @@ class Builder:
             "init_pid": self.pid,
             "trace": (take(), self.marks) if self.plan.trace else None,
         }
-        self.tell(HOLD, 0, exit_write)
         wire.send(self.reply, message, (netns, userns, exit_read))
-        # Before ``go`` is heard, and while the daemon is busy with the answer.
-        write_state(os.getppid(), self.pid)
+        # Whoever held the mounts last takes them down, and that waits for the
+        # kernel's other processors: better the shim than the container at its end.
+        self.tell(HOLD, 0, exit_write, mounts)
 
     def give_up(self) -> None:
         """Undo what the shim does not know of; it kills init when the builder ends."""
         with contextlib.suppress(OSError):
-            for pid in self.context.helpers:
-                self.tell(HELPER, pid)
+            self._tell_helpers()
         forget_state(os.getppid())
 
     def accompany(self) -> None:
@@ -166,6 +181,9 @@ class Builder:
         self.tell(STARTED)
         with contextlib.suppress(OSError):  # a dead daemon finds shim.json when it is back
             wire.send(self.reply, {"started": True})
+        # To take this process apart keeps a processor busy for half a
+        # millisecond, which the program can use better.
+        os.nice(19)
 
 
 def run(
@@ -189,6 +207,7 @@ def run(
                 os._exit(0)  # nobody needed it
             process.set_name("rootless-shim")
             _, fds = order
+            wire.forward(builder.sync, *order)  # init decodes it at the same time
             plan = _plan_of(*order)
         builder.take_order(plan, socket.socket(fileno=fds[0]))
         _build(builder, last_capability)

@@ -104,15 +104,14 @@ def _run(
             master, slave, _ = terminal.open_pair(root, *plan.stdio.size)
             stdio = [slave] * 3
         bpf = os.pread(seccomp, os.fstat(seccomp).st_size, 0) if seccomp >= 0 else b""
+        stdio = init.with_null(stdio, root)
+        init.take_on(plan.process, user, stdio, last_capability=last_capability)
         message: dict[str, object] = {"ready": True, "uid": user.uid, "gid": user.gid}
         wire.send(sync, message, (master,) if master >= 0 else ())
         if master >= 0:
             os.close(master)
         if wire.receive(sync) is None:
             os._exit(125)
-        stdio = init.with_null(stdio, root)
-        init.become_process(
-            plan.process, user, stdio, bpf, sync, shim=sync, last_capability=last_capability
-        )
+        init.execute(plan.process, user, bpf, sync, shim=sync, last_capability=last_capability)
     except BaseException as error:
         init.fail(sync, error, "exec")

@@ -56,15 +56,21 @@ def reset_signals() -> None:
 
 
 def run(
-    frame: LaunchPlan, sync: socket.socket, shim: socket.socket, *, last_capability: int
+    frame: LaunchPlan,
+    sync: socket.socket,
+    shim: socket.socket,
+    *,
+    spare: bool,
+    last_capability: int,
 ) -> NoReturn:
     """Everything from the clone to execve(2); never returns.
 
     ``shim`` ends with the shim. ``sync`` speaks with the builder. Init hears
     ``mapped`` when the id maps are written, does the frame's steps as in
-    ``frame``, hears its own plan with the descriptors that were prepared for it,
-    says ``ready`` (with the terminal's master) when the sandbox stands, hears
-    ``go``, and then says what went wrong or nothing: execve(2) closes the socket.
+    ``frame``, hears its own plan when it is a ``spare``, then of the descriptors
+    that were prepared for it, says ``ready`` (with the terminal's master) when the
+    sandbox stands, hears ``go``, and then says what went wrong or nothing:
+    execve(2) closes the socket.
     """
     ctx = InitContext(fds={}, last_capability=last_capability)
     step = "init"
@@ -77,13 +83,16 @@ def run(
         become_root()
         if frame.namespaces & process.CLONE_NEWIPC:
             process.unshare(process.CLONE_NEWIPC, "ipc namespace")
-        plan = None if is_framed(frame) else _receive_plan(sync, ctx)
+        if not is_framed(frame):
+            _receive_prepared(sync, ctx)
         for item in frame.enter:
             step = type(item).__name__
             if isinstance(item, FRAME):
                 item.apply(ctx)
                 mark(step)
-        plan = plan or _receive_plan(sync, ctx)
+        plan = _receive_plan(sync) if spare else frame
+        if is_framed(frame):
+            _receive_prepared(sync, ctx)
         mark("prepared")
         for item in plan.enter:
             step = type(item).__name__
@@ -96,22 +105,28 @@ def run(
         fail(sync, error, step)
 
 
-def _receive_plan(sync: socket.socket, ctx: InitContext) -> LaunchPlan:
-    """The container's plan, and what was prepared for it."""
-    plan: object = None
+def _receive_plan(sync: socket.socket) -> LaunchPlan:
+    """The plan of the container that took this spare."""
+    answer = wire.receive(sync)
+    if answer is None:
+        os._exit(125)  # the builder is gone, or nobody needed this spare
+    plan = answer[0]["plan"]
+    assert isinstance(plan, LaunchPlan)
+    return plan
+
+
+def _receive_prepared(sync: socket.socket, ctx: InitContext) -> None:
+    """The descriptors that the builder prepared."""
     more = True
     while more:
         answer = wire.receive(sync)
         if answer is None:
-            os._exit(125)  # the builder is gone, or nobody needed this spare
+            os._exit(125)  # the builder is gone
         message, fds = answer
         names = message["prepared"]
         assert isinstance(names, tuple)
         ctx.fds.update(zip(names, fds, strict=True))
-        plan = plan or message["plan"]
         more = bool(message["more"])
-    assert isinstance(plan, LaunchPlan)
-    return plan
 
 
 def fail(sync: socket.socket, error: BaseException, step: str) -> NoReturn:
@@ -171,14 +186,15 @@ def enter_directory(plan: ProcessPlan, root: int, owner: users.ResolvedUser) -> 
 def _finish(
     plan: ProcessPlan, ctx: InitContext, sync: socket.socket, shim: socket.socket
 ) -> NoReturn:
-    stdio = [ctx.fds.get(name, -1) for name in STREAMS]
     user = resolve_user(plan, ctx.root)
     enter_directory(plan, ctx.root, user)
     os.setsid()
+    stdio = [ctx.fds.get(name, -1) for name in STREAMS]
     if ctx.terminal_slave >= 0:
         stdio = [ctx.terminal_slave] * 3
     bpf = plan_filter(ctx)
-    mark("ResolveUser")
+    take_on(plan, user, with_null(stdio, ctx.root), last_capability=ctx.last_capability)
+    mark("TakeCredentials")
     message: dict[str, object] = {
         "ready": True,
         "uid": user.uid,
@@ -189,8 +205,7 @@ def _finish(
     wire.send(sync, message, master)
     if wire.receive(sync) is None:
         os._exit(125)  # nobody said go: the start was given up
-    stdio = with_null(stdio, ctx.root)
-    become_process(plan, user, stdio, bpf, sync, shim=shim, last_capability=ctx.last_capability)
+    execute(plan, user, bpf, sync, shim=shim, last_capability=ctx.last_capability)
 
 
 def with_null(stdio: list[int], root: int) -> list[int]:
@@ -207,39 +222,48 @@ def plan_filter(ctx: InitContext) -> bytes:
     return os.pread(fd, os.fstat(fd).st_size, 0) if fd >= 0 else b""
 
 
-def become_process(
+def take_on(
+    plan: ProcessPlan, user: users.ResolvedUser, stdio: list[int], *, last_capability: int
+) -> None:
+    """Take on the process' streams, limits and, with no_new_privs, credentials.
+
+    All that needs no ``go`` comes here, while the daemon is still busy.
+    """
+    _take_streams(stdio, user, terminal=len(set(stdio)) == 1)
+    for name, soft, hard in plan.rlimits:
+        _set_limit(name, soft, hard)
+    reset_signals()
+    os.umask(0o022)
+    if plan.no_new_privileges:
+        process.prctl(process.PR_SET_NO_NEW_PRIVS, 1, what="PR_SET_NO_NEW_PRIVS")
+        _take_credentials(plan, user, last_capability)
+
+
+def execute(
     plan: ProcessPlan,
     user: users.ResolvedUser,
-    stdio: list[int],
     bpf: bytes,
     sync: socket.socket,
     *,
     shim: socket.socket,
     last_capability: int,
 ) -> NoReturn:
-    """Take on the process' streams, limits and credentials, and execute the program.
+    """Take the last step: load the filter and execute the program.
 
     The other end of ``shim`` belongs to the shim alone, which never writes to it.
     """
     env = with_home(plan.env, user.home)
     program = _finder(plan.args[0], env)
-    _take_streams(stdio, user, terminal=len(set(stdio)) == 1)
-    for name, soft, hard in plan.rlimits:
-        _set_limit(name, soft, hard)
-    reset_signals()
-    os.umask(0o022)
-    privileged_filter = not plan.no_new_privileges
-    if plan.no_new_privileges:
-        process.prctl(process.PR_SET_NO_NEW_PRIVS, 1, what="PR_SET_NO_NEW_PRIVS")
-    elif bpf:
+    if not plan.no_new_privileges:
         # Without no_new_privs only CAP_SYS_ADMIN may load a filter (seccomp(2)),
         # so it comes before the capabilities go.
-        _load(bpf, plan, sync)
-    _take_credentials(plan, user, last_capability)
+        if bpf:
+            _load(bpf, plan, sync)
+        _take_credentials(plan, user, last_capability)
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL, what="PR_SET_PDEATHSIG")
     if select.select([shim], [], [], 0)[0]:
         os._exit(125)  # the shim ended before the line above could bind us to it
-    if bpf and not privileged_filter:
+    if bpf and plan.no_new_privileges:
         _load(bpf, plan, sync)
     program(list(plan.args), env)
 

@@ -55,7 +55,7 @@ def make_frame(builder: Builder, last_capability: int) -> None:
 
 
 def finish(builder: Builder) -> None:
-    """Prepare the mounts of the container and give init its order."""
+    """Prepare the mounts of the container and give them to init."""
     _prepare(builder.plan.prepare, builder.context)
     _finish_prepared(builder)
 
@@ -91,7 +91,7 @@ def _prepare(steps: tuple[Step, ...], context: EngineContext) -> None:
 
 
 def _hand_over(builder: Builder) -> None:
-    """Send init its plan and everything that was prepared, in as many messages as it takes."""
+    """Send init everything that was prepared, in as many messages as it takes."""
     fds = builder.context.fds
     names = list(fds)
     for start in range(0, len(names), _FDS_A_MESSAGE):
@@ -99,7 +99,6 @@ def _hand_over(builder: Builder) -> None:
         message: dict[str, object] = {
             "prepared": part,
             "more": start + _FDS_A_MESSAGE < len(names),
-            "plan": builder.plan if start == 0 else None,
         }
         try:
             wire.send(builder.sync, message, tuple(fds[n] for n in part))
@@ -137,7 +136,13 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
             builder.sync.close()
             if builder.orders is not None:
                 builder.orders.close()
-            init.run(plan, builder.peer, builder.shim, last_capability=last_capability)
+            init.run(
+                plan,
+                builder.peer,
+                builder.shim,
+                spare=builder.orders is not None,
+                last_capability=last_capability,
+            )
     finally:
         resource.setrlimit(resource.RLIMIT_NPROC, limits)
         os.setresuid(-1, 0, -1)

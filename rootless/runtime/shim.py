@@ -53,8 +53,9 @@ def connect_streams(pump: Pump, fds: list[int], pidfd: int) -> None:
 class _Container:
     """What the shim knows of its container; filled by the builder's messages."""
 
-    def __init__(self, news: socket.socket) -> None:
+    def __init__(self, news: socket.socket, child: int) -> None:
         self.news = news
+        self.builder = child
         self.pid = -1
         self.pidfd = -1
         self.options: list[str] = []
@@ -103,7 +104,8 @@ class _Container:
         self.over = True
         if pump is not None:
             pump.forget(self.news.fileno())
-        if not self.started and self.pidfd >= 0:
+        os.waitpid(self.builder, 0)
+        if not self.started and self.pid > 0:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def _report_denied(self, pump: Pump, listener: int, original: int) -> None:
@@ -141,10 +143,10 @@ def run_container(
             orders.close()
         for fd in fds:
             os.close(fd)
-        container = _Container(news)
+        container = _Container(news, child)
         if container.await_sandbox():
             _serve(container)
-        _clean_up(container, child)
+        _clean_up(container)
     finally:
         os._exit(0)
 
@@ -166,8 +168,8 @@ def _serve(container: _Container) -> None:
     _, status = os.waitpid(container.pid, 0)
     container.pid = -1
     pump.drain_outputs()
-    while not container.over:  # the builder's last word tells whether the program ever ran
-        container.hear(pump)
+    while not (container.started or container.over):
+        container.hear(pump)  # the builder knows whether the program ever ran
     if log is not None:
         log.close()
     if container.started:
@@ -180,14 +182,17 @@ def _hear(container: _Container, pump: Pump) -> None:
     container.hear(pump)
 
 
-def _clean_up(container: _Container, child: int) -> None:
+def _clean_up(container: _Container) -> None:
     """Reap what is left. The root file system goes last: unmounting may sync the disk."""
     if container.pid > 0:
         os.kill(container.pid, signal.SIGKILL)
         os.waitpid(container.pid, 0)
-    os.waitpid(child, 0)
+    while not container.over:
+        container.hear(None)
     if container.options and not container.started:
         forget_state(os.getpid())
+    for fd in container.held:
+        os.close(fd)
     if container.rootfs >= 0:
         os.close(container.rootfs)
     builder.stop_helpers(container.helpers)
