@@ -6,9 +6,12 @@ import re
 
 from rootless.errors import InvalidInput
 
-_SIZE = re.compile(r"(?P<n>\d+(\.\d+)?)\s*(?P<u>[kmgtp]?)i?b?", re.IGNORECASE)
+MAX_NUMBER = (1 << 63) - 1
+"""What fits where the kernel and Docker's API have 64 bits with a sign."""
+
+_SIZE = re.compile(r"(?P<n>\d{1,19}(\.\d{1,19})?)\s*(?P<u>[kmgtp]?)i?b?", re.IGNORECASE | re.ASCII)
 _FACTOR = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_DURATION = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)(ns|us|µs|ms|s|m|h)")
 _NANOS = {
     "ns": 1,
     "us": 10**3,
@@ -20,12 +23,27 @@ _NANOS = {
 }
 
 
+def whole_number(text: str) -> int | None:
+    """The number that ``text`` writes in plain digits; None when it is none or above 64 bits.
+
+    ``str.isdigit`` alone will not do: it takes ``²``, which int() refuses, and
+    numbers of more than 4300 digits, which int() refuses as well.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        return None
+    value = int(text)
+    return value if value <= MAX_NUMBER else None
+
+
 def parse_size(text: str) -> int:
     """Bytes from ``512``, ``64m``, ``1.5GiB`` (binary factors, as Docker's RAMInBytes)."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise InvalidInput(f"invalid size: {text!r}", hint="write a number with b, k, m, g or t")
-    return int(float(match["n"]) * _FACTOR[match["u"].lower()])
+    size = int(float(match["n"]) * _FACTOR[match["u"].lower()])
+    if size > MAX_NUMBER:
+        raise InvalidInput(f"invalid size: {text!r} is more than 64 bits can count")
+    return size
 
 
 def parse_duration(text: str) -> int:
@@ -42,7 +60,7 @@ def parse_duration(text: str) -> int:
             break
         total += float(match[1]) * _NANOS[match[2]]
         end = match.end()
-    if not body or end != len(body):
+    if not body or end != len(body) or total > MAX_NUMBER:
         raise InvalidInput(f"invalid duration: {text!r}", hint="write for example 1m30s or 500ms")
     return sign * int(total)
 

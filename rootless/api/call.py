@@ -18,6 +18,7 @@ from rootless.api.dto.times import parse_query_time
 from rootless.engine.interface import Engine
 from rootless.errors import InvalidInput
 from rootless.model.identity import Identity
+from rootless.units import whole_number
 
 T = TypeVar("T")
 _FALSE = frozenset(("", "0", "no", "false", "none"))
@@ -81,12 +82,10 @@ class Call:
         value = self.request.query.get(name, "")
         if not value:
             return None
-        try:
-            return int(value)
-        except ValueError:
-            raise InvalidInput(
-                f"invalid value {value!r} for parameter {name}: not a number"
-            ) from None
+        found = whole_number(value.lstrip("+-"))
+        if found is None or len(value) - len(value.lstrip("+-")) > 1:
+            raise InvalidInput(f"invalid value {value[:40]!r} for parameter {name}: not a number")
+        return -found if value.startswith("-") else found
 
     def time(self, name: str) -> int:
         """Unix nanoseconds of a time parameter (``1700000000.000000001`` or RFC 3339); 0 absent."""

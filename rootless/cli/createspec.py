@@ -207,9 +207,12 @@ def parse_rate(text: str, *, size: bool, key: str = "Rate") -> dict[str, Any]:
         from rootless.units import parse_size
 
         return {"Path": path, key: parse_size(value)}
-    if not value.isdigit():
+    from rootless.units import whole_number
+
+    rate = whole_number(value)
+    if rate is None:
         raise UsageError(f"invalid rate for device: {text}")
-    return {"Path": path, key: int(value)}
+    return {"Path": path, key: rate}
 
 
 def parse_restart(text: str) -> dict[str, Any]:
@@ -220,9 +223,12 @@ def parse_restart(text: str) -> dict[str, Any]:
         raise UsageError(f"invalid restart policy '{name}'", hint=f"one of {', '.join(known[:4])}")
     if mark and name != "on-failure":
         raise UsageError("maximum retry count can only be used with 'on-failure'")
-    if mark and not count.isdigit():
+    from rootless.units import whole_number
+
+    most = whole_number(count) if mark else 0
+    if most is None:
         raise UsageError("maximum retry count must be an integer")
-    return {"Name": name or "no", "MaximumRetryCount": int(count) if mark else 0}
+    return {"Name": name or "no", "MaximumRetryCount": most}
 
 
 def key_values(items: list[str]) -> dict[str, str]:

@@ -85,7 +85,7 @@ def _long(by_name: dict[str, Flag], word: str, words: list[str], index: int, out
             raise HelpWanted
         if not name or name[0] in "-=":
             raise UsageError(f"bad flag syntax: {word}")
-        raise UsageError(f"unknown flag: --{name}", hint=_nearest(name, list(by_name)))
+        raise UsageError(f"unknown flag: --{name}", hint=_nearest(name, by_name))
     if mark:
         _store(flag, value, out)
     elif flag[2] == BOOL:
@@ -148,33 +148,53 @@ def _convert(flag: Flag, kind: str, text: str) -> object:
             return False
         raise _invalid(flag, text, f'strconv.ParseBool: parsing "{text}": invalid syntax')
     if kind == INT:
-        try:
-            return int(text, 0) if text.lstrip("+-").startswith("0x") else int(text)
-        except ValueError:
-            raise _invalid(
-                flag, text, f'strconv.ParseInt: parsing "{text}": invalid syntax'
-            ) from None
+        return _integer(flag, text)
     from rootless.units import parse_duration, parse_size
 
     try:
         if kind == BYTES:
-            return -1 if text == "-1" else parse_size(text)
+            return -1 if text == "-1" else _fits(parse_size(text))
         if kind == DURATION:
-            return parse_duration(text)
+            return _fits(parse_duration(text))
         if kind == DECIMAL:
-            return _decimal(text)
+            return _fits(_decimal(text))
     except (RootlessError, ValueError, OverflowError) as error:
         reason = error.message if isinstance(error, RootlessError) else str(error)
         raise _invalid(flag, text, reason) from None
     raise AssertionError(kind)
 
 
+def _integer(flag: Flag, text: str) -> int:
+    """Go's ParseInt: decimal, or hexadecimal after 0x, in 64 bits."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    try:
+        if not digits.isascii() or "_" in digits or not digits[:1].isalnum():
+            raise ValueError  # what int() takes beyond Go: other scripts' digits, 1_000, blanks
+        value = int(text, 16) if digits[:2] in ("0x", "0X") else int(text)
+    except ValueError:
+        raise _invalid(
+            flag, text, f'strconv.ParseInt: parsing "{text}": invalid syntax'
+        ) from None
+    try:
+        return _fits(value)
+    except ValueError as error:
+        raise _invalid(flag, text, f'strconv.ParseInt: parsing "{text}": {error}') from None
+
+
+def _fits(value: int) -> int:
+    """The API's numbers have 64 bits with a sign."""
+    if not -1 << 63 <= value < 1 << 63:
+        raise ValueError("value out of range")
+    return value
+
+
 def _decimal(text: str) -> int:
     """A number of CPUs in billionths, without the error of floating point."""
     whole, _, fraction = text.partition(".")
     sign = -1 if whole.startswith("-") else 1
-    whole = whole.lstrip("+-")
-    if not (whole + fraction).isdigit():
+    whole = whole[1:] if whole[:1] in ("+", "-") else whole
+    digits = whole + fraction
+    if not (digits.isascii() and digits.isdigit()):
         raise ValueError(f'failed to parse "{text}" as a rational number')
     if len(fraction.rstrip("0")) > 9:
         raise ValueError("value is too precise")
@@ -186,8 +206,8 @@ def _invalid(flag: Flag, text: str, reason: str) -> UsageError:
     return UsageError(f'invalid argument "{text}" for "{shown}" flag: {reason}')
 
 
-def _nearest(name: str, known: list[str]) -> str | None:
-    from difflib import get_close_matches
+def _nearest(name: str, known: dict[str, Flag]) -> str | None:
+    from rootless.cli.nearest import nearest
 
-    found = get_close_matches(name, known, 1, 0.6)
-    return f"did you mean --{found[0]}?" if found else None
+    found = nearest(name, known)
+    return f"did you mean --{found}?" if found else None

@@ -28,13 +28,19 @@ def main() -> NoReturn:
 
     gc.disable()  # short-lived: what is allocated is freed by the kernel
     guard()
-    status = run(sys.argv[1:])
+    os._exit(_flushed(run(sys.argv[1:])))
+
+
+def _flushed(status: int) -> int:
+    """What is still buffered is written; output that cannot be is a failure that is told."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:
-        status = status or 1
-    os._exit(status)
+    except BrokenPipeError:
+        return _closed_output()
+    except OSError as error:
+        return _complain(f"cannot write the output: {error.strerror}", None, status or 1)
+    return status
 
 
 def run(words: list[str]) -> int:
@@ -63,11 +69,15 @@ def _report(error: RootlessError, status: int) -> int:
 
 
 def _complain(message: str, hint: str | None, status: int) -> int:
-    text = f"rootless: {message}\n"
+    line = message.replace("\n", "\\n")  # one line, whatever name or path is in it
+    text = f"rootless: {line}\n"
     if hint:
         text += f"hint: {hint}\n"
     try:
         sys.stdout.flush()
+    except OSError:
+        status = status or 1
+    try:
         sys.stderr.write(text)
         sys.stderr.flush()
     except OSError:
@@ -195,26 +205,25 @@ def _show(command: Command) -> int:
 
 
 def _no_command(words: list[str]) -> int:
-    from difflib import get_close_matches
+    from rootless.cli.absent import absent
+    from rootless.cli.nearest import nearest
 
     name = words[0]
     group = GROUPS.get(name)
-    if group is not None:
+    if group is not None and (len(words) == 1 or words[1] in ("--help", "-h")):
         from rootless.cli.usage import group_help
 
-        if len(words) == 1 or words[1] in ("--help", "-h"):
-            sys.stdout.write(group_help(name))
-            return 0
-        near = get_close_matches(words[1], list(group.commands), 1)
-        hint = f"See 'rootless {name} --help'."
-        text = f"unknown command: rootless {name} {words[1]}"
-    else:
-        near = get_close_matches(name, [*TOP, *GROUPS], 1)
-        hint = "See 'rootless --help'."
-        text = f"unknown command: rootless {name}"
-    if near:
-        hint = f"did you mean {near[0]!r}?\n{hint}"
-    return _complain(text, hint, 1)
+        sys.stdout.write(group_help(name))
+        return 0
+    known = [*TOP, *GROUPS] if group is None else list(group.commands)
+    asked = words[0] if group is None else words[1]
+    path = f"rootless {name}" if group is None else f"rootless {name} {asked}"
+    if found := absent(words):
+        return _complain(f"no command '{path}': {found[0]}", found[1], 1)
+    hint = f"See '{path.removesuffix(asked)}--help'."
+    if near := nearest(asked, known):
+        hint = f"did you mean {near!r}?\n{hint}"
+    return _complain(f"unknown command: {path}", hint, 1)
 
 
 def _check_count(command: Command, args: list[str]) -> None:
@@ -232,7 +241,7 @@ def _check_count(command: Command, args: list[str]) -> None:
     raise UsageError(
         f"'rootless {command.path}' {verb} {need}",
         hint=f"See 'rootless {command.path} --help'.",
-        status=125 if command.path.endswith(("run", "create", "exec")) else 1,
+        status=1,
     )
 
 

@@ -31,6 +31,7 @@ from rootless.errors import (
 from rootless.model.records import PathStat
 from rootless.model.request import ContainerConfig
 from rootless.storage.tree import rootfs_to_json
+from rootless.units import whole_number
 
 if TYPE_CHECKING:
     from rootless.runtime.launcher_client import Spawned
@@ -336,8 +337,8 @@ class Files:
     async def _owner(self, unit: Unit) -> list[int]:
         """The container's user as ids; root when only a name is known."""
         name, _, group = unit.record.spec.process.user.partition(":")
-        uid = int(name) if name.isdigit() else 0
-        return [uid, int(group) if group.isdigit() else uid]
+        uid, gid = whole_number(name) or 0, whole_number(group)
+        return [uid, uid if gid is None else gid]
 
     async def commit(
         self,

@@ -65,7 +65,7 @@ def until(filters: Filters, *, now_ns: int) -> int:
 
 def parse_moment(text: str, *, now_ns: int) -> int:
     """Unix nanoseconds of ``10m`` (ago), ``1700000000.5`` or ``2026-01-02T03:04:05``."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"[0-9]{1,18}(\.[0-9]+)?", text):
         seconds, _, rest = text.partition(".")
         return int(seconds) * 10**9 + int(rest.ljust(9, "0")[:9])
     try:

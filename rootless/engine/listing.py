@@ -9,6 +9,7 @@ from rootless import ids
 from rootless.engine.filters import Filters, check_filters, match_labels, single_bool
 from rootless.errors import InvalidInput
 from rootless.model.records import ContainerRecord
+from rootless.units import whole_number
 
 LIST_FILTERS = frozenset(
     "ancestor before expose exited health id is-task isolation label name network publish since "
@@ -97,9 +98,10 @@ def _ancestor(record: ContainerRecord, values: Sequence[str]) -> bool:
 def _exited(record: ContainerRecord, values: Sequence[str]) -> bool:
     codes = []
     for value in values:
-        if not value.lstrip("-").isdigit():
+        code = whole_number(value.removeprefix("-"))
+        if code is None:
             raise InvalidInput(f"invalid filter 'exited={value}'")
-        codes.append(int(value))
+        codes.append(-code if value.startswith("-") else code)
     state = record.state
     return state.status == "exited" and state.exit_code in codes
 
@@ -124,10 +126,11 @@ def _volume(record: ContainerRecord, values: Sequence[str]) -> bool:
 
 def _port(text: str) -> tuple[int, int, str]:
     numbers, _, protocol = text.partition("/")
-    first, _, last = numbers.partition("-")
-    if not first.isdigit() or (last and not last.isdigit()):
+    low, _, high = numbers.partition("-")
+    first, last = whole_number(low), whole_number(high or low)
+    if first is None or last is None:
         raise InvalidInput(f"invalid port in filter: {text}")
-    return int(first), int(last or first), protocol or "tcp"
+    return first, last, protocol or "tcp"
 
 
 def _publish(record: ContainerRecord, values: Sequence[str]) -> bool:

@@ -40,7 +40,7 @@ from rootless.model.spec import (
 )
 from rootless.resources import resource_path
 from rootless.storage.volumes import Volume
-from rootless.units import parse_size
+from rootless.units import parse_size, whole_number
 
 _LOG_OPTIONS = frozenset(
     "max-size max-file compress labels labels-regex env env-regex tag mode max-buffer-size".split()
@@ -247,9 +247,10 @@ def _log(wanted: LogConfig, settings: EngineSettings) -> LogConfig:
     if "max-size" in options and options["max-size"] != "-1":
         parse_size(options["max-size"])
     files = options.get("max-file", "1")
-    if not files.isdigit() or int(files) < 1:
+    count = whole_number(files) or 0
+    if count < 1:
         raise InvalidInput(f"invalid max-file: {files!r} must be a number of at least 1")
-    if int(files) > 1 and "max-size" not in options:
+    if count > 1 and "max-size" not in options:
         raise InvalidInput("max-file is meaningless without max-size")
     return LogConfig(kind, tuple(options.items()))
 

@@ -9,6 +9,7 @@ from rootless.errors import HostUnsupported, InvalidInput
 from rootless.linux.cgrouplimits import check_resources
 from rootless.model.facts import HostFacts
 from rootless.model.request import HostConfig, Resources
+from rootless.units import whole_number
 
 MINIMUM_MEMORY = 6 << 20
 """Docker's: below it no container starts."""
@@ -82,7 +83,7 @@ def _cpuset(what: str, text: str, limit: int) -> None:
         return
     if not _is_set(text):
         raise InvalidInput(f"Invalid value {text} for cpuset {what}")
-    if max(int(n) for part in text.split(",") for n in part.split("-")) >= limit:
+    if max(whole_number(n) or 0 for part in text.split(",") for n in part.split("-")) >= limit:
         raise InvalidInput(
             f"Requested {what} are not available - requested {text}, available: 0-{limit - 1}"
         )
@@ -90,8 +91,9 @@ def _cpuset(what: str, text: str, limit: int) -> None:
 
 def _is_set(text: str) -> bool:
     for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and (not last.isdigit() or int(last) < int(first))):
+        low, dash, high = part.partition("-")
+        first, last = whole_number(low), whole_number(high if dash else low)
+        if first is None or last is None or last < first:
             return False
     return True
 

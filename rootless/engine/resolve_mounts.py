@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from rootless.model.request import MountRequest
 from rootless.model.spec import MountSpec
 from rootless.storage import localdriver
 from rootless.storage.volumes import Volume
-from rootless.units import parse_size
+from rootless.units import MAX_NUMBER, parse_size, whole_number
 
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _TMPFS_FLAGS = frozenset(
@@ -242,7 +243,7 @@ def _tmpfs(request: MountRequest, target: str) -> MountSpec:
         elif key == "mode":
             mode = _octal(option, value)
         elif key in ("uid", "gid", "nr_inodes"):
-            if not value.isdigit():
+            if whole_number(value) is None:
                 raise InvalidInput(f'invalid tmpfs option ["{option}"]')
             rest.append(option)
         else:
@@ -264,17 +265,15 @@ def _tmpfs(request: MountRequest, target: str) -> MountSpec:
 
 
 def _tmpfs_size(value: str) -> int:
-    if value.endswith("%") and value[:-1].isdigit():
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return total * int(value[:-1]) // 100
-    return parse_size(value)
+    percent = whole_number(value[:-1]) if value.endswith("%") else None
+    if percent is None:
+        return parse_size(value)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(total * percent // 100, MAX_NUMBER)
 
 
 def _octal(option: str, value: str) -> int:
-    try:
-        mode = int(value, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o7777:
+    mode = int(value, 8) if re.fullmatch("[0-7]{1,7}", value) else MAX_NUMBER
+    if mode > 0o7777:
         raise InvalidInput(f'invalid tmpfs option ["{option}"]', hint="mode is octal: mode=1777")
     return mode

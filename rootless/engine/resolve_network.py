@@ -14,6 +14,8 @@ from rootless.model.records import ContainerRecord
 from rootless.model.request import ContainerConfig, HostConfig, PortBinding
 from rootless.model.spec import IdMap, NamespacesSpec, NetworkSpec
 from rootless.model.sysctls import network_sysctls
+from rootless.network import files
+from rootless.units import whole_number
 
 Lookup = Callable[[str], ContainerRecord]
 """A container by id, prefix or name; NotFound."""
@@ -97,7 +99,9 @@ def resolve_network(
         )
     ports = _ports(host, config, settings) if mode == "slirp4netns" else ()
     for server in host.dns:
-        _address(server, what="DNS server")
+        files.check_dns(server)
+    for word in (*host.dns_search, *host.dns_options):
+        files.check_word(word, "DNS search domain or option")
     for entry in host.extra_hosts:
         _extra_host(entry)
     return NetworkSpec(
@@ -129,7 +133,7 @@ def _check_joined(host: HostConfig, config: ContainerConfig) -> None:
 
 def _address(text: str, *, what: str) -> None:
     try:
-        ipaddress.ip_address(text.partition("%")[0])
+        ipaddress.ip_address(text)
     except ValueError:
         raise InvalidInput(f"invalid {what}: {text} is not an IP address") from None
 
@@ -139,10 +143,7 @@ def _extra_host(entry: str) -> None:
     if not separator or not _HOST_NAME.fullmatch(name):
         raise InvalidInput(f'bad format for add-host: "{entry}"')
     if address != "host-gateway":
-        try:
-            _address(address.strip("[]"), what="address")
-        except InvalidInput:
-            raise InvalidInput(f'invalid IP address in add-host: "{address}"') from None
+        files.parse_extra_host(entry, None)
 
 
 def _ports(
@@ -179,10 +180,8 @@ def parse_exposed(text: str) -> Sequence[tuple[int, str]]:
     numbers, _, protocol = text.partition("/")
     protocol = protocol.lower() or "tcp"
     first, dash, last = numbers.partition("-")
-    if not first.isdigit() or (dash and not last.isdigit()) or protocol not in _PROTOCOLS:
-        raise InvalidInput(f"invalid port specification: {text}")
-    start, end = int(first), int(last or first)
-    if not 1 <= start <= end <= 65535:
+    start, end = whole_number(first) or 0, whole_number(last if dash else first) or 0
+    if protocol not in _PROTOCOLS or not 1 <= start <= end <= 65535:
         raise InvalidInput(f"invalid port specification: {text}")
     return [(port, protocol) for port in range(start, end + 1)]
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from rootless.errors import InvalidInput
 from rootless.model.request import ContainerConfig, Healthcheck, HostConfig, RlimitRequest
 from rootless.model.spec import ProcessSpec
+from rootless.units import whole_number
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HOSTNAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -142,9 +143,8 @@ def parse_signal(text: str, *, default: int = signal.SIGTERM) -> int:
     if not text:
         return default
     name = text.strip().upper()
-    if name.isdigit():
-        number = int(name)
-    else:
+    number = whole_number(name) or 0
+    if not number:
         short = name.removeprefix("SIG")
         number = _realtime(short)
         if not number and f"SIG{short}" in signal.Signals.__members__:

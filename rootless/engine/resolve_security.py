@@ -51,7 +51,7 @@ MASKED_PATHS = (
 )
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
-_AUTO = re.compile(r"auto(?::size=(?P<size>\d+))?")
+_AUTO = re.compile(r"auto(?::size=(?P<size>[0-9]{1,9}))?")
 
 
 @dataclass(frozen=True, slots=True)

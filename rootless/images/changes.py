@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from rootless.errors import InvalidInput
 from rootless.model.request import ContainerConfig, Healthcheck
-from rootless.units import parse_duration
+from rootless.units import parse_duration, whole_number
 
 _SHELL = ("/bin/sh", "-c")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE | re.ASCII)
@@ -190,7 +190,8 @@ def _health(config: ContainerConfig, text: str) -> ContainerConfig:
     if unknown := flags.keys() - known:
         raise InvalidInput(f"unknown flag '--{min(unknown)}' of HEALTHCHECK")
     retries = flags.get("retries", "0")
-    if not retries.isdigit():
+    count = whole_number(retries)
+    if count is None:
         raise InvalidInput(f"HEALTHCHECK --retries must be a number, not '{retries[:40]}'")
     check = Healthcheck(
         test=test,
@@ -198,7 +199,7 @@ def _health(config: ContainerConfig, text: str) -> ContainerConfig:
         timeout=parse_duration(flags.get("timeout", "0")),
         start_period=parse_duration(flags.get("start-period", "0")),
         start_interval=parse_duration(flags.get("start-interval", "0")),
-        retries=int(retries),
+        retries=count,
     )
     return dataclasses.replace(config, healthcheck=check)
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from rootless.errors import InvalidInput
+from rootless.units import whole_number
 
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _ARCHITECTURES = {
@@ -21,6 +22,9 @@ _ARCHITECTURES = {
     "armv6l": "arm",
     "loongarch64": "loong64",
 }
+
+_NEWEST = 9
+"""No variant of ARM or level of amd64 is higher: bounds the list of what is older."""
 
 _SYSTEMS = frozenset(("linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "wasip1"))
 
@@ -80,11 +84,10 @@ def parse(text: str) -> Platform:
 def preference(wanted: Platform) -> tuple[Platform, ...]:
     """What runs on ``wanted``, best first: an older variant of ARM or amd64 does as well."""
     choices = [wanted]
-    if wanted.architecture == "arm" and wanted.variant[1:].isdigit():
-        newest = int(wanted.variant[1:])
-        choices += [Platform(wanted.os, "arm", f"v{n}") for n in range(newest - 1, 4, -1)]
+    level = min(whole_number(wanted.variant[1:]) or 1, _NEWEST)
+    if wanted.architecture == "arm":
+        choices += [Platform(wanted.os, "arm", f"v{n}") for n in range(level - 1, 4, -1)]
     if wanted.architecture == "amd64":
-        level = int(wanted.variant[1:]) if wanted.variant[1:].isdigit() else 1
         older = [f"v{n}" if n > 1 else "" for n in range(level - 1, 0, -1)]
         choices += [Platform(wanted.os, "amd64", variant) for variant in older]
     if wanted.architecture == "arm64" and wanted.variant:

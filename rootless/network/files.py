@@ -26,6 +26,8 @@ MAX_NAMESERVERS = 3
 MAX_HOSTNAME = 64
 """HOST_NAME_MAX on Linux (sethostname(2))."""
 
+_ZONE = re.compile(r"[A-Za-z0-9_.:-]{1,15}", re.ASCII)
+"""An interface's name (IFNAMSIZ) or number: what follows the % of fe80::1%eth0."""
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
@@ -67,9 +69,12 @@ def parse_resolv_conf(text: str) -> Resolver:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    # A zone such as fe80::1%eth0 is part of the address for the resolver.
+    address, percent, zone = text.partition("%")
+    if percent and not _ZONE.fullmatch(zone):
+        return None
     try:
-        # A zone such as fe80::1%eth0 is part of the address for the resolver.
-        return ipaddress.ip_address(text.partition("%")[0])
+        return ipaddress.ip_address(address)
     except ValueError:
         return None
 
@@ -98,7 +103,7 @@ def render_resolv_conf(spec: NetworkSpec, host_text: str) -> str:
     """
     host = parse_resolv_conf(host_text)
     if spec.dns:
-        nameservers = tuple(_checked_dns(text) for text in spec.dns)
+        nameservers = tuple(check_dns(text) for text in spec.dns)
     elif spec.mode == "host":
         nameservers = host.nameservers
     elif spec.mode == "none":
@@ -108,7 +113,7 @@ def render_resolv_conf(spec: NetworkSpec, host_text: str) -> str:
     search = tuple(spec.dns_search or host.search)
     options = tuple(spec.dns_options or host.options)
     for value in (*search, *options):
-        _check_word(value, "DNS search domain or option")
+        check_word(value, "DNS search domain or option")
     lines = [f"nameserver {address}" for address in nameservers]
     if search and search != (".",):
         lines.append("search " + " ".join(d for d in search if d != "."))
@@ -117,7 +122,8 @@ def render_resolv_conf(spec: NetworkSpec, host_text: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _checked_dns(text: str) -> str:
+def check_dns(text: str) -> str:
+    """Return ``text`` or refuse what is no address: it becomes a line of resolv.conf."""
     if _address(text) is None:
         raise InvalidInput(
             f"invalid DNS server: {text!r} is not an IP address",
@@ -126,7 +132,7 @@ def _checked_dns(text: str) -> str:
     return text
 
 
-def _check_word(text: str, what: str) -> None:
+def check_word(text: str, what: str) -> None:
     """Refuse what would start another word or line in the file."""
     if not text or any(c.isspace() or not c.isprintable() for c in text):
         raise InvalidInput(f"invalid {what}: {text!r}")
@@ -143,7 +149,7 @@ def parse_extra_host(text: str, host_gateway: str | None) -> HostsEntry:
         raise InvalidInput(
             f"bad format for add-host: {text!r}", hint="write --add-host name:address"
         )
-    _check_word(name, "host name in add-host")
+    check_word(name, "host name in add-host")
     if address == "host-gateway":
         if host_gateway is None:
             raise InvalidInput(

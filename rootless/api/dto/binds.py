@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import replace
 from typing import Literal, cast
 
@@ -125,7 +126,6 @@ def parse_tmpfs(target: str, options: str) -> MountRequest:
 
 
 def _octal(value: str, option: str) -> int:
-    try:
-        return int(value, 8)
-    except ValueError:
-        raise InvalidInput(f"invalid tmpfs option {option!r}", hint="mode is octal: 1777") from None
+    if not re.fullmatch("[0-7]{1,7}", value):
+        raise InvalidInput(f"invalid tmpfs option {option!r}", hint="mode is octal: 1777")
+    return int(value, 8)

@@ -9,6 +9,7 @@ from typing import Literal, cast
 from rootless.api.dto.decode import Body
 from rootless.errors import InvalidInput
 from rootless.model.request import PortBinding
+from rootless.units import whole_number
 
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(\w+))?")
 _PROTOCOLS = ("tcp", "udp", "sctp")
@@ -40,9 +41,9 @@ def _host_range(text: str) -> tuple[int, int]:
     if not text:
         return 0, 0
     first, dash, last = text.partition("-")
-    if not first.isdigit() or (dash and not last.isdigit()):
+    start, end = whole_number(first), whole_number(last) if dash else 0
+    if start is None or end is None:
         raise InvalidInput(f"invalid port specification: {text!r}")
-    start, end = int(first), int(last) if dash else 0
     if start > 65535 or end > 65535 or (dash and end < start):
         raise InvalidInput(f"invalid port specification: {text!r}: out of range 1-65535")
     return start, end

@@ -7,6 +7,7 @@ import re
 import time
 
 from rootless.errors import InvalidInput
+from rootless.units import whole_number
 
 ZERO = "0001-01-01T00:00:00Z"
 """Go's zero time: what has not happened."""
@@ -38,8 +39,9 @@ def parse_query_time(name: str, text: str) -> int:
     if not text or text == "0":
         return 0
     whole, _, fraction = text.partition(".")
-    if whole.lstrip("-").isdigit() and (fraction.isdigit() or not fraction):
-        return int(whole) * _SECOND + int(fraction[:9].ljust(9, "0"))
+    seconds, rest = whole_number(whole.removeprefix("-")), whole_number(fraction[:9].ljust(9, "0"))
+    if seconds is not None and rest is not None and (fraction.isdigit() or not fraction):
+        return (-seconds if whole.startswith("-") else seconds) * _SECOND + rest
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise InvalidInput(

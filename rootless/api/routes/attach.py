@@ -19,6 +19,7 @@ from rootless.api.streams import Closing, frame, open_stream, stream_type
 from rootless.engine.interface import AttachStreams
 from rootless.errors import InvalidInput, StartFailed
 from rootless.model.records import LogEntry
+from rootless.units import whole_number
 
 _STREAM = {"stdout": 1, "stderr": 2}
 _BATCH = 64 << 10
@@ -118,7 +119,7 @@ async def logs(call: Call) -> StreamResponse:
 
 def _tail(text: str) -> int | None:
     """A count; anything that is no number means all, as Docker has it."""
-    return int(text) if text.isdigit() else None
+    return whole_number(text)
 
 
 async def _send_log(

@@ -8,6 +8,7 @@ from rootless.cli.command import Command, Invocation
 from rootless.cli.createspec import split_protocol
 from rootless.client.api import quote
 from rootless.errors import NotFound
+from rootless.units import whole_number
 
 
 def run(call: Invocation) -> int:
@@ -31,7 +32,7 @@ def run(call: Invocation) -> int:
 
 def _order(key: str) -> tuple[int, str]:
     port, _, protocol = key.partition("/")
-    return int(port) if port.isdigit() else 0, protocol
+    return whole_number(port) or 0, protocol
 
 
 def _address(binding: dict[str, str]) -> str:

@@ -10,7 +10,7 @@ from rootless.policy.rules.base import Case, Violation, rule
 def is_root(user: str) -> bool:
     """Whether ``user`` (``name``, ``uid``, ``name:group``, '') is root without looking further."""
     name = user.partition(":")[0]
-    return name in {"", "root"} or (name.isascii() and name.isdigit() and int(name) == 0)
+    return name == "root" or not name.strip("0")
 
 
 @rule(

@@ -69,6 +69,25 @@ def test_forms(words: list[str], given: dict[str, object], args: list[str]) -> N
             ["--sysctl", "x"],
             'invalid argument "x" for "--sysctl" flag: x must be formatted as key=value',
         ),
+        (
+            ["--pids-limit", "9223372036854775808"],
+            'invalid argument "9223372036854775808" for "--pids-limit" flag: strconv.ParseInt: '
+            'parsing "9223372036854775808": value out of range',
+        ),
+        (
+            ["--stop-timeout", "1_0"],
+            'invalid argument "1_0" for "--stop-timeout" flag: strconv.ParseInt: '
+            'parsing "1_0": invalid syntax',
+        ),
+        (
+            ["--cpus", "99999999999"],
+            'invalid argument "99999999999" for "--cpus" flag: value out of range',
+        ),
+        (
+            ["--cpus", "\u0661"],
+            'invalid argument "\u0661" for "--cpus" flag: failed to parse "\u0661" as a '
+            "rational number",
+        ),
     ],
 )
 def test_errors(words: list[str], said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rootless.cli import main as entry
+from rootless.cli.nearest import nearest
 from rootless.cli.registry import GROUPS, TOP
 from rootless.cli.usage import command_help
 from tests.unit.client.server import reply, serving
@@ -81,8 +83,14 @@ def _check_manual(path: str, item: tuple[str, str, str]) -> None:
     [
         (["nope"], 1, "unknown command: rootless nope"),
         (["rnu"], 1, "did you mean 'run'?"),
-        (["volume", "nope"], 1, "unknown command: rootless volume nope"),
-        (["run"], 125, "'rootless run' requires at least 1 argument"),
+        (["volume", "nope"], 1, "unknown command: rootless volume nope\nhint: See 'rootless volume --"),
+        (["build", "."], 1, "does not build images yet"),
+        (["image", "build", "."], 1, "podman save NAME | rootless load"),
+        (["compose", "up"], 1, "no command 'rootless compose'"),
+        (["network", "create", "x"], 1, "container:NAME"),
+        (["exec", "c"], 1, "'rootless exec' requires at least 2 arguments"),
+        (["volume", "two\nlines"], 1, "volume two\\nlines\n"),
+        (["run"], 1, "'rootless run' requires at least 1 argument"),
         (["rm"], 1, "'rootless rm' requires at least 1 argument"),
         (["tag", "a"], 1, "'rootless tag' requires 2 arguments"),
         (["info", "x"], 1, "'rootless info' accepts no arguments"),
@@ -111,6 +119,62 @@ def test_wrong_input(
     assert said in error
     assert error.startswith("rootless: ")
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("words", [["bogus"], ["run", "--bogus", "x"], ["volume", "x"], ["q"]])
+def test_no_suggestion_is_better_than_a_wrong_one(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert entry.run(words) != 0
+    assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("isnpect", "inspect"),
+        ("stat", "stats"),
+        ("exce", "exec"),
+        ("contai", "container"),
+        ("pss", "ps"),
+        ("lgos", "logs"),
+    ],
+)
+def test_a_slip_of_the_keys_is_understood(word: str, meant: str) -> None:
+    assert nearest(word, [*TOP, *GROUPS]) == meant
+
+
+def _ended(words: list[str], stdout: int, tmp_path: Path) -> tuple[int, str]:
+    """The end of a real process of ours whose standard output is ``stdout``."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from rootless.cli.main import main; main()", *words],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={"XDG_STATE_HOME": str(tmp_path)},
+    )
+    return done.returncode, done.stderr
+
+
+def test_a_reader_that_left_ends_us_by_its_signal(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        assert _ended(["help", "run"], writing, tmp_path) == (-signal.SIGPIPE, "")
+    finally:
+        os.close(writing)
+
+
+def test_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        status, error = _ended(["help", "run"], full, tmp_path)
+    finally:
+        os.close(full)
+    assert status == 1
+    assert error == "rootless: cannot write the output: No space left on device\n"
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,13 @@ IMAGE = ImageRecord(
 OTHER = record("other", status="running")
 
 
+_LONG = "9" * 5000
+
+
+def _tmpfs(option: str) -> MountRequest:
+    return MountRequest("tmpfs", "/x", tmpfs_options=(option,))
+
+
 def _lookup(ref: str) -> ContainerRecord:
     if ref in (OTHER.id, OTHER.name):
         return OTHER
@@ -353,6 +360,11 @@ def test_limits_are_kept_or_refused() -> None:
         ({"port_bindings": (PortBinding(80, "sctp"),)}, {}, "sctp"),
         ({"port_bindings": (PortBinding(80, "tcp", host_ip="here"),)}, {}, "not an IP address"),
         ({"dns": ("one.one",)}, {}, "DNS server"),
+        ({"dns": ("1.1.1.1%\nnameserver 6.6.6.6",)}, {}, "DNS server"),
+        ({"dns": ("fe80::1%a b",)}, {}, "DNS server"),
+        ({"dns_search": ("a\nnameserver 6.6.6.6",)}, {}, "DNS search domain"),
+        ({"dns_options": ("a\nnameserver 6.6.6.6",)}, {}, "DNS search domain or option"),
+        ({"extra_hosts": ("a:1.1.1.1%\n6.6.6.6 evil",)}, {}, "invalid IP address in add-host"),
         ({"extra_hosts": ("nocolon",)}, {}, "bad format for add-host"),
         ({"extra_hosts": ("evil\nname:1.2.3.4",)}, {}, "bad format for add-host"),
         ({"sysctls": (("kernel.core_pattern", "|/x"),)}, {}, "not whitelisted"),
@@ -379,6 +391,18 @@ def test_limits_are_kept_or_refused() -> None:
         ({}, {"healthcheck": Healthcheck(("RUN", "x"))}, "Unknown type in Healthcheck"),
         ({}, {"healthcheck": Healthcheck(("CMD", "x"), interval=5)}, "cannot be less than 1ms"),
         ({}, {"exposed_ports": ("99999/tcp",)}, "invalid port specification"),
+        # Digits that int() refuses: other scripts' and too many.
+        ({}, {"exposed_ports": ("²/tcp",)}, "invalid port specification"),
+        ({}, {"stop_signal": "²"}, "invalid signal"),
+        ({}, {"stop_signal": _LONG}, "invalid signal"),
+        ({"resources": Resources(cpuset_cpus="²")}, {}, "Invalid value"),
+        ({"resources": Resources(cpuset_cpus=_LONG)}, {}, "Invalid value"),
+        ({"mounts": (_tmpfs("uid=²"),)}, {}, "tmpfs option"),
+        ({"mounts": (_tmpfs("size=²%"),)}, {}, "invalid size"),
+        ({"mounts": (_tmpfs(f"size={_LONG}"),)}, {}, "invalid size"),
+        ({"mounts": (_tmpfs("mode=" + "7" * 5000),)}, {}, "tmpfs option"),
+        ({"log_config": LogConfig("", (("max-file", "²"),))}, {}, "invalid max-file"),
+        ({"log_config": LogConfig("", (("max-size", _LONG),))}, {}, "invalid size"),
     ],
 )
 def test_refusals_say_what_is_wrong(
@@ -396,7 +420,10 @@ def test_userns_modes(text: str, expected: tuple[str, int]) -> None:
     assert parse_userns(text, default="shared") == expected
 
 
-@pytest.mark.parametrize("text", ["host", "keep-id", "auto:size=", "auto:uidmapping=0:1:1"])
+@pytest.mark.parametrize(
+    "text",
+    ["host", "keep-id", "auto:size=", "auto:size=²", f"auto:size={_LONG}", "auto:uidmapping=0"],
+)
 def test_userns_modes_that_cannot_be(text: str) -> None:
     with pytest.raises(InvalidInput, match="userns mode"):
         parse_userns(text, default="shared")
