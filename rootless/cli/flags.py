@@ -172,9 +172,7 @@ def _integer(flag: Flag, text: str) -> int:
             raise ValueError  # what int() takes beyond Go: other scripts' digits, 1_000, blanks
         value = int(text, 16) if digits[:2] in ("0x", "0X") else int(text)
     except ValueError:
-        raise _invalid(
-            flag, text, f'strconv.ParseInt: parsing "{text}": invalid syntax'
-        ) from None
+        raise _invalid(flag, text, f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
     try:
         return _fits(value)
     except ValueError as error:

@@ -83,7 +83,11 @@ def _check_manual(path: str, item: tuple[str, str, str]) -> None:
     [
         (["nope"], 1, "unknown command: rootless nope"),
         (["rnu"], 1, "did you mean 'run'?"),
-        (["volume", "nope"], 1, "unknown command: rootless volume nope\nhint: See 'rootless volume --"),
+        (
+            ["volume", "nope"],
+            1,
+            "rootless volume nope\nhint: See 'rootless volume --",
+        ),
         (["build", "."], 1, "does not build images yet"),
         (["image", "build", "."], 1, "podman save NAME | rootless load"),
         (["compose", "up"], 1, "no command 'rootless compose'"),
@@ -162,7 +166,7 @@ def test_a_reader_that_left_ends_us_by_its_signal(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        assert _ended(["help", "run"], writing, tmp_path) == (-signal.SIGPIPE, "")
+        assert _ended(["--version"], writing, tmp_path) == (-signal.SIGPIPE, "")
     finally:
         os.close(writing)
 
@@ -170,7 +174,7 @@ def test_a_reader_that_left_ends_us_by_its_signal(tmp_path: Path) -> None:
 def test_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     try:
-        status, error = _ended(["help", "run"], full, tmp_path)
+        status, error = _ended(["--version"], full, tmp_path)
     finally:
         os.close(full)
     assert status == 1

@@ -1,0 +1,68 @@
+"""Docker's commands that this engine does not have: what is said, and what to do instead.
+
+Imported only when a command is unknown.
+"""
+
+from __future__ import annotations
+
+_BUILD = (
+    "this engine does not build images yet",
+    "build elsewhere and load the result: podman build -t NAME . && podman save NAME | rootless "
+    "load; or change a container and keep it: rootless commit CONTAINER NAME; or make an image "
+    "of a file tree: tar c -C DIR . | rootless import - NAME",
+)
+_COMPOSE = (
+    "this engine does not run compose files yet: it lacks the networks that they define",
+    "run each service with `rootless run`; services share a network with --network container:NAME",
+)
+_NETWORK = (
+    "this engine has no networks of one's own yet",
+    "there are slirp4netns (the default), none, and container:NAME, which shares another's network",
+)
+_CLUSTER = (
+    "clusters (Swarm) are not part of this engine",
+    "run single containers with `rootless run --restart always`",
+)
+_TRUST = (
+    "this engine does not check or make image signatures yet",
+    "pull by digest: NAME@sha256:…",
+)
+_ABSENT = {
+    "build": _BUILD,
+    "builder": _BUILD,
+    "buildx": _BUILD,
+    "image build": _BUILD,
+    "compose": _COMPOSE,
+    "network connect": _NETWORK,
+    "network create": _NETWORK,
+    "network disconnect": _NETWORK,
+    "network prune": _NETWORK,
+    "network rm": _NETWORK,
+    "config": _CLUSTER,
+    "node": _CLUSTER,
+    "secret": _CLUSTER,
+    "service": _CLUSTER,
+    "stack": _CLUSTER,
+    "swarm": _CLUSTER,
+    "volume update": _CLUSTER,
+    "checkpoint": ("checkpoints are not supported: CRIU needs root", "see `rootless commit`"),
+    "context": (
+        "this engine has no contexts: it is the user's own",
+        "another daemon of yours is reached with --host or $ROOTLESS_HOST",
+    ),
+    "manifest": (
+        "this engine does not edit image indexes",
+        "skopeo and podman manifest do, against the registry",
+    ),
+    "plugin": ("this engine has no plugins", "volumes are local, logs are json-file or none"),
+    "search": (
+        "this engine does not search registries",
+        "look on the registry's own site, then: rootless pull NAME[:TAG]",
+    ),
+    "trust": _TRUST,
+}
+
+
+def absent(words: list[str]) -> tuple[str, str] | None:
+    """(what is missing, what to do instead) when Docker has the command that ``words`` name."""
+    return _ABSENT.get(" ".join(words[:2])) or _ABSENT.get(words[0])
