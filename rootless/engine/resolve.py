@@ -104,6 +104,7 @@ def resolve(
     _check(request, config)
     mode = resolve_network.network_mode(host, config, settings, world.lookup)
     resolve_network.check_network_host(mode, facts)
+    resolve_network.check_endpoints(request.endpoints, host, settings)
     namespaces = resolve_network.resolve_namespaces(host, mode, world.lookup)
     hostname = _hostname(config, allocation.id, mode, namespaces.uts, world.lookup)
     options = resolve_security.parse_security_opt(host.security_opt, selinux=facts.selinux)

@@ -64,6 +64,20 @@ def clean_target(target: str) -> str:
     return cleaned
 
 
+def _check_target(target: str, kind: str) -> None:
+    """Refuse what the launcher would: a link in the image may still lead there, and it looks."""
+    if target == "/proc" or target.startswith("/proc/"):
+        raise InvalidInput(
+            f"mount target {target} is inside /proc, which the sandbox' protection relies on",
+            hint="choose a target outside /proc",
+        )
+    if target == "/dev" and kind == "tmpfs":
+        raise InvalidInput(
+            "a tmpfs on /dev would hide the container's devices",
+            hint="/dev is a tmpfs already; mount below it",
+        )
+
+
 def resolve_mounts(
     requests: Sequence[MountRequest],
     inherited: Sequence[MountSpec],
@@ -79,6 +93,7 @@ def resolve_mounts(
     missing: list[str] = []
     for request in requests:
         target = clean_target(request.target)
+        _check_target(target, request.type)
         if target in mounts:
             raise InvalidInput(f"Duplicate mount point: {target}")
         if request.type == "volume":

@@ -11,7 +11,7 @@ from rootless.engine.settings import EngineSettings
 from rootless.errors import Conflict, HostUnsupported, InvalidInput
 from rootless.model.facts import HostFacts
 from rootless.model.records import ContainerRecord
-from rootless.model.request import ContainerConfig, HostConfig, PortBinding
+from rootless.model.request import ContainerConfig, EndpointRequest, HostConfig, PortBinding
 from rootless.model.spec import IdMap, NamespacesSpec, NetworkSpec
 from rootless.model.sysctls import network_sysctls
 from rootless.network import files
@@ -79,6 +79,31 @@ def network_mode(host: HostConfig, config: ContainerConfig, settings: EngineSett
         f"network {mode} not found",
         hint="networks of this engine: slirp4netns (default), none, host, container:NAME",
     )
+
+
+def check_endpoints(
+    endpoints: Sequence[EndpointRequest], host: HostConfig, settings: EngineSettings
+) -> None:
+    """Refuse networks (``EndpointsConfig``) other than the one of the network mode.
+
+    A container has one network here. Whoever asks for none and gets it must be
+    able to rely on it, and whoever asks for two must hear that he gets one.
+    """
+    mode = host.network_mode or "default"
+    for endpoint in endpoints:
+        wanted = endpoint.network or "default"
+        if wanted != mode and _plain(wanted, settings) != _plain(mode, settings):
+            raise InvalidInput(
+                f"conflicting options: network mode {mode} and network {wanted}",
+                hint="a container of this engine has one network",
+            )
+
+
+def _plain(name: str, settings: EngineSettings) -> str:
+    """The network that several names mean."""
+    if name in ("", "default"):
+        name = settings.default_network
+    return "slirp4netns" if name in ("bridge", "private") else name
 
 
 def resolve_network(

@@ -63,7 +63,7 @@ def finish(builder: Builder) -> None:
 def _finish_prepared(builder: Builder) -> None:
     plan, fds = builder.plan, builder.context.fds
     if plan.oom_score_adj:
-        _write_proc(builder.pid, "oom_score_adj", str(plan.oom_score_adj))
+        _set_oom_score(builder.pid, plan.oom_score_adj)
     if plan.process.seccomp:
         fds["seccomp"] = os.open(plan.process.seccomp, os.O_RDONLY | os.O_CLOEXEC)
     for name, fd in zip(init.STREAMS, builder.streams.theirs, strict=True):
@@ -125,7 +125,7 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
         # undumpable child belongs to global root (proc(5)).
         process.prctl(process.PR_SET_DUMPABLE, 1, what="PR_SET_DUMPABLE")
         if plan.nproc:
-            resource.setrlimit(resource.RLIMIT_NPROC, (plan.nproc, limits[1]))
+            resource.setrlimit(resource.RLIMIT_NPROC, (_at_most(plan.nproc, limits[1]), limits[1]))
         # The ipc namespace is made by init itself once it is root: its mqueue
         # file system takes the maker's uid, which has no mapping yet here.
         later = process.CLONE_NEWIPC | process.CLONE_NEWTIME
@@ -150,13 +150,26 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
     return pid
 
 
-def _write_proc(pid: int, name: str, text: str) -> None:
-    path = f"/proc/{pid}/{name}"
+def _at_most(wanted: int, hard: int) -> int:
+    """``wanted``, unless the user's own limit is lower: that one holds in any case."""
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+
+
+def _set_oom_score(pid: int, score: int) -> None:
+    path = f"/proc/{pid}/oom_score_adj"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, text.encode())
+            os.write(fd, str(score).encode())
         finally:
             os.close(fd)
+    except PermissionError:
+        # proc_pid_oom_score_adj(5): lowering takes CAP_SYS_RESOURCE on the host.
+        raise StartFailed(
+            f"cannot set oom-score-adj {score}: no user may go below the engine's own score",
+            step="OomScore",
+            exit_code=125,
+            hint="leave --oom-score-adj out, or ask for 0 or more",
+        ) from None
     except OSError as error:
-        raise SyscallError("write", f"{path}: {text.strip()}", error.errno or 0) from None
+        raise SyscallError("write", path, error.errno or 0) from None

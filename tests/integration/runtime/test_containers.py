@@ -274,6 +274,21 @@ async def test_process_limit_without_a_controller(sandbox: Sandbox) -> None:
     assert (status.code, log) == (0, "")
 
 
+async def test_process_limit_above_the_users_own(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("true", resources=Resources(pids_limit=(1 << 63) - 1))
+    status, _ = await sandbox.run(spec)
+    assert status.code == 0
+
+
+async def test_oom_score(sandbox: Sandbox) -> None:
+    _, log = await sandbox.run(
+        await sandbox.spec("cat", "/proc/self/oom_score_adj", oom_score_adj=321)
+    )
+    assert log == "321\n"
+    with pytest.raises(StartFailed, match="below the engine's own score"):
+        await sandbox.start(await sandbox.spec("true", oom_score_adj=-1000))
+
+
 async def test_ulimit(sandbox: Sandbox) -> None:
     spec = await sandbox.spec("sh", "-c", "ulimit -n", rlimits=(RlimitRequest("nofile", 77, 88),))
     _, log = await sandbox.run(spec)

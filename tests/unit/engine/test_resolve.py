@@ -11,6 +11,7 @@ import pytest
 from rootless import ids
 from rootless.engine import resolve as resolve_module
 from rootless.engine.resolve import Allocation, Resolved, World, resolve
+from rootless.engine.resolve_network import check_endpoints
 from rootless.engine.resolve_process import merge_config, parse_signal
 from rootless.engine.resolve_security import DEFAULT_CAPABILITIES, parse_userns
 from rootless.engine.settings import EngineSettings
@@ -21,6 +22,7 @@ from rootless.model.request import (
     ContainerConfig,
     ContainerRequest,
     DeviceRequest,
+    EndpointRequest,
     Healthcheck,
     HostConfig,
     LogConfig,
@@ -312,6 +314,31 @@ def test_ports_bind_to_loopback_unless_asked() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("mode", "networks", "fits"),
+    [
+        ("none", ("host",), False),
+        ("none", ("none", "bridge"), False),
+        ("", ("host",), False),
+        ("host", ("none",), False),
+        ("bridge", ("bridge",), True),
+        ("bridge", ("default",), True),
+        ("default", ("slirp4netns",), True),
+        ("", ("",), True),
+        ("none", ("none",), True),
+        ("container:other", ("container:other",), True),
+    ],
+)
+def test_networks_that_contradict_the_mode(mode: str, networks: tuple[str, ...], fits: bool) -> None:
+    endpoints = tuple(EndpointRequest(network=name) for name in networks)
+    host = HostConfig(network_mode=mode)
+    if fits:
+        check_endpoints(endpoints, host, EngineSettings(data_root=Path("/d"), exec_root=Path("/r")))
+        return
+    with pytest.raises(InvalidInput, match="conflicting options: network mode"):
+        check_endpoints(endpoints, host, EngineSettings(data_root=Path("/d"), exec_root=Path("/r")))
+
+
 def test_joining_another_container() -> None:
     spec = _resolve(
         HostConfig(network_mode="container:other", pid_mode="container:other", ipc_mode="host")
@@ -349,6 +376,10 @@ def test_limits_are_kept_or_refused() -> None:
         ({"mounts": (MountRequest("volume", "/x", source="../up"),)}, {}, "invalid characters"),
         ({"mounts": (MountRequest("volume", "/x", "ok", subpath="../u"),)}, {}, "subpath"),
         ({"mounts": (MountRequest("tmpfs", "/x", tmpfs_options=("sise=1",)),)}, {}, "tmpfs option"),
+        ({"mounts": (MountRequest("tmpfs", "/proc/x"),)}, {}, "/proc/x is inside /proc"),
+        ({"mounts": (MountRequest("tmpfs", "/a/../proc"),)}, {}, "/proc is inside /proc"),
+        ({"mounts": (MountRequest("bind", "/proc/self", "/etc"),)}, {}, "is inside /proc"),
+        ({"mounts": (MountRequest("tmpfs", "/dev"),)}, {}, "hide the container's devices"),
         ({"network_mode": "nonet"}, {}, "network nonet not found"),
         ({"network_mode": "container:nobody"}, {}, "No such container: nobody"),
         ({"network_mode": "container:other"}, {"hostname": "x"}, "hostname and the network mode"),
