@@ -329,14 +329,14 @@ def test_ports_bind_to_loopback_unless_asked() -> None:
         ("container:other", ("container:other",), True),
     ],
 )
-def test_networks_that_contradict_the_mode(mode: str, networks: tuple[str, ...], fits: bool) -> None:
+def test_networks_and_the_mode(mode: str, networks: tuple[str, ...], fits: bool) -> None:
     endpoints = tuple(EndpointRequest(network=name) for name in networks)
-    host = HostConfig(network_mode=mode)
+    host, settings = HostConfig(network_mode=mode), EngineSettings(Path("/d"), Path("/r"))
     if fits:
-        check_endpoints(endpoints, host, EngineSettings(data_root=Path("/d"), exec_root=Path("/r")))
+        check_endpoints(endpoints, host, settings)
         return
     with pytest.raises(InvalidInput, match="conflicting options: network mode"):
-        check_endpoints(endpoints, host, EngineSettings(data_root=Path("/d"), exec_root=Path("/r")))
+        check_endpoints(endpoints, host, settings)
 
 
 def test_joining_another_container() -> None:
