@@ -37,24 +37,37 @@ def table_text(rows: Iterable[Iterable[str]], *, minimum: int = 10) -> str:
 
 
 def unescape(form: str) -> str:
-    r"""Docker turns a typed ``\t`` and ``\n`` into the characters."""
-    return form.replace("\\t", "\t").replace("\\n", "\n")
+    r"""A typed ``\t`` and ``\n`` as the characters, as Docker's lists have them.
+
+    What is inside of an action stays: in ``{{"\n"}}`` the template reads it itself.
+    """
+    out = []
+    rest = form
+    while rest:
+        text, mark, rest = rest.partition("{{")
+        out.append(text.replace("\\t", "\t").replace("\\n", "\n") + mark)
+        action, mark, rest = rest.partition("}}")
+        out.append(action + mark)
+    return "".join(out)
 
 
 class Listing:
     """How one command lists: all fields with headings, and which make the default table."""
 
-    __slots__ = ("default", "fields", "headings")
+    __slots__ = ("default", "fields", "headings", "labels")
 
     def __init__(
         self,
         headings: dict[str, str],
         fields: dict[str, Callable[[Any], Any]],
         default: tuple[str, ...],
+        *,
+        labels: Callable[[Any], dict[str, str]] | None = None,
     ) -> None:
         self.headings = headings
         self.fields = fields
         self.default = default
+        self.labels = labels
 
     def print(self, items: list[Any], form: str, *, quiet: str | None = None) -> None:
         """Write ``items``; ``quiet`` names the one field to print instead."""
@@ -91,7 +104,7 @@ class Listing:
         from rootless.cli.gotemplate import MissingField, TemplateError
 
         try:
-            template.render(dict.fromkeys(self.fields, ""))
+            template.render(_NoRow(self))
         except MissingField:
             raise
         except TemplateError:
@@ -108,7 +121,13 @@ class _Fields(dict):  # type: ignore[type-arg]
         for name in listing.fields:
             super().__setitem__(name, None)
 
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (name == "Label" and self._listing.labels is not None)
+
     def __getitem__(self, name: str) -> Any:
+        if name == "Label" and self._listing.labels is not None:
+            labels = self._listing.labels(self._item)
+            return lambda key: labels.get(key, "")
         return self._listing.fields[name](self._item)
 
     def all(self) -> dict[str, Any]:
@@ -123,6 +142,16 @@ class _Fields(dict):  # type: ignore[type-arg]
         return text
 
 
+class _NoRow(_Fields):
+    """The fields of a row that is not there, each an empty text."""
+
+    def __init__(self, listing: Listing) -> None:
+        super().__init__(listing, {})
+
+    def __getitem__(self, name: str) -> Any:
+        return (lambda _: "") if name == "Label" else ""
+
+
 class _Headings(dict):  # type: ignore[type-arg]
     """Headings by field; what has none heads its column with its own name in capitals."""
 
@@ -132,8 +161,13 @@ class _Headings(dict):  # type: ignore[type-arg]
     def __contains__(self, name: object) -> bool:
         return True
 
-    def __missing__(self, name: str) -> str:
-        return name.upper()
+    def __missing__(self, name: str) -> Any:
+        return _label_heading if name == "Label" else name.upper()
+
+
+def _label_heading(key: str) -> str:
+    """Docker heads a label's column with the last part of its name."""
+    return key.rpartition(".")[2].replace("-", " ").replace("_", " ")
 
 
 def print_one(form: str, value: object) -> None:
@@ -142,9 +176,9 @@ def print_one(form: str, value: object) -> None:
 
 
 def one_text(form: str, value: object) -> str:
-    """The text for ``--format`` on one object."""
+    """The text for ``--format`` on one object; unlike in lists ``\\t`` stays as it is."""
     if form == "json":
         return jsonlite.pretty_line(value)
     from rootless.cli.gotemplate import Template
 
-    return Template(unescape(form)).render(value)
+    return Template(form, typed=True).render(value)

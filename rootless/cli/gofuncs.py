@@ -19,6 +19,66 @@ MISSING = _Missing()
 NO_VALUE = _Missing()
 
 
+class NilList(list):  # type: ignore[type-arg]
+    """A list that is absent: Go prints a nil slice as ``[]`` and marshals it as null."""
+
+    def json(self) -> str:
+        """As encoding/json has it."""
+        return "null"
+
+
+class NilMap(dict):  # type: ignore[type-arg]
+    """A map that is absent: Go prints ``map[]``, an index of it is the empty text."""
+
+    def json(self) -> str:
+        """As encoding/json has it."""
+        return "null"
+
+
+class _NilPointer:
+    """An object that is absent: false, and ``<nil>`` when printed."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "<nil>"
+
+    def json(self) -> str:
+        """As encoding/json has it."""
+        return "null"
+
+
+NIL = _NilPointer()
+_NIL_LISTS = frozenset(
+    "Args Binds BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps BlkioDeviceWriteIOps "
+    "BlkioWeightDevice CapAdd CapDrop Cmd DeviceCgroupRules DeviceRequests Devices Dns DnsOptions "
+    "DnsSearch Entrypoint Env ExecIDs ExtraHosts GroupAdd Links Log MaskedPaths Mounts OnBuild "
+    "ReadonlyPaths RepoDigests RepoTags SecurityOpt Shell Ulimits VolumesFrom".split()
+)
+_NIL_MAPS = frozenset(
+    "Annotations ExposedPorts Labels Networks Options PortBindings Ports StorageOpt Sysctls Tmpfs "
+    "Volumes".split()
+)
+_NIL_POINTERS = frozenset(
+    "Health Healthcheck Init MemorySwappiness OomKillDisable PidsLimit SizeRootFs SizeRw "
+    "StopTimeout UsageData".split()
+)
+
+
+def absent(name: str, otherwise: object) -> object:
+    """What Docker's typed objects have for a field that the JSON leaves out or has as null.
+
+    Docker evaluates ``inspect --format`` on its own types first, so that
+    ``{{if .State.Health}}`` works for a container without a health check.
+    """
+    if name in _NIL_LISTS:
+        return NilList()
+    if name in _NIL_MAPS:
+        return NilMap()
+    return NIL if name in _NIL_POINTERS else otherwise
+
+
 def lookup(value: dict[str, Any], name: str) -> Any:
     """A key; without an exact one, the key that differs in case only (Go's ID is JSON's Id)."""
     if name in value:
@@ -190,7 +250,7 @@ def _len(value: object) -> int:
 def _index(value: object, *keys: object) -> object:
     for key in keys:
         if isinstance(value, dict):
-            value = value.get(key, NO_VALUE)
+            value = value[key] if key in value else _zero(value)
         elif isinstance(value, (list, tuple)):
             position = _integer(key)
             if not 0 <= position < len(value):
@@ -203,6 +263,15 @@ def _index(value: object, *keys: object) -> object:
         else:
             raise CallError(f"error calling index: can't index item of type {type_name(value)}")
     return value
+
+
+def _zero(value: dict[str, Any]) -> object:
+    """What a map has for a key that is not there: the zero value of what it holds."""
+    if all(isinstance(item, str) for item in value.values()):
+        return ""
+    if all(item is None or isinstance(item, list) for item in value.values()):
+        return NilList()
+    return NO_VALUE
 
 
 def _slice(value: object, *bounds: object) -> object:
@@ -361,9 +430,13 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
 
 def call(name: str, values: list[object]) -> object:
     """Call a function by name; a wrong number of arguments has Go's words."""
+    return invoke(name, FUNCTIONS[name], values)
+
+
+def invoke(name: str, function: Callable[..., object], values: list[object]) -> object:
+    """Call a function, or a method of the data such as ``.Label``."""
     import inspect
 
-    function = FUNCTIONS[name]
     try:
         inspect.signature(function).bind(*values)
     except TypeError:

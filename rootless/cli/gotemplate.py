@@ -54,11 +54,18 @@ class _Continue(Exception):
 
 
 class Template:
-    """A parsed template. ``strict`` refuses fields that the data does not have."""
+    """A parsed template.
 
-    def __init__(self, text: str, *, strict: bool = True, name: str = "") -> None:
+    ``strict`` refuses fields that the data does not have; ``typed`` knows the
+    fields that Docker's own types have although the JSON leaves them out.
+    """
+
+    def __init__(
+        self, text: str, *, strict: bool = True, typed: bool = False, name: str = ""
+    ) -> None:
         self.name = name
         self.strict = strict
+        self.typed = typed
         self._defined: dict[str, list[Node]] = {}
         parser = _Parser(_split(text), self._defined)
         try:
@@ -387,14 +394,18 @@ class _Scope:
     def _command(self, command: list[Node], dot: object, last: list[object]) -> object:
         head = command[0]
         if head[0] != "function":
+            value: object = self._value(head, dot)
+            if callable(value):
+                words = [self._value(node, dot) for node in command[1:]] + last
+                return gofuncs.invoke(".".join(head[-1]), value, words)
             if len(command) > 1 or last:
                 raise TemplateError(
                     "template parsing error: template: can't give argument to non-function"
                 )
-            return self._value(head, dot)
+            return value
         name = head[1]
         if name in ("and", "or"):  # these stop at the first operand that decides
-            value: object = None
+            value = None
             for node in command[1:]:
                 value = self._value(node, dot)
                 if gofuncs.truth(value) == (name == "or"):
@@ -425,12 +436,14 @@ class _Scope:
         for name in names:
             if isinstance(value, dict):
                 found = gofuncs.lookup(value, name)
+                if self.template.typed and (found is gofuncs.MISSING or found is None):
+                    found = gofuncs.absent(name, found)
                 if found is gofuncs.MISSING:
                     if self.template.strict:
                         raise self._missing(names, f'map has no entry for key "{name}"')
                     return gofuncs.NO_VALUE
                 value = found
-            elif value is None or value is gofuncs.NO_VALUE:
+            elif value is None or value is gofuncs.NO_VALUE or value is gofuncs.NIL:
                 if self.template.strict:
                     raise self._missing(names, f"nil data; no entry for key {name!r}")
                 return gofuncs.NO_VALUE

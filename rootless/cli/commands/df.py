@@ -7,9 +7,8 @@ from typing import Any
 
 from rootless.cli.command import BOOL, FORMAT_HELP, STRING, Command, Invocation
 from rootless.cli.commands import images, ps, volume
-from rootless.cli.flags import UsageError
-from rootless.cli.formats import Listing, table_text
-from rootless.cli.human import size3, size4
+from rootless.cli.formats import Listing, print_one, table_text
+from rootless.cli.human import size4
 
 _LISTING = Listing(
     {
@@ -84,33 +83,42 @@ def summary(usage: dict[str, Any]) -> list[tuple[str, int, int, int, int]]:
 
 def run(call: Invocation) -> int:
     """Show what images, containers and volumes take."""
-    if call["verbose"] and call["format"]:
-        raise UsageError("--verbose and --format cannot be combined", status=1)
     usage = call.client.get("/system/df")
     if not call["verbose"]:
         _LISTING.print(summary(usage), call["format"])
-        return 0
-    rows = images.rows_of(usage.get("Images") or [], digests=False)
-    shown = images.listing(full=False, digests=False)
-    text = "Images space usage:\n\n" + _table(shown, _IMAGE_COLUMNS, rows)
-    shown = ps.listing(full=False, size=True)
-    text += "\nContainers space usage:\n\n" + _table(
-        shown, _CONTAINER_COLUMNS, usage.get("Containers") or []
-    )
-    shown = volume.LISTING
-    rows = [
-        {**item, "UsageData": _readable(item.get("UsageData"))}
-        for item in usage.get("Volumes") or []
-    ]
-    text += "\nLocal Volumes space usage:\n\n" + _table(shown, ("Name", "Links", "Size"), rows)
-    sys.stdout.write(text)
+    elif call["format"] not in ("", "table"):
+        print_one(call["format"], _rows(usage))
+    else:
+        sys.stdout.write(_details(usage))
     return 0
 
 
-def _readable(data: dict[str, Any] | None) -> dict[str, Any]:
-    if not data:
-        return {}
-    return {**data, "Size": size3(max(0, int(data.get("Size", 0))))}
+def _rows(usage: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What a template of ``df -v`` sees: the rows of every table."""
+    parts = (
+        ("Images", images.listing(full=True, digests=False), _images_of(usage)),
+        ("Containers", ps.listing(full=True, size=True), usage.get("Containers") or []),
+        ("Volumes", volume.LISTING, usage.get("Volumes") or []),
+    )
+    rows = {
+        name: [{field: make(item) for field, make in shown.fields.items()} for item in items]
+        for name, shown, items in parts
+    }
+    return {**rows, "BuildCache": []}
+
+
+def _details(usage: dict[str, Any]) -> str:
+    text = "Images space usage:\n\n"
+    text += _table(images.listing(full=False, digests=False), _IMAGE_COLUMNS, _images_of(usage))
+    text += "\nContainers space usage:\n\n"
+    containers = usage.get("Containers") or []
+    text += _table(ps.listing(full=False, size=True), _CONTAINER_COLUMNS, containers)
+    text += "\nLocal Volumes space usage:\n\n"
+    return text + _table(volume.LISTING, ("Name", "Links", "Size"), usage.get("Volumes") or [])
+
+
+def _images_of(usage: dict[str, Any]) -> list[dict[str, Any]]:
+    return images.rows_of(usage.get("Images") or [], digests=False)
 
 
 def _table(shown: Listing, names: tuple[str, ...], rows: list[Any]) -> str:
@@ -122,6 +130,10 @@ COMMAND = Command(
     run,
     usage="system df [OPTIONS]",
     summary="Show disk usage",
+    description="""
+ACTIVE counts images and volumes that a container uses, and containers that run;
+RECLAIMABLE is what `rootless system prune` could free. Sizes are powers of 1000.
+""",
     flags=(
         ("format", "", STRING, "", FORMAT_HELP),
         ("verbose", "v", BOOL, False, "Show detailed information on space usage"),

@@ -31,7 +31,7 @@ def listing(*, full: bool, human: bool) -> Listing:
 
     def stamp(item: dict[str, Any]) -> str:
         text = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(int(item.get("Created", 0))))
-        return f"{text[:-2]}:{text[-2:]}"
+        return f"{text[:-5]}Z" if text.endswith("+0000") else f"{text[:-2]}:{text[-2:]}"
 
     return Listing(
         {

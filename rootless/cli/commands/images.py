@@ -79,8 +79,10 @@ def listing(*, full: bool, digests: bool) -> Listing:
         "Containers": lambda i: _count(i.get("Containers", -1)),
         "VirtualSize": lambda i: size4(int(i.get("Size", 0))),
         "SharedSize": lambda i: _maybe_size(i.get("SharedSize", -1)),
-        "UniqueSize": lambda i: _maybe_size(
-            int(i.get("Size", 0)) - i["SharedSize"] if i.get("SharedSize", -1) >= 0 else -1
+        "UniqueSize": lambda i: (
+            size4(int(i.get("Size", 0)) - i["SharedSize"])
+            if i.get("SharedSize", -1) >= 0
+            else "N/A"
         ),
     }
     middle = ("Digest",) if digests else ()

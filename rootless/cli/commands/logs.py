@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from rootless.cli.command import BOOL, STRING, Command, Invocation
+from rootless.cli.flags import UsageError
 from rootless.cli.human import api_time
 from rootless.client.api import query, quote
 from rootless.client.stream import Demux, OutputClosed, Raw, copy_body
@@ -12,6 +13,14 @@ from rootless.client.stream import Demux, OutputClosed, Raw, copy_body
 
 def run(call: Invocation) -> int:
     """Print a container's log, and what is added to it with -f."""
+    tail = call["tail"]
+    if tail != "all" and not (
+        tail.removeprefix("-").isascii() and tail.removeprefix("-").isdigit()
+    ):
+        raise UsageError(
+            f'invalid argument "{tail}" for "-n, --tail" flag: not a number of lines',
+            hint="write a number, or all",
+        )
     client = call.client
     info = client.get(f"/containers/{quote(call.args[0])}/json")
     target = f"/containers/{info['Id']}/logs" + query(
@@ -20,7 +29,7 @@ def run(call: Invocation) -> int:
         follow=call["follow"] or None,
         timestamps=call["timestamps"] or None,
         details=call["details"] or None,
-        tail=call["tail"],
+        tail=tail,
         since=api_time(call["since"]) if call["since"] else None,
         until=api_time(call["until"]) if call["until"] else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rootless.cli.command import BOOL, FORMAT_HELP, LIST, STRING, Command, Invocation
 from rootless.cli.filters import parse_filters
 from rootless.cli.formats import Listing
+from rootless.cli.human import NANO, local_time, parse_time
 from rootless.client.api import query
 
 
@@ -16,6 +17,7 @@ def listing(*, full: bool) -> Listing:
             "Name": "NAME",
             "Driver": "DRIVER",
             "Scope": "SCOPE",
+            "IPv4": "IPV4",
             "IPv6": "IPV6",
             "Internal": "INTERNAL",
             "Labels": "LABELS",
@@ -26,13 +28,21 @@ def listing(*, full: bool) -> Listing:
             "Name": lambda n: n["Name"],
             "Driver": lambda n: n.get("Driver", ""),
             "Scope": lambda n: n.get("Scope", ""),
+            "IPv4": lambda n: "true" if n.get("EnableIPv4", True) else "false",
             "IPv6": lambda n: "true" if n.get("EnableIPv6") else "false",
             "Internal": lambda n: "true" if n.get("Internal") else "false",
             "Labels": lambda n: ",".join(f"{k}={v}" for k, v in (n.get("Labels") or {}).items()),
-            "CreatedAt": lambda n: n.get("Created", ""),
+            "CreatedAt": lambda n: _created(str(n.get("Created", ""))),
         },
         ("ID", "Name", "Driver", "Scope"),
+        labels=lambda n: n.get("Labels") or {},
     )
+
+
+def _created(text: str) -> str:
+    """Go's Time.String; what is not there is Go's zero time."""
+    moment = parse_time(text)
+    return local_time(moment // NANO) if moment else "0001-01-01 00:00:00 +0000 UTC"
 
 
 def _ls(call: Invocation) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rootless.cli.command import BOOL, FORMAT_HELP, INT, LIST, STRING, Command, Invocation
@@ -129,7 +130,8 @@ def listing(*, full: bool, size: bool) -> Listing:
         "Platform": lambda c: c.get("Platform"),
     }
     default = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
-    return Listing(headings, fields, (*default, "Size") if size else default)
+    columns = (*default, "Size") if size else default
+    return Listing(headings, fields, columns, labels=lambda c: c.get("Labels") or {})
 
 
 def _mount_name(mount: dict[str, Any], *, full: bool) -> str:
@@ -139,7 +141,14 @@ def _mount_name(mount: dict[str, Any], *, full: bool) -> str:
 
 def run(call: Invocation) -> int:
     """List containers."""
-    form = call["format"] or default_format("psFormat")
+    form = call["format"]
+    if call["quiet"] and form:
+        # Docker 28: scripts that give both get the ids.
+        sys.stderr.write(
+            "WARNING: Ignoring custom format, because both --format and --quiet are set.\n"
+        )
+        form = ""
+    form = form or ("" if call["quiet"] else default_format("psFormat"))
     size = call["size"] or ".Size" in form
     last = 1 if call["latest"] else call["last"]
     target = "/containers/json" + query(

@@ -13,6 +13,7 @@ from rootless.cli.plain import control
 from rootless.client.api import Client, query, quote
 from rootless.client.http import Connection
 from rootless.errors import RootlessError
+from rootless.ids import SHORT_LENGTH
 
 _CLEAR = "\x1b[H\x1b[J"
 
@@ -97,7 +98,7 @@ def _ids(call: Invocation) -> list[str]:
     if call.args:
         return call.args
     found = call.client.get("/containers/json" + query(all=call["all"] or None))
-    return [item["Id"] for item in found]
+    return [item["Id"][:SHORT_LENGTH] for item in found]
 
 
 def run(call: Invocation) -> int:

@@ -9,7 +9,14 @@ from rootless.cli.createspec import key_values
 from rootless.cli.each import each
 from rootless.cli.filters import parse_filters
 from rootless.cli.formats import Listing
+from rootless.cli.human import size4
 from rootless.client.api import query, quote
+
+
+def _size(count: int | None) -> str:
+    """Bytes as Docker shows them: -1B where they were not counted."""
+    return "N/A" if count is None else size4(count)
+
 
 LISTING = Listing(
     {
@@ -20,6 +27,9 @@ LISTING = Listing(
         "Labels": "LABELS",
         "Links": "LINKS",
         "Size": "SIZE",
+        "Availability": "AVAILABILITY",
+        "Group": "GROUP",
+        "Status": "STATUS",
     },
     {
         "Driver": lambda v: v.get("Driver", ""),
@@ -30,9 +40,12 @@ LISTING = Listing(
             f"{k}={w}" for k, w in sorted((v.get("Labels") or {}).items())
         ),
         "Links": lambda v: str((v.get("UsageData") or {}).get("RefCount", "N/A")),
-        "Size": lambda v: str((v.get("UsageData") or {}).get("Size", "N/A")),
+        "Size": lambda v: _size((v.get("UsageData") or {}).get("Size")),
+        # Docker has these for volumes of a cluster.
+        **dict.fromkeys(("Availability", "Group", "Status"), lambda _: "N/A"),
     },
     ("Driver", "Name"),
+    labels=lambda v: v.get("Labels") or {},
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootless.cli.commands import ps
+from rootless.cli.commands import images, ps
 from rootless.cli.formats import Listing, one_text, table_text
 from rootless.cli.gofuncs import quoted
 from rootless.cli.gotemplate import MissingField, Template, TemplateError
@@ -125,6 +125,43 @@ def test_errors(text: str, said: str) -> None:
     assert said in caught.value.message
 
 
+INSPECTED: dict[str, Any] = {
+    "Id": "abc",
+    "Config": {"Labels": {"app": "web"}, "Entrypoint": None, "Env": ["A=1"]},
+    "HostConfig": {"Binds": None, "PidsLimit": None},
+    "State": {"Status": "running"},
+    "NetworkSettings": {"Ports": {"80/tcp": [{"HostPort": "8080"}], "53/udp": None}},
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ('<{{index .Config.Labels "nope"}}>', "<>"),
+        ('{{if index .Config.Labels "nope"}}yes{{else}}no{{end}}', "no"),
+        ('{{eq (index .Config.Labels "nope") ""}}', "true"),
+        ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"),
+        ("{{with .State.Health}}{{.Status}}{{end}}", ""),
+        ("{{.State.Health}} {{json .State.Health}}", "<nil> null"),
+        ("{{.HostConfig.Binds}} {{json .HostConfig.Binds}}", "[] null"),
+        ("{{range .HostConfig.Binds}}x{{end}}{{len .HostConfig.Binds}}", "0"),
+        ("{{.Config.Entrypoint}}{{.Config.Volumes}}", "[]map[]"),
+        ("{{.HostConfig.PidsLimit}} {{.SizeRw}}", "<nil> <nil>"),
+        ('{{index .NetworkSettings.Ports "99/tcp"}}', "[]"),
+        ('{{range .Config.Env}}{{.}}{{"\\n"}}{{end}}x', "A=1\nx"),
+        (r"{{.Id}}\t{{.Id}}", r"abc\tabc"),
+    ],
+)
+def test_inspect_knows_the_fields_that_are_left_out(form: str, text: str) -> None:
+    assert one_text(form, INSPECTED) == text
+
+
+@pytest.mark.parametrize("form", ["{{.State.Health.Status}}", "{{.Nope}}", "{{.State.Nope}}"])
+def test_inspect_refuses_what_no_object_has(form: str) -> None:
+    with pytest.raises(MissingField):
+        one_text(form, INSPECTED)
+
+
 @given(st.text(alphabet='{}.$ "|()abrangeifdelsw`\\-', max_size=40))
 def test_any_text_is_a_template_or_a_template_error(text: str) -> None:
     with suppress(TemplateError):
@@ -185,7 +222,7 @@ def test_json_of_a_listing_is_escaped_as_go_does() -> None:
 
 def test_one_object() -> None:
     assert one_text("json", {"a": "é<"}) == '{"a":"é<"}'
-    assert one_text(r"{{.a}}\t!", {"a": 1}) == "1\t!"
+    assert one_text(r"{{.a}}\t!", {"a": 1}) == r"1\t!"
 
 
 @pytest.mark.parametrize(
@@ -214,3 +251,17 @@ def test_a_list_without_rows_still_refuses_unknown_fields(form: str, *, refused:
             shown.text([], form)
     else:
         assert shown.text([], form) in ("", "NAME\n")
+
+
+def test_lists_have_labels_by_name() -> None:
+    shown = ps.listing(full=False, size=False)
+    items = [{**CONTAINER, "Labels": {"com.example.the-tier": "db"}}]
+    form = r'table {{.Label "com.example.the-tier"}}\t{{.Label "no"}}\t{{.State}}'
+    assert shown.text(items, form) == ("the tier   no        STATE\ndb                   running\n")
+    assert shown.text([], '{{.Label "x"}}') == ""
+    assert shown.text(items, r"{{.State}}\n") == "running\n\n"
+    assert shown.text(items, r'{{.State}}{{"\n"}}x') == "running\nx\n"
+    with pytest.raises(TemplateError, match="wrong number of args for Label"):
+        shown.text(items, "{{.Label}}")
+    with pytest.raises(MissingField):
+        images.listing(full=False, digests=False).text([], '{{.Label "x"}}')
