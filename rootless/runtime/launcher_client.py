@@ -36,6 +36,8 @@ class Created:
         try:
             self._reply.send({"go": True})
             answer = await self._reply.receive()
+        except BrokenPipeError:
+            answer = None  # the builder was killed
         finally:
             self._reply.close()
         if answer is None or "started" not in answer[0]:

@@ -20,6 +20,15 @@ from tests.support import processes
 SECONDS = 60.0
 """Bound of one command; a command that needs longer says so."""
 
+UNCAUGHT = (
+    "Traceback (most recent call last)",
+    "Exception ignored in",
+    "never retrieved",
+    "never awaited",
+    "ResourceWarning",
+)
+"""What in a daemon's log is a defect of the engine, whatever a test did to it."""
+
 
 def program(name: str) -> list[str]:
     """The words that start ``rootless`` or ``rootlessd``, installed or from the checkout."""
@@ -177,6 +186,12 @@ class Engine:
         found += [str(path) for path in (self.root / "r/rootless/slirp").glob("*")]
         return found
 
+    def uncaught(self) -> str:
+        """The logs of its daemons, when something in them happened that nobody thought of."""
+        logs = [self.log, self.root / "s/rootless/rootlessd.log"]
+        texts = [log.read_text(errors="replace") for log in logs if log.exists()]
+        return "\n".join(text for text in texts if any(mark in text for mark in UNCAUGHT))
+
     def purge(self) -> None:
         """Remove every container, so that one test's failure is not the next one's."""
         ids = self.containers()
@@ -188,7 +203,7 @@ class Engine:
 def new_engine(*, start: bool = True, **settings: object) -> Iterator[Engine]:
     """An engine of its own; afterwards the daemon ends and its directories are removed.
 
-    Fails when a process of it survives.
+    Fails when a process of it survives, or when its log tells of an error that nobody caught.
     """
     before = processes.ours()
     engine = Engine(Path(tempfile.mkdtemp(prefix="e")))
@@ -204,9 +219,11 @@ def new_engine(*, start: bool = True, **settings: object) -> Iterator[Engine]:
         try:
             _shut_down(engine)
             left = processes.new_since(before)
+            uncaught = engine.uncaught()
         finally:
             remove_tree(engine.root)
     assert not left, "the engine left processes:\n" + "\n".join(left)
+    assert not uncaught, f"the daemon's log:\n{uncaught}"
 
 
 def _shut_down(engine: Engine) -> None:
