@@ -146,14 +146,25 @@ def engine_socket(source: str) -> str | None:
             inside = os.path.join(source, socket)
             if os.path.exists(inside) and stat.S_ISSOCK(os.stat(inside).st_mode):
                 return inside
+        for known in _well_known():
+            if beneath(os.path.realpath(known), source) and os.path.exists(known):
+                return known
     return None
 
 
 def _alias(source: str) -> str | None:
     """Another name of a well-known engine socket (a hard link or a bind mount)."""
     identity = _identity(source)
+    for known in _well_known():
+        if identity is not None and identity == _identity(known):
+            return known
+    return None
+
+
+def _well_known() -> tuple[str, ...]:
+    """Where engines listen unless they are told otherwise."""
     session = os.environ.get("XDG_RUNTIME_DIR", "/run/user/0")
-    for known in (
+    return (
         "/run/docker.sock",
         "/run/podman/podman.sock",
         "/run/containerd/containerd.sock",
@@ -161,7 +172,4 @@ def _alias(source: str) -> str | None:
         f"{session}/docker.sock",
         f"{session}/podman/podman.sock",
         f"{session}/rootless/rootless.sock",
-    ):
-        if identity is not None and identity == _identity(known):
-            return known
-    return None
+    )

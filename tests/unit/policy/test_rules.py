@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -362,6 +363,21 @@ def test_engine_sockets_are_never_mounted(tmp_path: Path, monkeypatch: pytest.Mo
         assert not denied(mount(str(source)), OPEN), source
     device = spec(devices=(DeviceSpec(str(tmp_path / "docker.sock"), "/dev/x", "rwm"),))
     assert "mounts.engine-socket" in denied(device, OPEN)
+
+
+def test_another_name_of_an_engines_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hard link, and a directory with it further down."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "session"))
+    (tmp_path / "session/podman").mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("session/podman/podman.sock")
+    (tmp_path / "harmless").mkdir()
+    os.link("session/podman/podman.sock", "harmless/name")
+    for source in ("harmless/name", "session", "session/podman", "session/podman/podman.sock"):
+        assert "mounts.engine-socket" in denied(mount(str(tmp_path / source)), OPEN), source
+    (tmp_path / "session/podman/podman.sock").unlink()
+    assert not denied(mount(str(tmp_path / "session")), OPEN)
 
 
 def test_devices_are_judged_by_what_they_are(tmp_path: Path) -> None:
