@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from rootless.engine.etcfiles import make_etc
 from rootless.errors import RootlessError
 from rootless.model.spec import RootfsMount
 from rootless.storage.tree import rootfs_to_json
@@ -154,6 +155,7 @@ class Housekeeping:
         missing = [] if self._closing else self._missing()
         for _, path in missing:
             path.mkdir(mode=0o700)
+            make_etc(path)
         mounts = [_moved(shelf.mount, path) for shelf, path in missing]
         try:
             failed = await self._call(

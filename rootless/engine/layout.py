@@ -1,4 +1,4 @@
-"""What a start needs on disk: /etc files, the seccomp filter, a cgroup, joined namespaces."""
+"""What a start needs on disk: the seccomp filter, a cgroup, joined namespaces."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rootless.engine.core import Core
+from rootless.engine.etcfiles import ETC_FILES
 from rootless.engine.resolve_network import check_joined_running
 from rootless.errors import HostUnsupported
 from rootless.linux import cgroupfs, cgrouplimits
@@ -16,11 +17,6 @@ from rootless.units import parse_size
 if TYPE_CHECKING:
     from rootless.runtime.planner import ContainerLayout
 
-ETC_FILES = (
-    ("resolv.conf", "/etc/resolv.conf"),
-    ("hosts", "/etc/hosts"),
-    ("hostname", "/etc/hostname"),
-)
 _KINDS = ("network", "ipc", "pid")
 
 
@@ -39,7 +35,7 @@ def make_layout(core: Core, spec: ContainerSpec, directory: Path) -> ContainerLa
         seccomp_flags=flags,
         seccomp_original=original,
         cgroup=cgroup_path(core, spec),
-        etc_files=tuple((str(directory / name), target) for name, target in ETC_FILES),
+        etc_files=tuple((f"{directory}/{name}", target) for name, target in ETC_FILES),
         namespace_pids=joined(core, spec),
     )
 
@@ -66,7 +62,8 @@ def seccomp_filter(core: Core, spec: ContainerSpec) -> tuple[str, int, str]:
             hint="Linux 5.0 or newer; leave out --security-opt seccomp-log",
         )
     cache = core.settings.data_root / "seccomp"
-    cache.mkdir(mode=0o700, exist_ok=True)
+    if not os.path.isdir(cache):
+        cache.mkdir(mode=0o700, exist_ok=True)
     compiled = filter_for(
         spec.seccomp.profile,
         spec.privileges.capabilities,
@@ -121,35 +118,3 @@ def joined(core: Core, spec: ContainerSpec) -> tuple[tuple[str, int, int], ...]:
         check_joined_running(unit.record)
         found.append((kind, unit.record.state.pid, unit.init_start))
     return tuple(found)
-
-
-def write_etc(core: Core, spec: ContainerSpec, directory: Path) -> None:
-    """hosts, hostname and resolv.conf, anew for each start: the host's resolvers may have changed.
-
-    Not synced: a file that a power cut damaged is written again by the next start.
-    """
-    from rootless.network import files
-
-    source = spec
-    if spec.network.mode.startswith("container:"):
-        source = core.registry.record_of(spec.network.mode.partition(":")[2]).spec
-    texts = (
-        files.render_resolv_conf(source.network, files.read_host_resolv_conf()),
-        files.render_hosts(source.network, hostname=source.hostname, domainname=source.domainname),
-        files.render_hostname(source.hostname),
-    )
-    for (name, _), text in zip(ETC_FILES, texts, strict=True):
-        write_plain(directory / name, text)
-
-
-def write_plain(path: Path, text: str) -> None:
-    """Replace a file that the container's ids may read."""
-    temporary = path.with_name(f".{path.name}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o644)
-    try:
-        os.fchmod(fd, 0o644)
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-    os.replace(temporary, path)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rootless.engine import cgroups, layout, restart
+from rootless.engine import cgroups, etcfiles, layout, restart
 from rootless.engine.core import Core
 from rootless.engine.resolve_mounts import require_sources, stat_source
 from rootless.engine.resolve_process import parse_signal
@@ -91,7 +91,7 @@ class Lifecycle:
         spec = admitted.spec
         for name in ("exit.json", "shim.json"):
             (directory / name).unlink(missing_ok=True)
-        layout.write_etc(core, spec, directory)
+        etcfiles.write_etc(core, spec, directory)
         plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
         await unit.released()
         unit.cgroup = layout.make_cgroup(core, spec)

@@ -52,6 +52,7 @@ class LayerStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._known: dict[str, tuple[int, int, Layer]] = {}
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _path(self, diff_id: str) -> Path:
@@ -89,18 +90,25 @@ class LayerStore:
         return self.get(meta.diff_id)
 
     def lookup(self, diff_id: str) -> Layer | None:
-        """The layer, or None when it is not there."""
+        """The layer, or None when it is not there. Its record is read again when it changed."""
         path = self._path(diff_id)
         try:
+            now = os.stat(f"{path}/meta.json")
+            known = self._known.get(diff_id)
+            if known is not None and known[:2] == (now.st_ino, now.st_mtime_ns):
+                return known[2]
             meta = LayerMeta(**json.loads((path / "meta.json").read_bytes()))
         except FileNotFoundError:
+            self._known.pop(diff_id, None)
             return None
         except (ValueError, TypeError):
             raise RootlessError(
                 f"layer {diff_id} is damaged: {path / 'meta.json'} cannot be read",
                 hint="rootless system check --repair",
             ) from None
-        return Layer(meta, str(path / "fs"))
+        layer = Layer(meta, f"{path}/fs")
+        self._known[diff_id] = now.st_ino, now.st_mtime_ns, layer
+        return layer
 
     def get(self, diff_id: str) -> Layer:
         """The layer; raises NotFound."""

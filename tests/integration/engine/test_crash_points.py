@@ -25,7 +25,7 @@ CREATE = [
     ("rootless.engine.core", "Core", "call", "after"),
 ]
 START = [
-    ("rootless.engine.layout", "", "write_etc", "after"),
+    ("rootless.engine.etcfiles", "", "write_etc", "after"),
     ("rootless.runtime.launcher_client", "Launcher", "create", "before"),
     ("rootless.runtime.launcher_client", "Launcher", "create", "after"),
     ("rootless.network.driver", "NetworkDriver", "connect", "after"),
