@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rootless.engine.core import Core
-from rootless.engine.layout import ETC_FILES
+from rootless.engine.etcfiles import ETC_FILES
 from rootless.engine.unit import Unit
 from rootless.errors import (
     Conflict,
