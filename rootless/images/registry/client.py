@@ -29,7 +29,7 @@ from rootless.images.registry.credentials import Credentials
 from rootless.images.registry.progress import Meter
 from rootless.images.registry.settings import Endpoint, RegistrySettings, endpoints
 from rootless.images.registry.threads import in_thread
-from rootless.images.registry.transport import Transport, read_bounded
+from rootless.images.registry.transport import Transport, read_bounded, reason
 
 if TYPE_CHECKING:
     import aiohttp
@@ -38,6 +38,7 @@ _MAX_ERROR = 64 << 10
 _WRITE = 1 << 20
 _UPLOAD_PIECE = 1 << 20
 _TAGS_PAGE = 1000
+_MAX_TAGS = 100_000
 _MAX_DELAY = 10.0
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -216,7 +217,7 @@ class Repository:
                 raise self._retryable(await self._answer(response), what)
             data = await read_bounded(response, MAX_MANIFEST, what)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _Retry(Unavailable(f"{what}: {error or type(error).__name__}")) from error
+            raise _Retry(Unavailable(f"{what}: {reason(error)}")) from error
         finally:
             response.release()
         digest = digest_of(data)
@@ -244,6 +245,8 @@ class Repository:
                 response.release()
             new = [tag for tag in page if tag not in found]
             found.update(dict.fromkeys(new))
+            if len(found) > _MAX_TAGS:
+                raise InvalidInput(f"{what} refused: there are more than {_MAX_TAGS}")
             # The page's address is our own: a Link may not lead elsewhere, nor in a circle.
             if not more or not new:
                 return tuple(found)
@@ -269,7 +272,7 @@ class Repository:
 
     async def fetch(self, blob: Descriptor, store: ContentStore, meter: Meter) -> None:
         """Download ``blob`` into ``store``, resuming what an earlier attempt left."""
-        attempt = 0
+        attempt = furthest = 0
         with store.ingest(blob.digest, blob.size) as writer:
             while True:
                 attempt += 1
@@ -282,7 +285,9 @@ class Repository:
                     return
                 except _Retry as error:
                     # Progress earns new attempts: a line that drops every 100 MB is slow, not dead.
-                    attempt = 1 if writer.offset > before else attempt
+                    # Beginning anew and getting as far as before is none.
+                    attempt = 1 if writer.offset > max(before, furthest) else attempt
+                    furthest = max(furthest, writer.offset)
                     await self._retrying(attempt, error.cause)
                 except InvalidInput:
                     # What an earlier run left may be the bad part: once more from the start.
@@ -314,7 +319,7 @@ class Repository:
                     raise _Retry(Unavailable(f"{what}: the registry resumed at another place"))
             await self._receive(response, writer, meter)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _Retry(Unavailable(f"{what}: {str(error) or type(error).__name__}")) from error
+            raise _Retry(Unavailable(f"{what}: {reason(error)}")) from error
         finally:
             response.release()
         if writer.offset < blob.size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import ssl
@@ -32,6 +33,9 @@ _MAX_REDIRECTS = 10
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _CONNECT_SECONDS = 30
 _SILENCE_SECONDS = 120
+_HEAD_SECONDS = 120
+"""For the head of an answer to a request without a body: interim answers (100 Continue) may
+come without end, and each of them breaks the silence."""
 
 Body = Callable[[], Any]
 
@@ -46,6 +50,12 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int, what: str) 
             raise InvalidInput(f"{what} refused: it is larger than {limit} bytes")
         parts.append(part)
     return b"".join(parts)
+
+
+def reason(error: BaseException) -> str:
+    """What ``error`` says, as one short line: it may quote what the other side sent."""
+    text = str(error).partition("\n")[0].strip() or type(error).__name__
+    return "".join(c for c in text if c.isprintable())[:200]
 
 
 def origin(url: URL) -> tuple[str, str, int]:
@@ -112,15 +122,16 @@ class Transport:
 
         assert self._session is not None
         try:
-            return await self._session.request(
-                method,
-                url,
-                headers=headers,
-                data=body() if body is not None else None,
-                allow_redirects=False,
-                ssl=self._tls(url, endpoint) if url.scheme == "https" else True,
-                proxy=proxy_for(url, self._settings.proxies),
-            )
+            async with asyncio.timeout(_HEAD_SECONDS if body is None else None):
+                return await self._session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    data=body() if body is not None else None,
+                    allow_redirects=False,
+                    ssl=self._tls(url, endpoint) if url.scheme == "https" else True,
+                    proxy=proxy_for(url, self._settings.proxies),
+                )
         except aiohttp.ClientConnectorCertificateError as error:
             raise Unavailable(
                 f"{method} {_public(url)}: {error.certificate_error}",
@@ -137,8 +148,7 @@ class Transport:
                 hint="check the registry's name and that it runs",
             ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            text = str(error) or type(error).__name__
-            raise Unavailable(f"{method} {_public(url)}: {text}") from error
+            raise Unavailable(f"{method} {_public(url)}: {reason(error)}") from error
 
     async def request(
         self,
@@ -189,6 +199,7 @@ class Transport:
 
         try:
             target = current.join(URL(location, encoded=True))
+            origin(target)  # reads the port, which may be none
         except ValueError as error:
             raise Unavailable(f"{_public(current)}: invalid redirect") from error
         if not location or hops > _MAX_REDIRECTS:
@@ -235,7 +246,13 @@ class Transport:
         """A bearer token (distribution's token and oauth2 specifications)."""
         from yarl import URL
 
-        realm = URL(bearer.get("realm"))
+        try:
+            realm = URL(bearer.get("realm"))
+            origin(realm)
+        except ValueError:
+            raise Unauthorized(
+                f"{endpoint.host} names a token server with an invalid address"
+            ) from None
         if realm.scheme != "https" and not (realm.scheme == "http" and endpoint.scheme == "http"):
             raise Unauthorized(
                 f"{endpoint.host} names the token server '{realm}', which is not https",
