@@ -8,6 +8,7 @@ from __future__ import annotations
 from rootless.cli import createspec as spec
 from rootless.cli.flags import UsageError
 from rootless.cli.mountspec import parse_mount
+from rootless.cli.trust import refuse_trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def create_body(call: Invocation, *, detach: bool = False) -> dict[str, Any]:
     for name, reason in _REFUSED.items():
         if call.given(name):
             raise UsageError(f"--{name} is not supported: {reason}")
+    refuse_trust(call)
     if call["rm"] and call["restart"] not in ("no", ""):
         raise UsageError("conflicting options: cannot specify both --restart and --rm")
     body = _config(call, detach=detach)
@@ -128,8 +130,7 @@ def _config(call: Invocation, *, detach: bool) -> dict[str, Any]:
     if proxies or call["env"] or call["env-file"]:
         config["Env"] = spec.environment(call["env-file"], call["env"], proxies)
     if call["label"] or call["label-file"]:
-        lines = [line for path in call["label-file"] for line in spec.read_env_file(path)]
-        config["Labels"] = spec.key_values(lines + call["label"])
+        config["Labels"] = spec.labels(call["label-file"], call["label"])
     health = _health(call)
     if health:
         config["Healthcheck"] = health
@@ -211,6 +212,8 @@ def _host_config(call: Invocation) -> dict[str, Any]:
         host["RestartPolicy"] = spec.parse_restart(values["restart"])
     if values["log-driver"] or values["log-opt"]:
         options = spec.key_values(values["log-opt"])
+        if options and values["log-driver"] == "none":
+            raise UsageError("invalid logging opts for driver none", hint="leave out --log-opt")
         host["LogConfig"] = {"Type": values["log-driver"], "Config": options}
     _security(call, host)
     return host
@@ -245,7 +248,7 @@ def _ports(call: Invocation, body: dict[str, Any], host: dict[str, Any]) -> None
 def _storage(call: Invocation, body: dict[str, Any], host: dict[str, Any]) -> None:
     binds = []
     volumes: dict[str, dict[str, str]] = {}
-    for item in call["volume"]:
+    for item in dict.fromkeys(call["volume"]):  # the same twice is one, as in Docker
         bind, anonymous = spec.parse_volume(item)
         if bind:
             binds.append(bind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rootless.cli.command import BOOL, BYTES, DECIMAL, DURATION, INT, LIST, MAP, STRING, Flag
+from rootless.cli.trust import TRUST_FLAG
 
 CREATE_FLAGS: tuple[Flag, ...] = (
     ("add-host", "", LIST, None, "Add a custom host-to-IP mapping (host:ip)"),
@@ -31,7 +32,7 @@ CREATE_FLAGS: tuple[Flag, ...] = (
     ("device-read-iops", "", LIST, None, "Limit read operations per second (PATH:NUMBER)"),
     ("device-write-bps", "", LIST, None, "Limit write rate to a device (PATH:BYTES)"),
     ("device-write-iops", "", LIST, None, "Limit write operations per second (PATH:NUMBER)"),
-    ("disable-content-trust", "", BOOL, True, "Accepted for Docker's sake; has no effect"),
+    TRUST_FLAG,
     ("dns", "", LIST, None, "Set custom DNS servers"),
     ("dns-opt", "", LIST, None, "Set DNS options (old name)"),
     ("dns-option", "", LIST, None, "Set DNS options"),

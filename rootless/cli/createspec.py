@@ -240,16 +240,25 @@ def key_values(items: list[str]) -> dict[str, str]:
     return out
 
 
-def read_env_file(path: str) -> list[str]:
+def labels(files: list[str], values: list[str]) -> dict[str, str]:
+    """``--label-file`` then ``--label``; a label has a name."""
+    lines = [line for path in files for line in read_env_file(path, what="label file")]
+    for item in values:
+        if not item.partition("=")[0]:
+            raise UsageError(f"invalid label '{item}': empty name", hint="write NAME=VALUE")
+    return key_values(lines + values)
+
+
+def read_env_file(path: str, *, what: str = "env file") -> list[str]:
     """An ``--env-file``: one NAME=VALUE or NAME per line, ``#`` comments."""
     lines = []
-    for number, raw in enumerate(_text(path, "env file").split("\n"), 1):
+    for number, raw in enumerate(_text(path, what).split("\n"), 1):
         line = raw.rstrip("\r").lstrip()
         if not line or line.startswith("#"):
             continue
         name = line.partition("=")[0]
         if not name or any(char.isspace() for char in name):
-            raise UsageError(f"invalid env file ({path}:{number}): variable '{name}' is not a name")
+            raise UsageError(f"invalid {what} ({path}:{number}): '{name}' is not a name")
         lines.append(line)
     return lines
 
@@ -290,7 +299,12 @@ def security_options(items: list[str]) -> list[str]:
         key, mark, value = item.partition("=")
         if not mark:
             key, mark, value = item.partition(":")
-        if key == "seccomp" and mark and value not in ("unconfined", "builtin", "default"):
+        if key == "seccomp" and not value:
+            raise UsageError(
+                f'invalid --security-opt: "{item}"',
+                hint="seccomp=FILE, seccomp=builtin, seccomp=unconfined",
+            )
+        if key == "seccomp" and value not in ("unconfined", "builtin", "default"):
             text = _text(value, "seccomp profile")
             from rootless.client import jsonlite
 

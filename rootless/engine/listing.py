@@ -134,10 +134,13 @@ def _port(text: str) -> tuple[int, int, str]:
 
 
 def _publish(record: ContainerRecord, values: Sequence[str]) -> bool:
+    """By either side's port: Docker's manual shows the container's, its daemon takes the host's."""
     ports = record.network.ports
     for first, last, protocol in map(_port, values):
-        if any(first <= p.container_port <= last and p.protocol == protocol for p in ports):
-            return True
+        for port in ports:
+            sides = (port.container_port, port.host_port)
+            if port.protocol == protocol and any(first <= side <= last for side in sides):
+                return True
     return False
 
 

@@ -246,7 +246,10 @@ def _log(wanted: LogConfig, settings: EngineSettings) -> LogConfig:
         if key not in _LOG_OPTIONS:
             raise InvalidInput(f"unknown log opt '{key}' for json-file log driver")
     if "max-size" in options and options["max-size"] != "-1":
-        parse_size(options["max-size"])
+        try:
+            parse_size(options["max-size"])
+        except InvalidInput as error:
+            raise InvalidInput(f"log opt max-size: {error.message}", hint=error.hint) from None
     files = options.get("max-file", "1")
     count = whole_number(files) or 0
     if count < 1:

@@ -107,7 +107,11 @@ def resolve_mounts(
                 "image", target, source=image_path(request.source), read_only=True
             )
         else:
-            raise InvalidInput(f"mount type unknown: {request.type!r}")
+            raise InvalidInput(
+                f"mounts of type {request.type!r} are not supported by this engine",
+                hint="bind, volume or tmpfs; the files of an image: rootless create IMAGE, then "
+                "rootless cp",
+            )
     for mount in inherited:
         mounts.setdefault(mount.target, replace(mount, copy_up=False))
     for declared in image_volumes:
@@ -282,7 +286,10 @@ def _tmpfs(request: MountRequest, target: str) -> MountSpec:
 def _tmpfs_size(value: str) -> int:
     percent = whole_number(value[:-1]) if value.endswith("%") else None
     if percent is None:
-        return parse_size(value)
+        try:
+            return parse_size(value)
+        except InvalidInput as error:
+            raise InvalidInput(f"tmpfs option size: {error.message}", hint=error.hint) from None
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(total * percent // 100, MAX_NUMBER)
 

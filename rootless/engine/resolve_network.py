@@ -20,6 +20,7 @@ from rootless.units import whole_number
 Lookup = Callable[[str], ContainerRecord]
 """A container by id, prefix or name; NotFound."""
 
+_MAC = re.compile(r"([0-9A-Fa-f]{2})(?::[0-9A-Fa-f]{2}){5}", re.ASCII)
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _SYSCTLS = frozenset(
     "kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall kernel.shmmax "
@@ -97,6 +98,32 @@ def check_endpoints(
                 f"conflicting options: network mode {mode} and network {wanted}",
                 hint="a container of this engine has one network",
             )
+        _check_endpoint(endpoint)
+
+
+def _check_endpoint(endpoint: EndpointRequest) -> None:
+    """Refuse what only networks of one's own could keep; an address that is not given is a lie."""
+    if endpoint.ipv4_address or endpoint.ipv6_address or endpoint.link_local_ips:
+        raise InvalidInput(
+            "user specified IP address is supported on user defined networks only",
+            hint="this engine has none yet: leave out --ip, --ip6 and --link-local-ip",
+        )
+    if endpoint.aliases:
+        raise InvalidInput(
+            "network-scoped aliases are only supported for user-defined networks",
+            hint="this engine has none yet: leave out --network-alias",
+        )
+    if endpoint.mac_address and not _is_unicast(endpoint.mac_address):
+        raise InvalidInput(
+            f"invalid MAC address: {endpoint.mac_address[:80]}",
+            hint="six pairs of hexadecimal digits, the first of them even: 92:d0:c6:0a:29:33",
+        )
+
+
+def _is_unicast(text: str) -> bool:
+    """A MAC address that an interface can have: bit 0 of its first byte marks groups (IEEE 802)."""
+    found = _MAC.fullmatch(text)
+    return found is not None and not int(found[1], 16) & 1 and set(text) - {":", "-"} != {"0"}
 
 
 def _plain(name: str, settings: EngineSettings) -> str:

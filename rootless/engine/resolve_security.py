@@ -74,6 +74,11 @@ def parse_security_opt(options: Sequence[str], *, selinux: bool) -> SecurityOpti
         if key == "no-new-privileges":
             nnp = _bool(option, value)
         elif key == "seccomp":
+            if not value:
+                raise InvalidInput(
+                    f'invalid --security-opt: "{option}"',
+                    hint="seccomp=FILE, seccomp=builtin, seccomp=unconfined",
+                )
             seccomp = value
         elif key == "seccomp-log":
             log = _bool(option, value)

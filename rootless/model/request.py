@@ -131,6 +131,7 @@ class EndpointRequest:
     links: tuple[str, ...] = ()
     ipv4_address: str = ""
     ipv6_address: str = ""
+    link_local_ips: tuple[str, ...] = ()
     mac_address: str = ""
     driver_opts: tuple[tuple[str, str], ...] = ()
 

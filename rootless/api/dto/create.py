@@ -97,6 +97,7 @@ def to_request(
                 links=tuple(found.links),
                 ipv4_address=ipam.ipv4_address,
                 ipv6_address=ipam.ipv6_address,
+                link_local_ips=tuple(ipam.link_local_ips),
                 mac_address=found.mac_address or body.mac_address,
                 driver_opts=tuple(found.driver_opts.items()),
             )

@@ -256,6 +256,14 @@ def to_host_config(body: Host) -> HostConfig:
     """The model's form."""
     if body.shm_size < 0:
         raise InvalidInput("SHM size can not be less than 0")
+    if body.isolation not in ("", "default"):
+        raise InvalidInput(f"invalid isolation {body.isolation[:80]!r} on linux", hint="default")
+    if body.volume_driver not in ("", "local"):
+        raise InvalidInput(
+            f"Error looking up volume plugin {body.volume_driver[:80]}: "
+            f'plugin "{body.volume_driver[:80]}" not found',
+            hint="only the local driver exists",
+        )
     return HostConfig(
         mounts=_mounts(body),
         binds_raw=tuple(body.binds),

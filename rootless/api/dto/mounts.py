@@ -74,7 +74,7 @@ def _wrong(mount: Mount, why: str) -> InvalidInput:
 
 def _check(mount: Mount) -> None:
     if mount.type not in ("bind", "volume", "tmpfs", "image"):
-        raise InvalidInput(f"mount type unknown: {mount.type!r}", hint="bind, volume, tmpfs, image")
+        raise InvalidInput(f"mount type unknown: {mount.type!r}", hint="bind, volume or tmpfs")
     if not mount.target:
         raise _wrong(mount, "field Target must not be empty")
     if not mount.target.startswith("/"):

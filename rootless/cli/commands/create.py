@@ -8,21 +8,20 @@ from rootless.cli.command import Command, Invocation
 from rootless.cli.commands.run import create
 from rootless.cli.createbody import create_body
 from rootless.cli.createflags import CREATE_FLAGS
-from rootless.cli.exits import exit_status
 from rootless.errors import RootlessError
 
 
 def run(call: Invocation) -> int:
     """Create a container and print its id."""
-    try:
-        body = create_body(call)
-        if call["dry-run"]:
-            from rootless.cli.dryrun import show_plan
+    body = create_body(call)
+    if call["dry-run"]:
+        from rootless.cli.dryrun import show_plan
 
-            return show_plan(call, body)
+        return show_plan(call, body)
+    try:
         sys.stdout.write(create(call, body) + "\n")
     except RootlessError as error:
-        error.exit_status = min(exit_status(error), 125)  # type: ignore[attr-defined]
+        error.exit_status = 1  # type: ignore[attr-defined]
         raise
     return 0
 

@@ -7,10 +7,12 @@ import sys
 from rootless.cli.command import BOOL, STRING, Command, Invocation
 from rootless.cli.flags import UsageError
 from rootless.cli.pulling import pull_image, split_reference
+from rootless.cli.trust import TRUST_FLAG, refuse_trust
 
 
 def run(call: Invocation) -> int:
     """Pull one image, or all tags of a repository."""
+    refuse_trust(call)
     image = call.args[0]
     tagged = "@" in image or ":" in image.rpartition("/")[2]
     if call["all-tags"] and tagged:
@@ -52,7 +54,7 @@ COMMAND = Command(
     aliases="image pull, pull",
     flags=(
         ("all-tags", "a", BOOL, False, "Download all tagged images in the repository"),
-        ("disable-content-trust", "", BOOL, True, "Accepted for Docker's sake; has no effect"),
+        TRUST_FLAG,
         ("platform", "", STRING, "", "Set platform if the image has several"),
         ("quiet", "q", BOOL, False, "Suppress verbose output"),
     ),

@@ -9,12 +9,14 @@ from rootless.cli.commands.pull import canonical
 from rootless.cli.flags import UsageError
 from rootless.cli.progress import Progress
 from rootless.cli.pulling import split_reference
+from rootless.cli.trust import TRUST_FLAG, refuse_trust
 from rootless.client.api import query, quote
 from rootless.client.dockerconfig import credentials, encode_auth, registry_of
 
 
 def run(call: Invocation) -> int:
     """Push one tag, or all of a repository."""
+    refuse_trust(call)
     image = call.args[0]
     name, tag = split_reference(image)
     if "@" in image:
@@ -54,7 +56,7 @@ COMMAND = Command(
     aliases="image push, push",
     flags=(
         ("all-tags", "a", BOOL, False, "Push all tags of an image to the repository"),
-        ("disable-content-trust", "", BOOL, True, "Accepted for Docker's sake; has no effect"),
+        TRUST_FLAG,
         ("platform", "", STRING, "", "Push this platform's manifest only"),
         ("quiet", "q", BOOL, False, "Suppress verbose output"),
     ),

@@ -29,12 +29,16 @@ if TYPE_CHECKING:
     from rootless.client.http import Connection, Response
 
 
+CREATE_FAILED = 125
+
+
 def run(call: Invocation) -> int:
     """Run a container; every failure before its process is 125, 126 or 127."""
     try:
         return _run(call)
     except RootlessError as error:
-        error.exit_status = exit_status(error)  # type: ignore[attr-defined]
+        if not hasattr(error, "exit_status"):
+            error.exit_status = exit_status(error)  # type: ignore[attr-defined]
         raise
 
 
@@ -137,7 +141,7 @@ def create(
 
     ``meanwhile`` is called while the daemon works.
     """
-    policy = call["pull"]
+    policy = call["pull"] or "missing"
     if policy not in ("always", "missing", "never"):
         raise UsageError(
             f'invalid pull option: "{policy}": must be one of "always", "missing" or "never"'
@@ -145,7 +149,10 @@ def create(
     cidfile = _open_cidfile(call["cidfile"])
     try:
         answer = _create(call, body, policy, meanwhile)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, RootlessError):
+            # Nothing ran: no path in the message makes it a command that is missing.
+            error.exit_status = CREATE_FAILED  # type: ignore[attr-defined]
         if cidfile is not None:
             os.close(cidfile)
             os.unlink(call["cidfile"])

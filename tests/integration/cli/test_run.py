@@ -42,6 +42,16 @@ def test_exit_status(engine: Engine, words: list[str], status: int) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_container_that_is_not_made_is_125_for_run_and_1_for_create(engine: Engine) -> None:
+    """Whatever the message: no command ran that could be missing or not executable."""
+    unmakeable = ("-v", "/no-such-place/x:/x", IMAGE, "true")
+    assert engine.run(*RUN, *unmakeable).returncode == 125
+    done = engine.run("create", "--network", "none", *unmakeable)
+    assert done.returncode == 1
+    assert "mkdir" in done.stderr
+    assert engine.run("create", "--nope", IMAGE).returncode == 125
+
+
 def test_standard_output_and_error_stay_apart(engine: Engine) -> None:
     done = engine.run(*RUN, IMAGE, "sh", "-c", "echo out; echo err >&2; echo out2")
     assert (done.stdout, done.stderr) == ("out\nout2\n", "err\n")

@@ -90,6 +90,8 @@ def test_resources() -> None:
         ({"RestartPolicy": {"Name": "sometimes"}}, "unknown policy 'sometimes'"),
         ({"RestartPolicy": {"Name": "no", "MaximumRetryCount": 3}}, "only be used with"),
         ({"ShmSize": -1}, "SHM size"),
+        ({"Isolation": "process"}, "invalid isolation 'process' on linux"),
+        ({"VolumeDriver": "foo"}, 'plugin "foo" not found'),
         ({"Binds": ["/a:/b", "/c:/b/"]}, "Duplicate mount point: /b"),
         ({"Devices": [{"PathOnHost": "/dev/x", "CgroupPermissions": "q"}]}, "permissions"),
         ({"PortBindings": {"80/icmp": []}}, "invalid proto"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -308,10 +309,33 @@ def test_health() -> None:
         body("--no-healthcheck", "--health-cmd", "x", "img")
 
 
-@pytest.mark.parametrize("words", [["--gpus", "all"], ["--kernel-memory", "1m"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--gpus", "all"], ["--kernel-memory", "1m"], ["--disable-content-trust=false"]],
+)
 def test_what_cannot_be_kept_is_refused(words: list[str]) -> None:
     with pytest.raises(UsageError, match="not supported"):
         body(*words, "img")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-l", "=x"], "invalid label '=x': empty name"),
+        (["--label-file", "/nonexistent/l"], "cannot read the label file /nonexistent/l"),
+        (["--env-file", "/nonexistent/e"], "cannot read the env file /nonexistent/e"),
+        (["--security-opt", "seccomp"], 'invalid --security-opt: "seccomp"'),
+        (["--security-opt", "seccomp="], 'invalid --security-opt: "seccomp="'),
+        (["--log-driver", "none", "--log-opt", "max-size=1m"], "invalid logging opts"),
+    ],
+)
+def test_what_says_nothing_is_refused(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        body(*words, "img")
+
+
+def test_the_same_volume_twice_is_one() -> None:
+    assert host("-v", "/a:/b", "-v", "/a:/b")["Binds"] == ["/a:/b"]
 
 
 def test_rm_and_restart_conflict() -> None:

@@ -309,7 +309,7 @@ def test_a_cidfile_is_written_and_never_overwritten(
 
     with serving(handler) as path:
         words = ["-H", path, "create", "--cidfile", str(cidfile)]
-        assert entry.run([*words, "--name", "bad", "img"]) == 125
+        assert entry.run([*words, "--name", "bad", "img"]) == 1
         assert not cidfile.exists()
         assert entry.run([*words, "img"]) == 0
         assert cidfile.read_text() == "abc"

@@ -72,7 +72,9 @@ def test_published_ports() -> None:
     found = replace(WEB, network=NetworkState(ports=(PortBinding(80, "tcp", "127.0.0.1", 8080),)))
     assert matches(found, {"publish": ["80"]})
     assert matches(found, {"publish": ["70-90/tcp"]})
+    assert matches(found, {"publish": ["8080"]})
     assert not matches(found, {"publish": ["80/udp"]})
+    assert not matches(found, {"publish": ["81"]})
 
 
 def test_prune_spares_running_newer_and_labelled() -> None:

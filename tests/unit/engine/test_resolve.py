@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -339,6 +340,28 @@ def test_networks_and_the_mode(mode: str, networks: tuple[str, ...], fits: bool)
         check_endpoints(endpoints, host, settings)
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"ipv4_address": "1.2.3.4"}, "user defined networks only"),
+        ({"ipv6_address": "::1"}, "user defined networks only"),
+        ({"link_local_ips": ("1.2.3.4",)}, "user defined networks only"),
+        ({"aliases": ("db",)}, "user-defined networks"),
+        ({"mac_address": "foo"}, "invalid MAC address: foo"),
+        ({"mac_address": "01:00:5e:00:00:01"}, "invalid MAC address"),
+        ({"mac_address": "00:00:00:00:00:00"}, "invalid MAC address"),
+    ],
+)
+def test_endpoints_that_cannot_be_kept_are_refused(asked: dict[str, Any], said: str) -> None:
+    settings = EngineSettings(Path("/d"), Path("/r"))
+    with pytest.raises(InvalidInput, match=said):
+        check_endpoints(
+            [EndpointRequest("none", **asked)], HostConfig(network_mode="none"), settings
+        )
+    good = EndpointRequest("none", mac_address="92:d0:c6:0a:29:33")
+    check_endpoints([good], HostConfig(network_mode="none"), settings)
+
+
 def test_joining_another_container() -> None:
     spec = _resolve(
         HostConfig(network_mode="container:other", pid_mode="container:other", ipc_mode="host")
@@ -410,6 +433,10 @@ def test_limits_are_kept_or_refused() -> None:
         ({"runtime": "kata"}, {}, "unknown or invalid runtime name"),
         ({"log_config": LogConfig("syslog")}, {}, "no log driver named 'syslog'"),
         ({"log_config": LogConfig("", (("max-sise", "1m"),))}, {}, "unknown log opt"),
+        ({"security_opt": ("seccomp",)}, {}, 'invalid --security-opt: "seccomp"'),
+        ({"security_opt": ("seccomp=",)}, {}, 'invalid --security-opt: "seccomp="'),
+        ({"mounts": (_tmpfs("size=x"),)}, {}, "tmpfs option size: invalid size: 'x'"),
+        ({"mounts": (MountRequest("image", "/x", source="i"),)}, {}, "are not supported"),
         ({"devices": (DeviceRequest("/dev/null", "/dev/x", "z"),)}, {}, "invalid device mode"),
         ({"devices": (DeviceRequest("/dev/nope", "/dev/x"),)}, {}, "no such file"),
         ({"shm_size": -1}, {}, "SHM size"),
@@ -433,7 +460,11 @@ def test_limits_are_kept_or_refused() -> None:
         ({"mounts": (_tmpfs(f"size={_LONG}"),)}, {}, "invalid size"),
         ({"mounts": (_tmpfs("mode=" + "7" * 5000),)}, {}, "tmpfs option"),
         ({"log_config": LogConfig("", (("max-file", "²"),))}, {}, "invalid max-file"),
-        ({"log_config": LogConfig("", (("max-size", _LONG),))}, {}, "invalid size"),
+        (
+            {"log_config": LogConfig("", (("max-size", _LONG),))},
+            {},
+            "log opt max-size: invalid size",
+        ),
     ],
 )
 def test_refusals_say_what_is_wrong(
