@@ -25,15 +25,20 @@ class Placement:
     """Where the archive goes: an existing directory and, perhaps, the top entry's new name.
 
     ``contents`` drops the top directory itself (``cp CONTAINER:DIR/. TARGET``), which
-    an archive of ``DIR/.`` calls ``.``.
+    an archive of ``DIR/.`` calls ``.``. ``asked`` is the name that was asked for, '' when
+    it is not known: an archive with another at its top could put a ``.bashrc``
+    into the home directory somebody copies to.
     """
 
-    __slots__ = ("contents", "directory", "name")
+    __slots__ = ("asked", "contents", "directory", "name")
 
-    def __init__(self, directory: str, name: str, *, contents: bool = False) -> None:
+    def __init__(
+        self, directory: str, name: str, *, contents: bool = False, asked: str = ""
+    ) -> None:
         self.directory = directory
         self.name = name
         self.contents = contents
+        self.asked = asked
 
 
 class _Stream:
@@ -98,6 +103,8 @@ class _Unpacker:
         if place.contents:
             inner = parts if name.startswith("./") else parts[1:]
             return ([place.name] if place.name else []) + inner
+        if place.asked and parts[0] != place.asked:
+            raise InvalidInput(f"the archive holds {name!r}, and {place.asked!r} was asked for")
         if place.name:
             return [place.name, *parts[1:]]
         return parts
@@ -162,7 +169,8 @@ class _Unpacker:
             os.mkfifo(name, entry.mode & 0o777, dir_fd=parent)
         else:
             return  # devices: an unprivileged user cannot make them
-        if self.owners:
+        # A hard link has the owner of what it links to, which may have been here before.
+        if self.owners and not entry.islnk():
             os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
 
     def _file(self, parent: int, name: str, entry: tarfile.TarInfo) -> None:

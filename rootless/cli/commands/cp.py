@@ -96,7 +96,9 @@ def _out(call: Invocation, container: str, path: str, target: str) -> int:
     placement = place(target)
     extract(
         response.chunks(),
-        Placement(placement[0], placement[1], contents=_contents_only(path)),
+        Placement(
+            placement[0], placement[1], contents=_contents_only(path), asked=_asked_name(path)
+        ),
         owners=call["archive"],
     )
     if not call["quiet"] and sys.stderr.isatty():
@@ -107,6 +109,12 @@ def _out(call: Invocation, container: str, path: str, target: str) -> int:
 def _contents_only(path: str) -> bool:
     """``DIR/.`` copies what is in the directory, not the directory."""
     return path.endswith("/.") or path == "."
+
+
+def _asked_name(path: str) -> str:
+    """What an archive of ``path`` calls its top; '' where that is not in the path."""
+    name = os.path.basename(path.rstrip("/"))
+    return "" if name in (".", "..") else name
 
 
 def place(target: str) -> tuple[str, str]:

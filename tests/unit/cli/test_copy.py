@@ -123,6 +123,20 @@ def test_ways_out_are_refused(target: Path, entries: list[tuple[tarfile.TarInfo,
     assert sorted(p.name for p in target.parent.iterdir()) == ["secret", "target"]
 
 
+def test_what_was_not_asked_for_is_refused(target: Path) -> None:
+    asked = Placement(str(target), "", asked="d")
+    extract(packed(directory("d"), entry("d/f", b"1")), asked, owners=False)
+    (target / "other").write_text("mine")
+    for chunks in (
+        packed(entry(".bashrc", b"evil")),
+        packed(entry("./x/d", b"")),
+        packed(hard("d/l", "other")),
+    ):
+        with pytest.raises(InvalidInput, match="was asked for"):
+            extract(chunks, asked, owners=False)
+    assert sorted(p.name for p in target.iterdir()) == ["d", "other"]
+
+
 def test_a_link_in_the_way_is_replaced_not_followed(target: Path) -> None:
     (target / "f").symlink_to("../secret")
     extract(packed(entry("f", b"new")), Placement(str(target), ""), owners=False)
