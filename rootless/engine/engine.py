@@ -58,6 +58,7 @@ class LocalEngine:
 
     async def warm(self) -> None:
         """Do in advance what the first container would wait for."""
+        self.core.network.warm()
         await self.core.launcher()
 
     async def _make_builtin(self) -> None:

@@ -102,8 +102,8 @@ class NetworkDriver:
 
     @staticmethod
     def warm() -> None:
-        """Import what the first connection would otherwise wait for."""
-        import sh  # noqa: F401
+        """Start what the first connection would otherwise wait for."""
+        helper.open_starter()
 
     async def connect(
         self,
@@ -222,6 +222,7 @@ class NetworkDriver:
             if connection.relay is not None:
                 helper.close(connection.relay)
         self._running.clear()
+        helper.close_starter()
 
     def _directory(self, container_id: str) -> str:
         return os.path.join(self._root, container_id)

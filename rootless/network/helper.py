@@ -1,9 +1,9 @@
 """Helper programs that serve one container's network: started through ``sh``, outliving the daemon.
 
 Their files are regular files (a pipe would break with the daemon), they have
-a session of their own, and they are the daemon's grandchildren, so that ``sh``
-keeps no thread for them. They end by themselves when the write end of the exit
-pipe, held by the container's shim, closes.
+a session of their own, and are children of no process of the engine
+(``starter``). They end by themselves when the write end of the exit pipe, held
+by the container's shim, closes.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import select
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from rootless.network.starter import Starter
 
 STOP_TIMEOUT = 2.0
 """Seconds between SIGTERM and SIGKILL."""
-
-LOG_LIMIT = 64 << 10
-"""Bytes; later messages are lost. A container can provoke messages without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,78 +46,37 @@ def start_time(pid: int) -> int:
         raise ProcessLookupError(pid) from error
 
 
-_BACKGROUND = '"$@" & echo $! >/proc/self/fd/$0'
-"""For /bin/sh: start the arguments and tell their process id.
-
-The helper becomes the daemon's grandchild, because ``sh`` (the library) would
-otherwise keep a thread that looks for its end every second. A second fork in
-Python would do the same at four times the price, which is that of copying the
-daemon's page tables.
-"""
+_starter = Starter()
 
 
-def _before_exec(fds: Iterable[int]) -> None:
-    """Runs in ``sh``'s child just before exec."""
-    # The socket is made by a subordinate id and used by the daemon: it needs
-    # write permission for others. Its directory lets nobody but the daemon in.
-    os.umask(0)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LOG_LIMIT, LOG_LIMIT))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for fd in fds:
-        os.set_inheritable(fd, True)
+def open_starter() -> None:
+    """Start what the first :func:`launch` would otherwise wait for."""
+    _starter.open()
+
+
+def close_starter() -> None:
+    """End the process that starts helpers; they go on."""
+    _starter.close()
 
 
 async def launch(argv: list[str], fds: set[int], log_fd: int) -> HelperProcess:
     """Start ``argv`` through ``sh`` with the descriptors ``fds``.
 
-    Its output goes to ``log_fd``, a regular file, and is cut at LOG_LIMIT. The
-    descriptors stay the caller's. ProcessLookupError when it has ended already.
-
-    ``sh`` is called in a thread: it blocks until exec, and where it finds a
-    running event loop it reports to it later, even when that loop is closed.
+    Its output goes to ``log_fd``, a regular file, and is cut at
+    ``starter.LOG_LIMIT``. The descriptors stay the caller's. ProcessLookupError
+    when it has ended already.
     """
-    job = asyncio.ensure_future(asyncio.to_thread(_launch, argv, fds, log_fd))
+    job = asyncio.ensure_future(_starter.start(argv, sorted(fds), log_fd))
     try:
         pid = await asyncio.shield(job)
     except asyncio.CancelledError:
-        # The thread is using the caller's descriptors: wait for it before they are closed.
+        # It is being started: only its process id tells whom to end.
         with contextlib.suppress(ProcessLookupError):
             process = _adopt(await job)
             kill(process, signal.SIGKILL)
             close(process)
         raise
     return _adopt(pid)
-
-
-def _launch(argv: list[str], fds: set[int], log_fd: int) -> int:
-    """The process id."""
-    import sh
-
-    pid_read, pid_write = os.pipe2(os.O_CLOEXEC)
-    with open(pid_read, "rb") as told, open("/dev/null", "rb") as null:
-        try:
-            with open(log_fd, "wb", closefd=False) as log:
-                passed = {*fds, pid_write}
-                sh.Command("/bin/sh")(
-                    *("-c", _BACKGROUND, str(pid_write), *argv),
-                    _bg=True,
-                    _bg_exc=False,
-                    _in=null,
-                    _out=log,
-                    _err=log,
-                    _env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"},
-                    _cwd="/",
-                    _new_session=True,
-                    _pass_fds=passed,
-                    _preexec_fn=lambda: _before_exec(passed),
-                )
-        finally:
-            os.close(pid_write)
-        line = told.readline()
-    if not line.strip().isdigit():
-        raise ProcessLookupError(argv[0])
-    return int(line)
 
 
 async def readable(fd: int, timeout: float) -> bool:

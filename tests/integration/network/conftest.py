@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from rootless.network import helper
+
 _AGENT = r"""
 import json, os, sys
 def serve():
@@ -53,6 +55,13 @@ print(json.dumps({"pid": pid}), flush=True)
 os.write(go_write, b"1")
 os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
+
+
+@pytest.fixture(autouse=True)
+def _starter() -> Iterator[None]:
+    """The process that starts helpers ends with each test."""
+    yield
+    helper.close_starter()
 
 
 ENGINE_NAMESPACE = "unshare --user --mount --map-root-user --map-auto --keep-caps".split()
