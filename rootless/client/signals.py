@@ -134,6 +134,9 @@ class Foreground:
             self.kill(signal_name(number))
         except (OSError, RootlessError):
             return  # it ended in this moment; the stream's end reports it
+        if number == sig.SIGHUP and self.raw is not None and self.raw.gone:
+            # Nobody can see or type any more; a process that ignores SIGHUP runs on without us.
+            raise Terminated(number)
 
     def _resized(self, _number: int, _frame: FrameType | None) -> None:
         if self.resize is None or not self._ready:

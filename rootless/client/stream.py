@@ -12,6 +12,7 @@ import _thread
 import errno
 import os
 import select
+import stat
 
 from rootless.client.http import BrokenReply, Connection
 from rootless.client.rawsignal import raw
@@ -26,7 +27,7 @@ _HEADER = 8
 
 
 class OutputClosed(Exception):
-    """Nobody reads our output any more (EPIPE)."""
+    """Nobody reads our output any more (EPIPE; EIO of a terminal that hung up)."""
 
 
 class Demux:
@@ -104,9 +105,11 @@ def write_all(fd: int, pieces: list[memoryview]) -> None:
     while pieces:
         try:
             done = os.writev(fd, pieces)
-        except BrokenPipeError:
-            raise OutputClosed from None
-        except BlockingIOError:
+        except OSError as error:
+            if error.errno == errno.EPIPE or (error.errno == errno.EIO and _is_character(fd)):
+                raise OutputClosed from None
+            if error.errno != errno.EAGAIN:
+                raise
             poller = select.poll()
             poller.register(fd, select.POLLOUT)
             poller.poll()
@@ -116,6 +119,11 @@ def write_all(fd: int, pieces: list[memoryview]) -> None:
             del pieces[0]
         if done:
             pieces[0] = pieces[0][done:]
+
+
+def _is_character(fd: int) -> bool:
+    """True for a terminal even after it hung up, when isatty(3) is false."""
+    return stat.S_ISCHR(os.fstat(fd).st_mode)
 
 
 class DetachFilter:

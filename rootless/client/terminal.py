@@ -26,9 +26,26 @@ class RawMode:
         self.active = False
         self._saved: list[Any] = termios.tcgetattr(fd)
 
+    @property
+    def gone(self) -> bool:
+        """True after a hangup."""
+        try:
+            termios.tcgetattr(self.fd)
+        except (OSError, termios.error):
+            return True
+        return False
+
     def enter(self) -> None:
-        """Switch to raw mode."""
-        mode = termios.tcgetattr(self.fd)
+        """Switch to raw mode; a terminal that is gone (EIO after a hangup) stays as it is.
+
+        A hangup comes as SIGHUP and SIGCONT, and the latter makes us enter again.
+        """
+        try:
+            self._enter(termios.tcgetattr(self.fd))
+        except (OSError, termios.error):
+            self.active = False
+
+    def _enter(self, mode: list[Any]) -> None:
         mode[_IFLAG] &= ~(
             termios.IGNBRK
             | termios.BRKINT

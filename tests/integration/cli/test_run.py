@@ -194,8 +194,14 @@ class Terminal:
         if self.client.poll() is None:
             self.client.kill()
         self.client.wait()
-        os.close(self.master)
+        if self.master >= 0:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """The window is closed: the kernel sends SIGHUP and SIGCONT, every access gives EIO."""
         os.close(self.slave)
+        os.close(self.master)
+        self.slave = self.master = -1
 
 
 @pytest.fixture
@@ -278,6 +284,23 @@ read -r line
 fg
 echo "ENDED $?"
 """
+
+
+@pytest.mark.parametrize("words", [["attach", "shell"], ["exec", "-it", "shell", "sh"], None])
+def test_a_terminal_that_goes_away_is_no_defect(
+    engine: Engine, shell: Terminal, words: list[str] | None
+) -> None:
+    other = Terminal(engine, *words) if words else shell
+    try:
+        if words:
+            other.type(b"echo A$((1))B\n")
+            other.until(b"A1B" if words[0] == "exec" else b"<echo")
+        other.hang_up()
+        status = other.client.wait(60)
+    finally:
+        other.close()
+    assert not (Path(engine.env["XDG_STATE_HOME"]) / "rootless/rootless-cli.log").exists()
+    assert status != 125
 
 
 def test_a_stop_gives_the_terminal_back_for_the_time(engine: Engine) -> None:
