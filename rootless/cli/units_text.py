@@ -20,14 +20,23 @@ WantedBy=sockets.target
 """
 
 
-def service_unit(python: str) -> str:
-    """The daemon.
+def quoted(word: str) -> str:
+    """One word of ``ExecStart=`` (systemd.service(5): ``%``, ``$`` and quotes are special)."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    plain = escaped == word and not set(word) & set(" \t\n;'")
+    return word if plain else '"' + escaped.replace("\n", "\\n").replace("\t", "\\t") + '"'
 
+
+def service_unit(command: tuple[str, ...]) -> str:
+    """The daemon, started by the words of ``command``.
+
+    A user service runs in the home directory: the command must not import from there.
     ``Delegate=yes`` hands the service's cgroup subtree to the engine, which is
     what makes limits work (systemd.resource-control(5)). ``KillMode=mixed`` would
     end the shims: ``process`` leaves containers running when the daemon restarts
     (live restore).
     """
+    start = " ".join(map(quoted, command))
     return f"""[Unit]
 Description=rootless container engine
 Requires=rootless.socket
@@ -38,7 +47,7 @@ StartLimitBurst=3
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={python} -m rootless.daemon.main
+ExecStart={start}
 Restart=on-failure
 RestartSec=1s
 Delegate=yes

@@ -9,6 +9,7 @@ from rootless.cli.command import Command, Invocation
 from rootless.cli.flags import UsageError
 from rootless.cli.units_text import service_unit, socket_unit
 from rootless.client import paths
+from rootless.client.autostart import ARGUMENTS
 from rootless.errors import HostUnsupported, RootlessError
 
 
@@ -17,14 +18,8 @@ def unit_files() -> dict[str, str]:
     directory = f"{paths.config_dir()}/systemd/user"
     return {
         f"{directory}/rootless.socket": socket_unit(),
-        f"{directory}/rootless.service": service_unit(_quoted(sys.executable)),
+        f"{directory}/rootless.service": service_unit((sys.executable, *ARGUMENTS)),
     }
-
-
-def _quoted(path: str) -> str:
-    """A path as one word of ExecStart= (systemd.service(5): % and $ are special)."""
-    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"' if escaped != path or " " in path else path
 
 
 def _systemctl(*words: str, check: bool = True) -> tuple[int, str]:
