@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import posixpath
 import stat
 
 from aiohttp.web_response import Response, StreamResponse
@@ -50,7 +51,12 @@ def _path(call: Call) -> str:
     path = call.text("path")
     if not path:
         raise InvalidInput("missing path parameter: 'path'")
-    return path
+    if ".." not in path.split("/"):
+        return path
+    # As Docker: by the words, before any link is looked at. The archive's top is called
+    # as the path ends, and one called '..' would lead its reader out.
+    end = path.endswith("/.") * "/." or path.endswith("/") * "/"
+    return posixpath.normpath("/" + path.lstrip("/")).rstrip("/") + end or "/"
 
 
 async def head(call: Call) -> Response:

@@ -81,6 +81,7 @@ def _resolve_link(client: Client, container: str, path: str) -> str:
 def _out(call: Invocation, container: str, path: str, target: str) -> int:
     if call["follow-link"]:
         path = _resolve_link(call.client, container, path)
+    path = _cleaned(path)
     if target == "-" and os.isatty(1):
         raise UsageError("refusing to write an archive to a terminal", status=1)
     response = call.client.open("GET", f"/containers/{quote(container)}/archive" + query(path=path))
@@ -109,6 +110,14 @@ def _out(call: Invocation, container: str, path: str, target: str) -> int:
 def _contents_only(path: str) -> bool:
     """``DIR/.`` copies what is in the directory, not the directory."""
     return path.endswith("/.") or path == "."
+
+
+def _cleaned(path: str) -> str:
+    """``path`` without ``..``, as the engine takes it; what the root holds, for the root."""
+    if ".." in path.split("/"):
+        end = "/." if path.endswith("/.") else "/" if path.endswith("/") else ""
+        path = os.path.normpath("/" + path.lstrip("/")).rstrip("/") + end
+    return path if path.strip("/") else "/."
 
 
 def _asked_name(path: str) -> str:

@@ -106,3 +106,30 @@ def test_copies_as_docker_makes_them(
     assert engine.ok(*show, "snap", "cat", "/v/copied") == "hi"
     engine.ok("volume", "rm", "vol")
     engine.ok("rmi", "snap")
+
+
+def test_the_root_and_paths_with_dots(engine: Engine, tmp_path: Path) -> None:
+    """The words count, before any link, and no archive is called '..'."""
+    script = "mkdir -p /a/b; echo 1 > /a/b/f; touch /ready; exec sleep 1000"
+    engine.ok("run", "-d", "--name", "dots", "--network", "none", IMAGE, "sh", "-c", script)
+    engine.ok("exec", "dots", "sh", "-c", "until test -e /ready; do :; done")
+    docker = Docker(engine, tmp_path)
+    cases = {
+        "/a/b/..": {"a"},
+        "/a/b/../.": {"b"},
+        "/a/../a/b/../b/f": {"f"},
+        "../../a/b": {"b"},
+        "/": {"a", "bin"},
+        "/..": {"a", "bin"},
+    }
+    for number, (path, names) in enumerate(cases.items()):
+        for client in ("ours", "docker"):
+            target = tmp_path / f"{client}{number}"
+            target.mkdir()
+            if client == "ours":
+                engine.ok("cp", f"dots:{path}", str(target))
+            else:
+                docker.ok("cp", f"dots:{path}", str(target))
+            found = {item.name for item in target.iterdir()}
+            assert found & {"a", "b", "f", "bin"} == names, (client, path)
+    engine.ok("rm", "-f", "dots")
