@@ -32,6 +32,7 @@ def settings_of(config: DaemonConfig) -> EngineSettings:
         dns=config.dns,
         dns_options=config.dns_opts,
         dns_search=config.dns_search,
+        host_gateway=config.host_gateway_ip,
         init=config.init,
         init_path=config.init_path,
         cgroup_parent=config.cgroup_parent,

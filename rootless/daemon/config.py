@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from rootless.daemon import checks
 from rootless.daemon.lifecycle import private_directory
 from rootless.errors import InvalidInput
 from rootless.model.request import RlimitRequest
@@ -45,6 +46,8 @@ class DaemonConfig:
     dns: tuple[str, ...] = ()
     dns_opts: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
+    host_gateway_ip: str = ""
+    """The address that ``--add-host NAME:host-gateway`` stands for; '' refuses it."""
     ip: str = "127.0.0.1"
     """Address that published ports bind to when none is given."""
     ipv6: bool = True
@@ -75,7 +78,8 @@ class DaemonConfig:
 
 _KIND = {
     "data-root": str, "exec-root": str, "pidfile": str, "storage-driver": str, "log-driver": str,
-    "log-level": str, "default-network": str, "ip": str, "userns": str, "init-path": str,
+    "log-level": str, "default-network": str, "ip": str, "host-gateway-ip": str, "userns": str,
+    "init-path": str,
     "cgroup-parent": str, "seccomp-profile": str,
     "debug": bool, "ipv6": bool, "init": bool, "no-new-privileges": bool, "live-restore": bool,
     "max-concurrent-downloads": int, "max-concurrent-uploads": int, "max-download-attempts": int,
@@ -158,13 +162,14 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _convert(key: str, value: object, origin: str) -> object:
     if key in _SIZES:
-        return value if isinstance(value, int) else parse_size(str(value))
+        return _size(key, value, origin)
     kind = _KIND.get(key)
     if kind is None:
-        near = difflib.get_close_matches(key, [*_KIND, *_SIZES], n=1, cutoff=0.5)
+        known = sorted((*_KIND, *_SIZES))
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
         raise InvalidInput(
             f"{origin}: unknown key {key!r}",
-            hint=f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(_KIND)}",
+            hint=f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}",
         )
     right = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
     if kind is list:
@@ -178,6 +183,18 @@ def _convert(key: str, value: object, origin: str) -> object:
     return tuple(value) if kind is list else value  # type: ignore[arg-type]
 
 
+def _size(key: str, value: object, origin: str) -> int:
+    try:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        return parse_size(value if isinstance(value, str) else "")
+    except InvalidInput:
+        raise InvalidInput(
+            f"{origin}: {key} must be a size, not {json.dumps(value)}",
+            hint="bytes, or text such as 64m",
+        ) from None
+
+
 def _ulimits(value: object, origin: str) -> tuple[RlimitRequest, ...]:
     """Docker's form: ``{"nofile": {"Name": "nofile", "Hard": 64000, "Soft": 64000}}``."""
     assert isinstance(value, dict)
@@ -185,6 +202,9 @@ def _ulimits(value: object, origin: str) -> tuple[RlimitRequest, ...]:
     for name, body in value.items():
         if not isinstance(body, dict) or not {"Soft", "Hard"} <= body.keys():
             raise InvalidInput(f"{origin}: default-ulimits.{name} needs Soft and Hard")
+        for word in ("Soft", "Hard"):
+            if not isinstance(body[word], int) or isinstance(body[word], bool):
+                raise InvalidInput(f"{origin}: default-ulimits.{name}.{word} must be a number")
         limits.append(RlimitRequest(name, int(body["Soft"]), int(body["Hard"])))
     return tuple(limits)
 
@@ -197,10 +217,21 @@ def check_config(config: DaemonConfig) -> DaemonConfig:
         )
     if config.userns not in ("shared", "auto"):
         raise InvalidInput(f"userns {config.userns!r} is unknown", hint="shared or auto")
-    if config.log_driver not in ("json-file", "none"):
-        raise InvalidInput(
-            f"log-driver {config.log_driver!r} is not supported", hint="json-file or none"
-        )
+    checks.check_logging(config.log_driver, config.log_opts)
+    checks.check_network(config.default_network)
+    checks.check_addresses("dns", config.dns)
+    checks.check_addresses("ip", (config.ip,))
+    checks.check_addresses("host-gateway-ip", tuple(filter(None, (config.host_gateway_ip,))))
+    checks.check_mirrors(config.registry_mirrors)
+    checks.check_ulimits(config.default_ulimits)
+    checks.check_paths(
+        {
+            "data-root": config.data_root,
+            "exec-root": config.exec_root,
+            "pidfile": config.pidfile,
+            "init-path": config.init_path,
+        }
+    )
     if config.storage_driver not in ("", "overlay", "overlay2", "fuse-overlayfs", "vfs"):
         raise InvalidInput(
             f"storage-driver {config.storage_driver!r} is unknown",

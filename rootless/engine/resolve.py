@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rootless import ids
 from rootless.engine import resolve_limits, resolve_mounts, resolve_network, resolve_security
+from rootless.engine.logoptions import check_log_options
 from rootless.engine.resolve_mounts import VolumeUse
 from rootless.engine.resolve_network import Lookup
 from rootless.engine.resolve_process import (
@@ -40,11 +41,7 @@ from rootless.model.spec import (
 )
 from rootless.resources import resource_path
 from rootless.storage.volumes import Volume
-from rootless.units import parse_size, whole_number
 
-_LOG_OPTIONS = frozenset(
-    "max-size max-file compress labels labels-regex env env-regex tag mode max-buffer-size".split()
-)
 _RUNTIMES = ("", "rootless", "runc", "io.containerd.runc.v2")
 
 
@@ -242,20 +239,7 @@ def _log(wanted: LogConfig, settings: EngineSettings) -> LogConfig:
             f"logger: no log driver named '{kind}' is registered", hint="json-file or none"
         )
     options = {**dict(settings.log_options), **dict(wanted.config)}
-    for key in options:
-        if key not in _LOG_OPTIONS:
-            raise InvalidInput(f"unknown log opt '{key}' for json-file log driver")
-    if "max-size" in options and options["max-size"] != "-1":
-        try:
-            parse_size(options["max-size"])
-        except InvalidInput as error:
-            raise InvalidInput(f"log opt max-size: {error.message}", hint=error.hint) from None
-    files = options.get("max-file", "1")
-    count = whole_number(files) or 0
-    if count < 1:
-        raise InvalidInput(f"invalid max-file: {files!r} must be a number of at least 1")
-    if count > 1 and "max-size" not in options:
-        raise InvalidInput("max-file is meaningless without max-size")
+    check_log_options(options)
     return LogConfig(kind, tuple(options.items()))
 
 

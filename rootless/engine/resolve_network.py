@@ -154,15 +154,13 @@ def resolve_network(
         files.check_dns(server)
     for word in (*host.dns_search, *host.dns_options):
         files.check_word(word, "DNS search domain or option")
-    for entry in host.extra_hosts:
-        _extra_host(entry)
     return NetworkSpec(
         mode=mode,
         ports=ports,
         dns=host.dns or settings.dns,
         dns_options=host.dns_options or settings.dns_options,
         dns_search=host.dns_search or settings.dns_search,
-        extra_hosts=host.extra_hosts,
+        extra_hosts=tuple(_extra_host(entry, settings) for entry in host.extra_hosts),
         mac_address=mac_address,
         ipv6=settings.ipv6,
     )
@@ -190,12 +188,13 @@ def _address(text: str, *, what: str) -> None:
         raise InvalidInput(f"invalid {what}: {text} is not an IP address") from None
 
 
-def _extra_host(entry: str) -> None:
+def _extra_host(entry: str, settings: EngineSettings) -> str:
+    """The entry with an address: that of ``host-gateway`` is in the daemon's configuration."""
     name, separator, address = entry.partition("=" if "=" in entry else ":")
     if not separator or not _HOST_NAME.fullmatch(name):
         raise InvalidInput(f'bad format for add-host: "{entry}"')
-    if address != "host-gateway":
-        files.parse_extra_host(entry, None)
+    found = files.parse_extra_host(entry, settings.host_gateway or None)
+    return f"{name}={found.address}" if address == "host-gateway" else entry
 
 
 def _ports(

@@ -24,6 +24,8 @@ class EngineSettings:
     dns: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
+    host_gateway: str = ""
+    """What ``--add-host NAME:host-gateway`` stands for; '' refuses it."""
     init: bool = False
     init_path: str = ""
     cgroup_parent: str = ""

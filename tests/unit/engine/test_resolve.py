@@ -362,6 +362,16 @@ def test_endpoints_that_cannot_be_kept_are_refused(asked: dict[str, Any], said: 
     check_endpoints([good], HostConfig(network_mode="none"), settings)
 
 
+def test_host_gateway_is_the_address_that_daemon_json_gives() -> None:
+    asked = HostConfig(extra_hosts=("gw:host-gateway", "db:10.0.0.1"))
+    assert _resolve(asked, host_gateway="192.0.2.1").spec.network.extra_hosts == (
+        "gw=192.0.2.1",
+        "db:10.0.0.1",
+    )
+    with pytest.raises(InvalidInput, match="host-gateway has no address"):
+        _resolve(asked)
+
+
 def test_joining_another_container() -> None:
     spec = _resolve(
         HostConfig(network_mode="container:other", pid_mode="container:other", ipc_mode="host")
