@@ -13,6 +13,7 @@ from rootless.engine.core import Core
 from rootless.engine.layout import make_layout
 from rootless.engine.lifecycle import Lifecycle
 from rootless.engine.resolve import Allocation, Resolved, World, resolve
+from rootless.engine.resolve_process import numeric_ids
 from rootless.engine.resolve_security import parse_userns
 from rootless.engine.unit import Unit
 from rootless.engine.volumes import Volumes, volume_names
@@ -111,7 +112,9 @@ class Creator:
         container_id = ids.new_id()
         mode, size = parse_userns(request.host.userns_mode, default=core.settings.default_userns)
         limited = (request.host.resources.pids_limit or 0) > 0
-        userns = self._userns(mode, size, image, limited=limited)
+        if mode == "auto" and not size:
+            size = idranges.auto_size(self._highest_id(request, image))
+        userns = self._userns(mode, size, limited=limited)
         allocation = Allocation(
             id=container_id,
             name=core.registry.claim_name(request.name),
@@ -134,7 +137,7 @@ class Creator:
             return {}
         return {volume.name: volume for volume in self._core.volumes.all()}
 
-    def _userns(self, mode: str, size: int, image: ImageRecord, *, limited: bool) -> UsernsSpec:
+    def _userns(self, mode: str, size: int, *, limited: bool) -> UsernsSpec:
         plan = idranges.layout(self._core.facts.id_count)
         specs = [unit.record.spec.userns for unit in self._core.registry]
         owner = idranges.common_owner(plan)
@@ -143,11 +146,14 @@ class Creator:
         if mode == "shared":
             return UsernsSpec("shared", idranges.shared_maps(plan), owner)
         used = [found for spec in specs if (found := idranges.range_of(spec)) is not None]
-        wanted = size or idranges.auto_size(self._highest_id(image))
-        return UsernsSpec("auto", idranges.allocate_auto(plan, used, wanted), owner)
+        return UsernsSpec("auto", idranges.allocate_auto(plan, used, size), owner)
 
-    def _highest_id(self, image: ImageRecord) -> int:
-        return max((self._core.layers.get(d).meta.max_id for d in image.diff_ids), default=0)
+    def _highest_id(self, request: ContainerRequest, image: ImageRecord) -> int:
+        """Highest id that the image's files or the wanted user and groups need."""
+        owning = (self._core.layers.get(d).meta.max_id for d in image.diff_ids)
+        user = request.config.user or image.config.user
+        named = numeric_ids(user, request.host.group_add)
+        return max((*owning, *(n for n in named if n != idranges.NOBODY)), default=0)
 
     def _rootfs(
         self, request: ContainerRequest, image: ImageRecord, container_id: str, userns: UsernsSpec

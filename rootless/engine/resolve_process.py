@@ -115,6 +115,16 @@ def resolve_process(config: ContainerConfig, host: HostConfig, *, hostname: str,
     )
 
 
+def numeric_ids(user: str, groups: Sequence[str]) -> tuple[int, ...]:
+    """The ids that ``USER[:GROUP]`` and ``--group-add`` give as numbers.
+
+    A container with a range of ids of its own must have them, though no file
+    of the image belongs to them.
+    """
+    found = (whole_number(text) for text in (*user.split(":"), *groups))
+    return tuple(number for number in found if number is not None)
+
+
 def process_env(config: ContainerConfig, *, hostname: str) -> tuple[str, ...]:
     """PATH, HOSTNAME and TERM, then the configured variables; HOME is init's, from passwd."""
     env: dict[str, str] = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}

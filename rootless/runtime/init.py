@@ -61,6 +61,7 @@ def run(
     shim: socket.socket,
     *,
     spare: bool,
+    template: bytes,
     last_capability: int,
 ) -> NoReturn:
     """Everything from the clone to execve(2); never returns.
@@ -70,7 +71,8 @@ def run(
     ``frame``, hears its own plan when it is a ``spare``, then of the descriptors
     that were prepared for it, says ``ready`` (with the terminal's master) when the
     sandbox stands, hears ``go``, and then says what went wrong or nothing:
-    execve(2) closes the socket.
+    execve(2) closes the socket. ``template`` is a message like the one that a
+    spare will hear, b'' for none: decoded once for nothing (``builder``).
     """
     ctx = InitContext(fds={}, last_capability=last_capability)
     step = "init"
@@ -90,6 +92,8 @@ def run(
             if isinstance(item, FRAME):
                 item.apply(ctx)
                 mark(step)
+        if template:
+            wire.decode(template, [])
         plan = _receive_plan(sync) if spare else frame
         if is_framed(frame):
             _receive_prepared(sync, ctx)
@@ -326,12 +330,13 @@ def _take_credentials(plan: ProcessPlan, user: users.ResolvedUser, last: int) ->
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
     except OSError as error:
+        others = f" with groups {', '.join(map(str, user.groups))}" if user.groups else ""
         raise StartFailed(
-            f"cannot become user {user.uid}:{user.gid}: {os.strerror(error.errno or 0)}",
+            f"cannot become user {user.uid}:{user.gid}{others}: {os.strerror(error.errno or 0)}",
             step="TakeCredentials",
             exit_code=125,
-            hint="the id must be inside the container's id range; "
-            "see rootless inspect --format '{{.HostConfig.UsernsMode}}'",
+            hint="each id must be inside the container's id range, which --userns=auto:size=N "
+            "widens; see rootless inspect --format '{{.HostConfig.UsernsMode}}'",
         ) from None
     process.prctl(process.PR_CAP_AMBIENT, process.PR_CAP_AMBIENT_CLEAR_ALL, what="PR_CAP_AMBIENT")
     granted = keep if user.uid == 0 else 0
