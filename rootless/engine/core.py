@@ -159,7 +159,7 @@ class Core:
                     task.cancel()
         self.housekeeping.flush()
         await self.drain()
-        self.network.detach()
+        await self.network.detach()
         self.watcher.close()
         if self._launcher is not None:
             await self._launcher.close()

@@ -43,7 +43,7 @@ class Lifecycle:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._volume_ranges = VolumeRanges(core)
+        self.volume_ranges = VolumeRanges(core)
         self.on_running: Callable[[Unit], None] | None = None
         """Called when a container started (healthchecks)."""
         self.remove_volumes: Callable[[Unit], Coroutine[object, object, None]] | None = None
@@ -74,7 +74,7 @@ class Lifecycle:
 
     async def _start(self, unit: Unit, identity: Identity) -> None:
         try:
-            async with self._volume_ranges.claim(unit):
+            async with self.volume_ranges.claim(unit):
                 await self._launch(unit, identity)
         except BaseException as error:
             self._failed(unit, error)
@@ -106,7 +106,9 @@ class Lifecycle:
                 netns_fd=created.netns_fd,
                 userns_fd=created.userns_fd,
                 exit_fd=created.exit_fd,
-                on_exit=lambda _id: self._network_lost(unit),
+                init_pid=created.init_pid,
+                shim_pid=created.shim_pid,
+                report=lambda state, reason: self.network_changed(unit, state, reason),
             )
             # It listens: it was its shim that said "created".
             unit.shim = shim = ShimClient(directory)
@@ -140,8 +142,6 @@ class Lifecycle:
         return admitted
 
     def _running(self, unit: Unit, created: Created, connection: Connection) -> None:
-        import json
-
         state = unit.record.state
         healthcheck = unit.record.spec.healthcheck
         checked = healthcheck is not None and healthcheck.test[:1] not in ((), ("NONE",))
@@ -159,7 +159,7 @@ class Lifecycle:
                 denied_calls=(),
                 health=Health() if checked else None,
             ),
-            network_state(connection, json.dumps(connection.to_json())),
+            network_state(connection),
         )
         unit.ended.clear()
 
@@ -191,11 +191,23 @@ class Lifecycle:
         unit.ended.set()
         unit.notify("not-running", "next-exit", error=text)
 
-    def _network_lost(self, unit: Unit) -> None:
-        """slirp4netns ended: with the container as a rule, else the container lost its network."""
-        if unit.ended.is_set() or unit.record.state.status == "exited":
+    def network_changed(self, unit: Unit, connection: Connection | None, reason: str) -> None:
+        """A helper of a running container's network ended, for a ``reason``, or all run again."""
+        state = unit.record.state
+        if connection is None or unit.ended.is_set() or not state.running:
             return
-        unit.record = replace(unit.record, network=NetworkState())
+        name = unit.record.name
+        if reason:
+            _log.warning("container %s lost its network: %s", name, reason)
+            text = f"the container lost its network, which is being restored: {reason}"
+            network = network_state(connection, lost=True)
+            self._core.registry.transition(unit, replace(state, error=text), network)
+            self._core.registry.publish(unit, "network_lost", reason=reason)
+        else:
+            _log.warning("container %s has its network again", name)
+            network = network_state(connection)
+            self._core.registry.transition(unit, replace(state, error=""), network)
+            self._core.registry.publish(unit, "network_restored")
 
     # -- end -----------------------------------------------------------------
 

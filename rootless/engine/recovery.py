@@ -132,15 +132,16 @@ class Recovery:
             return NetworkState()
         try:
             restored = await self._core.network.restore(
-                unit.id, Connection.from_json(json.loads(text))
+                unit.id,
+                Connection.from_json(json.loads(text)),
+                lambda state, reason: self._lifecycle.network_changed(unit, state, reason),
             )
         except RootlessError as error:
             _log.warning("network of %s: %s", unit.record.name, error)
             return NetworkState()
         if restored is None:
-            _log.warning("container %s lost its network: slirp4netns ended", unit.record.name)
-            return NetworkState()
-        return network_state(restored, json.dumps(restored.to_json()))
+            return NetworkState(driver_state=text)
+        return network_state(restored)
 
     async def _ended(self, unit: Unit, found: ShimState | None) -> None:
         """Its process is gone: record how, and release what it held."""

@@ -25,11 +25,17 @@ def denied_names(status: ExitStatus) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def network_state(connection: Connection, driver_state: str) -> NetworkState:
-    """What inspect shows of a connection, with what the network needs to find it again."""
+def network_state(connection: Connection, *, lost: bool = False) -> NetworkState:
+    """What inspect shows of a connection, with what the network needs to find it again.
+
+    Of one that is ``lost`` there is nothing to show.
+    """
+    import json
+
     from rootless.network import addresses
 
-    if connection.mode != "slirp4netns":
+    driver_state = json.dumps(connection.to_json())
+    if connection.mode != "slirp4netns" or lost:
         return NetworkState(driver_state=driver_state)
     return NetworkState(
         ip_address=addresses.CONTAINER_IPV4,

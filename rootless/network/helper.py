@@ -72,11 +72,11 @@ async def launch(argv: list[str], fds: set[int], log_fd: int) -> HelperProcess:
     except asyncio.CancelledError:
         # It is being started: only its process id tells whom to end.
         with contextlib.suppress(ProcessLookupError):
-            process = _adopt(await job)
+            process = adopt(await job)
             kill(process, signal.SIGKILL)
             close(process)
         raise
-    return _adopt(pid)
+    return adopt(pid)
 
 
 async def readable(fd: int, timeout: float) -> bool:
@@ -94,7 +94,8 @@ async def readable(fd: int, timeout: float) -> bool:
     return True
 
 
-def _adopt(pid: int) -> HelperProcess:
+def adopt(pid: int) -> HelperProcess:
+    """The process that has this number now; ProcessLookupError when there is none."""
     pidfd = os.pidfd_open(pid)
     try:
         return HelperProcess(pid, start_time(pid), pidfd)
@@ -138,6 +139,11 @@ def supervise(process: HelperProcess, on_exit: Callable[[], None]) -> None:
         on_exit()
 
     loop.add_reader(process.pidfd, ended)
+
+
+def ignore(process: HelperProcess) -> None:
+    """The opposite of :func:`supervise`."""
+    asyncio.get_running_loop().remove_reader(process.pidfd)
 
 
 def kill(process: HelperProcess, number: int) -> None:

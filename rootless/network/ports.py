@@ -22,6 +22,9 @@ DEFAULT_HOST_IP = "127.0.0.1"
 
 EPHEMERAL_FALLBACK = (32768, 60999)
 
+BACKLOG = 128
+"""Clients that may wait to be accepted."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedPort:
@@ -38,24 +41,43 @@ Probe = Callable[[str, str, int], int]
 """(protocol, address, port) → errno of trying to bind there, 0 when free."""
 
 
-def probe_bind(protocol: str, host_ip: str, port: int) -> int:
-    """Bind and let go again; 0 when that worked, else errno.
+def open_port(protocol: str, host_ip: str, port: int, *, share: bool = False) -> socket.socket:
+    """A socket bound to a host port, which listens in the case of TCP; raises OSError.
 
     TCP uses SO_REUSEADDR as slirp4netns does: a port in TIME_WAIT is free, one
     that somebody listens on is not (socket(7)). For UDP the option would hide
-    another owner, so it stays off.
+    another owner, so it is on only when the port is to be shared. An IPv6
+    address never takes the IPv4 port of the same number along.
     """
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC) as trial:
+    family = socket.AF_INET6 if ":" in host_ip else socket.AF_INET
+    made = socket.socket(family, kind | socket.SOCK_CLOEXEC)
+    try:
+        if protocol == "tcp" or share:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Link-local addresses carry the interface behind a %, which only getaddrinfo(3) reads.
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        made.bind(socket.getaddrinfo(host_ip, port, family, kind, 0, flags)[0][4])
         if protocol == "tcp":
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((host_ip, port))
-            if protocol == "tcp":
-                # Only listening settles it: two sockets with SO_REUSEADDR may bind.
-                trial.listen(1)
-        except OSError as error:
-            return error.errno or errno.EINVAL
+            # Only listening settles it: two sockets with SO_REUSEADDR may bind.
+            made.listen(BACKLOG)
+    except socket.gaierror:
+        made.close()
+        raise OSError(errno.EADDRNOTAVAIL, host_ip) from None  # no such interface
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def probe_bind(protocol: str, host_ip: str, port: int) -> int:
+    """Bind and let go again; 0 when that worked, else errno."""
+    try:
+        open_port(protocol, host_ip, port).close()
+    except OSError as error:
+        return error.errno or errno.EINVAL
     return 0
 
 
@@ -79,7 +101,7 @@ def unprivileged_start() -> int:
 
 
 def check_binding(binding: PortBinding, default_ip: str) -> str:
-    """The host address the binding is for, after refusing what slirp4netns cannot forward."""
+    """The host address the binding is for, after refusing what cannot be published."""
     what = f"{binding.container_port}/{binding.protocol}"
     if binding.protocol not in ("tcp", "udp"):
         raise HostUnsupported(
@@ -94,23 +116,34 @@ def check_binding(binding: PortBinding, default_ip: str) -> str:
             f"cannot publish port {what}: {text!r} is not an IP address",
             hint="write for example 127.0.0.1:8080:80",
         ) from None
-    if address.version == 6:
-        raise HostUnsupported(
-            f"cannot publish port {what} on [{address}]: "
-            "slirp4netns forwards from IPv4 host addresses only",
-            hint=f"publish on {'0.0.0.0' if address.is_unspecified else '127.0.0.1'} instead",
+    if address.version == 6 and address.ipv4_mapped:
+        raise InvalidInput(
+            f"cannot publish port {what} on [{address}], which is an IPv4 address",
+            hint=f"write {address.ipv4_mapped}",
         )
     return str(address)
 
 
 def overlaps(one: str, other: str) -> bool:
-    """True when a port cannot be bound on both IPv4 addresses: they are equal, or one is any."""
-    return one == other or "0.0.0.0" in (one, other)
+    """True when a port cannot be bound on both addresses: they are equal, or one is any."""
+    if (":" in one) != (":" in other):
+        return False
+    return one == other or not {one, other}.isdisjoint(("0.0.0.0", "::"))
+
+
+def endpoint(host_ip: str, port: int) -> str:
+    """``127.0.0.1:80``, ``[::1]:80``."""
+    return f"[{host_ip}]:{port}" if ":" in host_ip else f"{host_ip}:{port}"
 
 
 def bind_error(protocol: str, host_ip: str, port: int, code: int) -> Exception:
     """The error for a host port that cannot be bound."""
-    where = f"{host_ip}:{port}"
+    where = endpoint(host_ip, port)
+    if code == errno.EAFNOSUPPORT:
+        return HostUnsupported(
+            f"cannot publish host port {where}/{protocol}: this host has no IPv6",
+            hint="publish on 127.0.0.1, or start the host without ipv6.disable=1",
+        )
     if code == errno.EACCES:
         first = unprivileged_start()
         return HostUnsupported(
@@ -154,8 +187,8 @@ class PortTable:
         """Give every binding a host port, all or none.
 
         Raises Conflict for a port that is taken, Exhausted when a range has no
-        free one, HostUnsupported for sctp, IPv6 host addresses and privileged
-        ports, InvalidInput for an address that is not this host's.
+        free one, HostUnsupported for sctp, privileged ports and IPv6 where the
+        host has none, InvalidInput for an address that is not this host's.
         """
         if container_id in self._ports:
             raise Conflict(f"container {container_id} has published its ports already")
@@ -211,7 +244,7 @@ class PortTable:
             port = binding.host_port
             if self._allocated(protocol, host_ip, port):
                 raise Conflict(
-                    f"Bind for {host_ip}:{port} failed: port is already allocated",
+                    f"Bind for {endpoint(host_ip, port)} failed: port is already allocated",
                     hint="another container has it: rootless ps shows which",
                 )
             if code := self._probe(protocol, host_ip, port):

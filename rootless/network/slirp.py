@@ -12,6 +12,8 @@ nor the engine's sockets.
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import shutil
 import signal
@@ -19,6 +21,8 @@ import signal
 from rootless.errors import HostUnsupported, RootlessError, Unavailable
 from rootless.network import helper
 from rootless.network.helper import HelperProcess
+
+_log = logging.getLogger(__name__)
 
 MTU = 65520
 """Bytes; slirp4netns(1) recommends it: packets never touch a wire, so larger ones are faster."""
@@ -29,7 +33,10 @@ START_TIMEOUT = 20.0
 API_SOCKET = "api.sock"
 LOG = "slirp4netns.log"
 
-_NOISE = ("WARNING:", "Starting slirp", "* ", "sent tapfd", "received tapfd", "sandbox: /etc/")
+_NOISE = (
+    "WARNING:", "Starting slirp", "* ", "sent tapfd", "received tapfd", "sandbox: /etc/",
+    "seccomp: The", "apifd event", "api_handler: got request",
+)  # fmt: skip
 _CONSEQUENCE = ("parent failed", "child failed", "do_slirp", "create_sandbox failed")
 
 
@@ -102,7 +109,8 @@ def explain(log: str) -> RootlessError:
     return Unavailable(f"slirp4netns did not start: {message or 'it ended without a message'}")
 
 
-def _read_log(directory: str) -> str:
+def read_log(directory: str) -> str:
+    """What slirp4netns said so far."""
     try:
         with open(f"{directory}/{LOG}", encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -115,16 +123,27 @@ def _make_directory(directory: str) -> None:
     os.makedirs(os.path.dirname(directory), mode=0o700, exist_ok=True)
     os.chmod(os.path.dirname(directory), 0o700)
     remove_directory(directory)
-    os.mkdir(directory, 0o700)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        raise Unavailable(
+            f"cannot clear {directory} for slirp4netns", hint=f"remove what is in {directory}"
+        ) from None
 
 
 def remove_directory(directory: str) -> None:
-    """Remove the API socket, the log and the directory; missing ones are fine."""
-    for name in (API_SOCKET, LOG):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{directory}/{name}")
+    """Remove the directory, the API socket and the logs in it; missing ones are fine."""
     with contextlib.suppress(FileNotFoundError):
-        os.rmdir(directory)
+        for name in os.listdir(directory):
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(f"{directory}/{name}")
+        try:
+            os.rmdir(directory)
+        except OSError as error:
+            # A slirp4netns that still starts may have made its socket since.
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            _log.warning("%s is not empty and stays until the next start", directory)
 
 
 async def start(
@@ -174,7 +193,7 @@ async def start(
             fds = {netns_fd, userns_fd, exit_fd, ready_write, directory_fd}
             process = await helper.launch(argv, fds, log_fd)
         except ProcessLookupError:
-            raise explain(_read_log(directory)) from None
+            raise explain(read_log(directory)) from None
         finally:
             os.close(log_fd)
         os.close(ready_write)
@@ -199,10 +218,10 @@ async def start(
 
 async def _wait_ready(directory: str, ready_fd: int, timeout: float) -> None:
     if not await helper.readable(ready_fd, timeout):
-        last = last_message(_read_log(directory))
+        last = last_message(read_log(directory))
         raise Unavailable(
             f"slirp4netns was not ready after {timeout:g} seconds{': ' + last if last else ''}",
             hint="the machine may be overloaded; try again",
         )
     if not os.read(ready_fd, 1):
-        raise explain(_read_log(directory))
+        raise explain(read_log(directory))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -149,7 +150,13 @@ class Sandbox:
         assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.stdout.close()
-        assert self._process.wait() == 0
+        try:
+            assert self._process.wait(60) == 0
+        except subprocess.TimeoutExpired:
+            # What it runs never returned: the test has failed before.
+            os.kill(self.pid, signal.SIGKILL)
+            self._process.wait()
+            raise
 
 
 def open_sandbox(*, nested: bool = True) -> Sandbox:

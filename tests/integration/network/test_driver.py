@@ -14,7 +14,7 @@ import pytest
 from rootless.errors import Conflict, HostUnsupported
 from rootless.model.request import PortBinding
 from rootless.model.spec import NetworkSpec
-from rootless.network import helper, ports, udp_relay
+from rootless.network import helper, ports, relay_udp
 from rootless.network.addresses import ipv6_for
 from rootless.network.driver import NetworkDriver, NetworkState
 from rootless.network.slirp_api import SlirpApi
@@ -117,7 +117,7 @@ async def test_udp_on_every_address(driver: NetworkDriver, sandbox: Sandbox) -> 
         assert await asyncio.to_thread(sandbox.receive) == "hello"
 
 
-async def test_the_udp_relay_is_confined(driver: NetworkDriver, sandbox: Sandbox) -> None:
+async def test_the_relay_is_confined(driver: NetworkDriver, sandbox: Sandbox) -> None:
     state = await connect(driver, sandbox, PortBinding(53, "udp"))
     text = Path(f"/proc/{state.relay_pid}/status").read_text()
     facts = dict(line.split(":", 1) for line in text.splitlines())
@@ -129,7 +129,7 @@ async def test_the_udp_relay_is_confined(driver: NetworkDriver, sandbox: Sandbox
         os.readlink(f"/proc/{state.relay_pid}/exe")
 
 
-async def test_the_udp_relay_ends_with_the_shim(driver: NetworkDriver, sandbox: Sandbox) -> None:
+async def test_the_relay_ends_with_the_shim(driver: NetworkDriver, sandbox: Sandbox) -> None:
     told = asyncio.Event()
     state = await driver.connect(
         NetworkSpec(mode="slirp4netns", ports=(PortBinding(53, "udp"),)),
@@ -137,7 +137,7 @@ async def test_the_udp_relay_ends_with_the_shim(driver: NetworkDriver, sandbox: 
         netns_fd=sandbox.netns_fd,
         userns_fd=sandbox.userns_fd,
         exit_fd=sandbox.exit_fd,
-        on_exit=lambda _: told.set(),
+        report=lambda *_: told.set(),
     )
     relay = helper.reattach(state.relay_pid, state.relay_start)
     assert relay is not None
@@ -150,7 +150,7 @@ async def test_the_udp_relay_ends_with_the_shim(driver: NetworkDriver, sandbox: 
 async def test_many_udp_clients_do_not_mix(driver: NetworkDriver, sandbox: Sandbox) -> None:
     """More clients than the relay remembers; each gets its own datagram back."""
     state = await connect(driver, sandbox, PortBinding(8000, "udp"))
-    count = udp_relay.MAX_CLIENTS + 100
+    count = relay_udp.MAX_CLIENTS + 100
     echo = f"""for _ in range({count}):
         data, peer = s.recvfrom(100)
         s.sendto(data, peer)
@@ -268,7 +268,7 @@ async def test_restored_by_the_next_daemon(run_dir: Path, sandbox: Sandbox) -> N
     first = NetworkDriver(str(run_dir))
     state = await connect(first, sandbox, PortBinding(8000, "tcp"), PortBinding(8000, "udp"))
     stored = json.dumps(state.to_json())
-    first.detach()
+    await first.detach()
 
     second = NetworkDriver(str(run_dir))
     restored = await second.restore("c1", NetworkState.from_json(json.loads(stored)))
@@ -287,24 +287,26 @@ async def test_restored_by_the_next_daemon(run_dir: Path, sandbox: Sandbox) -> N
     assert helper.reattach(state.relay_pid, state.relay_start) is None
 
     third = NetworkDriver(str(run_dir))
-    assert await third.restore("c1", state) is None
+    told = asyncio.Event()
+    assert await third.restore("c1", state, lambda *_: told.set()) is None
+    await told.wait()
     assert third.ports.of("c1") == ()
 
 
 async def test_its_end_is_told_once_and_frees_the_ports(
     driver: NetworkDriver, sandbox: Sandbox
 ) -> None:
-    told: asyncio.Queue[str] = asyncio.Queue()
+    told: asyncio.Queue[object] = asyncio.Queue()
     state = await driver.connect(
         NetworkSpec(mode="slirp4netns", ports=(PortBinding(80, "tcp"),)),
         "c1",
         netns_fd=sandbox.netns_fd,
         userns_fd=sandbox.userns_fd,
         exit_fd=sandbox.exit_fd,
-        on_exit=told.put_nowait,
+        report=lambda *what: told.put_nowait(what),
     )
     sandbox.end_shim()
-    assert await told.get() == "c1"
+    assert await told.get() == (None, "")
     assert told.empty()
     assert driver.ports.of("c1") == ()
     assert not Path(state.directory).exists()
@@ -323,6 +325,35 @@ async def test_a_thousand_ports(driver: NetworkDriver, sandbox: Sandbox) -> None
     state = await connect(driver, sandbox, *(PortBinding(n, "tcp") for n in range(1000, 2000)))
     assert len({port.host_port for port in state.ports}) == 1000
     assert len(await SlirpApi(state.directory).list()) == 1000
+
+
+async def test_more_udp_ports_than_a_message_carries_descriptors(
+    driver: NetworkDriver, sandbox: Sandbox
+) -> None:
+    wanted = [PortBinding(n, "udp") for n in range(8000, 8600)]
+    state = await connect(driver, sandbox, *wanted)
+    assert len({port.host_port for port in state.ports}) == 600
+    last = state.ports[-1]
+    sandbox.send(SERVE.format(kind="socket.SOCK_DGRAM", port=last.container_port, body=UDP))
+    assert await asyncio.to_thread(ask_udp, last.host_port) == b"from inside"
+    assert await asyncio.to_thread(sandbox.receive) == "hello"
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+async def test_a_port_of_the_relay_taken_after_the_check(
+    driver: NetworkDriver, sandbox: Sandbox, protocol: str
+) -> None:
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET6, kind) as stranger:
+        stranger.bind(("::1", 0))
+        if protocol == "tcp":
+            stranger.listen()
+        port = stranger.getsockname()[1]
+        driver.ports = ports.PortTable(probe=lambda *_: 0)
+        with pytest.raises(Conflict, match=rf"\[::1\]:{port}/{protocol}: address already in use"):
+            await connect(driver, sandbox, PortBinding(80, protocol, "::1", port))
+    assert driver.ports.of("c1") == ()
+    assert not driver._running
 
 
 @pytest.mark.parametrize("mode", ["none", "host", "container:" + "a" * 64])

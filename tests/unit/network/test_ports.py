@@ -82,8 +82,8 @@ def test_the_same_binding_twice_is_one() -> None:
     ("binding", "kind", "words"),
     [
         (PortBinding(80, "sctp", "", 80), HostUnsupported, "tcp and udp only"),
-        (PortBinding(80, "tcp", "::1", 80), HostUnsupported, "IPv4 host addresses only"),
-        (PortBinding(80, "tcp", "::"), HostUnsupported, "publish on 0.0.0.0"),
+        (PortBinding(80, "tcp", "::ffff:127.0.0.1", 80), InvalidInput, "write 127.0.0.1"),
+        (PortBinding(80, "tcp", "::1", 3), HostUnsupported, "[::1]:3/tcp: this host has no IPv6"),
         (PortBinding(80, "tcp", "example.org"), InvalidInput, "not an IP address"),
         (PortBinding(80, "tcp", "", 1), HostUnsupported, "ip_unprivileged_port_start=1"),
         (PortBinding(80, "tcp", "", 1, 2), HostUnsupported, "need a privilege"),
@@ -96,6 +96,7 @@ def test_refusals(binding: PortBinding, kind: type[RootlessError], words: str) -
     host = {
         1: errno.EACCES,
         2: errno.EACCES,
+        3: errno.EAFNOSUPPORT,
         7: errno.EADDRNOTAVAIL,
         9: errno.EADDRINUSE,
     }
@@ -109,7 +110,7 @@ bindings = st.builds(
     PortBinding,
     container_port=st.integers(1, 65535),
     protocol=st.sampled_from(["tcp", "udp"]),
-    host_ip=st.sampled_from(["", "0.0.0.0", "127.0.0.1", "127.0.0.2"]),
+    host_ip=st.sampled_from(["", "0.0.0.0", "127.0.0.1", "127.0.0.2", "::", "::1"]),
     host_port=st.sampled_from([0, 0, 8000, 8001]),
 )
 

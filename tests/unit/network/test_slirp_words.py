@@ -41,6 +41,7 @@ def test_every_protection_is_on_the_command_line() -> None:
     [
         ("", ""),
         ("WARNING: Support for IPv6 is experimental\nsent tapfd=5 for tap0\n", ""),
+        ('received tapfd=5\napifd event\napi_handler: got request: {"execute": "x"}\n', ""),
         ("received tapfd=8\nsetegid(0)\nparent failed\n", "setegid(0)"),
         ("child failed(1)\n", "child failed(1)"),
         ("cannot unshare new mount namespace\ncreate_sandbox failed\ndo_slirp is exiting\n",
