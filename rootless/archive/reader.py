@@ -100,6 +100,11 @@ class TarReader:
         block = self._exact(BLOCK)
         if not block:
             return None  # Like Go's reader: the end mark may be missing at a block boundary.
+        if len(block) < BLOCK and not self._last:
+            raise InvalidInput(
+                "invalid tar archive: it ends within its first header",
+                hint="it is not a tar archive",
+            )
         if len(block) < BLOCK:
             raise refuse(self._last, "the archive ends in the middle of the header after it")
         if block == ZERO_BLOCK:

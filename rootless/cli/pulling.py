@@ -5,6 +5,7 @@ from __future__ import annotations
 from rootless.cli.progress import Progress
 from rootless.client.api import Client, query
 from rootless.client.dockerconfig import auth_header
+from rootless.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,10 +17,30 @@ def split_reference(image: str) -> tuple[str, str]:
     name, mark, digest = image.partition("@")
     if mark:
         return name, digest
-    head, colon, tag = image.rpartition(":")
-    if colon and "/" not in tag:
-        return head, tag
-    return image, "latest"
+    name, tag = split_target(image)
+    return name, tag or "latest"
+
+
+def split_target(reference: str) -> tuple[str, str]:
+    """``name`` and ``tag`` of a name to be given; '' for what is not there.
+
+    The API joins what it gets by parts, so a colon too many would vanish here.
+    """
+    head, colon, tag = reference.rpartition(":")
+    if not colon or "/" in tag:
+        return reference, ""
+    if not head or ":" in head.rpartition("/")[2] or not _is_tag(tag):
+        raise InvalidInput(
+            f"invalid reference format: {reference!r}",
+            hint="write [HOST[:PORT]/]NAME[:TAG|@DIGEST]",
+        )
+    return head, tag
+
+
+def _is_tag(text: str) -> bool:
+    """The distribution grammar: a letter, digit or underscore, then also dots and dashes."""
+    plain = text.replace("_", "a").replace(".", "-")
+    return plain[:1].isalnum() and plain.isascii() and plain.replace("-", "a").isalnum()
 
 
 def pull_image(

@@ -326,9 +326,11 @@ class Images:
         await self.settled()
         return await self.transfers.save(identity, refs)
 
-    async def load(self, identity: Identity, body: AsyncIterator[bytes]) -> ProgressStream:
+    async def load(
+        self, identity: Identity, body: AsyncIterator[bytes], *, platform: str = ""
+    ) -> ProgressStream:
         """From an archive."""
-        return await self.transfers.load(identity, body)
+        return await self.transfers.load(identity, body, platform=platform)
 
     async def import_(
         self,

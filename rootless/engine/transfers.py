@@ -256,17 +256,21 @@ class Transfers:
                 await chunks.aclose()
                 await asyncio.wait([task])
 
-    async def load(self, identity: Identity, body: AsyncIterator[bytes]) -> ProgressStream:
-        """Images of an archive."""
+    async def load(
+        self, identity: Identity, body: AsyncIterator[bytes], *, platform: str = ""
+    ) -> ProgressStream:
+        """Images of an archive, those for ``platform`` when one is given."""
         self._core.policy.admit_action(identity, "image.load")
         from rootless.images import load as loading
 
         limits = self._limits()
+        wanted = platforms.parse(platform) if platform else None
 
         async def work(report: Report) -> None:
             with self._counted():
                 loaded = await self._consumed(
-                    body, lambda file: loading.load(file, self._content, limits=limits)
+                    body,
+                    lambda file: loading.load(file, self._content, wanted=wanted, limits=limits),
                 )
                 for one in loaded:
                     await self._record(one.image, one.tags)

@@ -101,11 +101,12 @@ def load(
 ) -> tuple[Loaded, ...]:
     """The images of the archive ``stream``; InvalidInput when it is none of the formats.
 
-    ``wanted`` chooses in an index of several platforms (the host's by default).
+    ``wanted`` chooses in an index of several platforms (the host's by default);
+    an image that is for another platform than the one asked for is NotFound.
     """
     with store.stage() as staging:
         contents = _read(stream, staging, limits)
-        loader = _Loader(contents, staging, store, wanted or platforms.host())
+        loader = _Loader(contents, staging, store, wanted)
         if "manifest.json" in contents.files:
             return loader.docker()
         if "index.json" in contents.files:
@@ -160,12 +161,13 @@ def _link(name: str, entry: tar.Header, limits: Limits) -> str:
 
 class _Loader:
     def __init__(
-        self, contents: _Contents, staging: Staging, store: ContentStore, wanted: Platform
+        self, contents: _Contents, staging: Staging, store: ContentStore, wanted: Platform | None
     ) -> None:
         self._contents = contents
         self._staging = staging
         self._store = store
-        self._wanted = wanted
+        self._asked = wanted
+        self._wanted = wanted or platforms.host()
 
     # docker-archive ----------------------------------------------------------
 
@@ -180,6 +182,7 @@ class _Loader:
         originals = self._originals()
         # Everything is checked before anything is published: all images or none.
         parsed = [self._docker_image(entry, originals) for entry in entries]
+        self._check_platforms([image for _, _, image, _ in parsed])
         return tuple(self._publish(*one) for one in parsed)
 
     def _docker_image(
@@ -267,6 +270,7 @@ class _Loader:
             image = self._oci_image(staged)
             blobs = [self._contents.blob(d) for d in manifests.references(image.manifest)]
             parsed.append((staged, blobs, image, tuple(tags.get(digest, ()))))
+        self._check_platforms([image for _, _, image, _ in parsed])
         return tuple(self._publish(*one) for one in parsed)
 
     def _oci_image(self, staged: Staged) -> Image:
@@ -274,6 +278,15 @@ class _Loader:
         if isinstance(document, Index):
             raise InvalidInput("archive refused: an index inside an index is not supported")
         return self._image(staged, self._config(self._contents.blob(document.config.digest)))
+
+    def _check_platforms(self, found: list[Image]) -> None:
+        for image in found:
+            actual = image.config.platform
+            if self._asked is not None and not platforms.same(actual, self._asked):
+                raise NotFound(
+                    f"the archive has no image for {self._asked}, it has one for {actual}",
+                    hint="leave out --platform, or name the one that is there",
+                )
 
     # both ------------------------------------------------------------------------
 

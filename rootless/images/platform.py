@@ -81,6 +81,13 @@ def parse(text: str) -> Platform:
     return normalise(Platform(parts[0], parts[1], parts[2] if len(parts) == 3 else ""))
 
 
+def same(left: Platform, right: Platform) -> bool:
+    """True when system and architecture agree, and the variant where both name one."""
+    if (left.os, left.architecture) != (right.os, right.architecture):
+        return False
+    return not (left.variant and right.variant) or left.variant == right.variant
+
+
 def preference(wanted: Platform) -> tuple[Platform, ...]:
     """What runs on ``wanted``, best first: an older variant of ARM or amd64 does as well."""
     choices = [wanted]

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rootless.api.dto.config import from_config
+from rootless.api.dto.decode import Body
 from rootless.api.dto.times import rfc3339
 from rootless.model.records import ImageDeletion, ImageHistoryEntry, ImageRecord, Progress
+
+
+class PlatformBody(Body, frozen=True):
+    """OCI's platform, as query parameters have it (lower case, unlike the rest of the API)."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
 
 
 def summary(image: ImageRecord, shared: Mapping[str, int] | None = None) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from aiohttp.web_response import Response, StreamResponse
 
@@ -14,7 +14,8 @@ from rootless.api.dto.system import AuthBody, to_auth
 from rootless.api.errors import status_and_message
 from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream, send_body
-from rootless.errors import InvalidInput
+from rootless.errors import InvalidInput, NotFound
+from rootless.images import platform as platforms
 from rootless.model.records import Progress, RegistryAuth
 
 log = logging.getLogger("rootless.api")
@@ -46,6 +47,32 @@ async def _send_progress(call: Call, source: AsyncIterator[Progress]) -> StreamR
     return response
 
 
+def _platform(text: str) -> str:
+    """The API's platform object (``os``, ``architecture``, ``variant``) as os/arch/variant."""
+    if not text:
+        return ""
+    body, _ = decode(text.encode(), view.PlatformBody)
+    if not body.os or not body.architecture:
+        raise InvalidInput(
+            f"invalid platform: {text[:100]}", hint='{"os": "linux", "architecture": "amd64"}'
+        )
+    return "/".join(filter(None, (body.os, body.architecture, body.variant)))
+
+
+async def _check_platform(call: Call, names: Sequence[str], texts: Sequence[str]) -> None:
+    """An image is kept for one platform: refuse when another is asked for."""
+    for text in texts:
+        wanted = _platform(text)
+        for name in names if wanted else ():
+            image = await call.engine.images.inspect(call.identity, name)
+            actual = platforms.Platform(image.os, image.architecture)
+            if not platforms.same(actual, platforms.parse(wanted)):
+                raise NotFound(
+                    f"image {name} was found but does not provide the platform {wanted}: "
+                    f"it is for {actual}"
+                )
+
+
 async def list_(call: Call) -> Response:
     """``GET /images/json``."""
     shared_size = call.flag("shared-size")
@@ -58,6 +85,7 @@ async def list_(call: Call) -> Response:
 async def inspect(call: Call) -> Response:
     """``GET /images/{name}/json``."""
     image = await call.engine.images.inspect(call.identity, call.fields["name"])
+    await _check_platform(call, [call.fields["name"]], [call.text("platform")])
     body = view.inspect(image)
     body["GraphDriver"] = {"Name": call.config.storage_driver, "Data": None}
     return call.reply(body)
@@ -65,6 +93,7 @@ async def inspect(call: Call) -> Response:
 
 async def history(call: Call) -> Response:
     """``GET /images/{name}/history``."""
+    await _check_platform(call, [call.fields["name"]], [call.text("platform")])
     entries = await call.engine.images.history(call.identity, call.fields["name"])
     return call.reply([view.history(entry) for entry in entries])
 
@@ -111,6 +140,8 @@ def _reference(image: str, tag: str) -> str:
 async def push(call: Call) -> StreamResponse:
     """``POST /images/{name}/push``."""
     reference = _reference(call.fields["name"], call.text("tag"))
+    if call.text("tag"):  # without one all tags are pushed
+        await _check_platform(call, [reference], [call.text("platform")])
     source = await call.engine.images.push(call.identity, reference, auth=_auth(call))
     return await _send_progress(call, source)
 
@@ -125,6 +156,7 @@ async def tag(call: Call) -> Response:
 
 async def remove(call: Call) -> Response:
     """``DELETE /images/{name}``."""
+    await _check_platform(call, [call.fields["name"]], call.texts("platforms"))
     lines = await call.engine.images.remove(
         call.identity,
         call.fields["name"],
@@ -147,6 +179,7 @@ async def save(call: Call) -> StreamResponse:
     names = [name] if name else call.texts("names")
     if not names:
         raise InvalidInput("no image names given", hint="names=IMAGE, once for each")
+    await _check_platform(call, names, call.texts("platform"))
     source = await call.engine.images.save(call.identity, names)
     async with Closing(source) as body:
         response = await open_stream(call, "application/x-tar")
@@ -156,7 +189,8 @@ async def save(call: Call) -> StreamResponse:
 
 async def load(call: Call) -> StreamResponse:
     """``POST /images/load``."""
-    source = await call.engine.images.load(call.identity, call.upload())
+    platform = _platform(call.text("platform"))
+    source = await call.engine.images.load(call.identity, call.upload(), platform=platform)
     return await _send_progress(call, source)
 
 

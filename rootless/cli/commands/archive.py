@@ -8,6 +8,7 @@ import sys
 from rootless.cli.command import BOOL, LIST, STRING, Command, Invocation
 from rootless.cli.flags import UsageError
 from rootless.cli.progress import Progress
+from rootless.cli.pulling import split_target
 from rootless.client.api import query, quote
 from rootless.client.http import Response, read_file
 from rootless.client.stream import OutputClosed, write_all
@@ -86,10 +87,13 @@ def _save(call: Invocation) -> int:
 
 
 def platform_json(text: str) -> dict[str, str] | None:
-    """``linux/arm64/v8`` as the API's platform object."""
+    """``linux/arm64/v8``, or an architecture of Linux, as the API's platform object."""
     if not text:
         return None
-    return dict(zip(("os", "architecture", "variant"), text.split("/"), strict=False))
+    parts = text.split("/") if "/" in text else ["linux", text]
+    if len(parts) > 3 or not all(parts):
+        raise UsageError(f"invalid platform {text!r}", hint="write os/architecture[/variant]")
+    return dict(zip(("os", "architecture", "variant"), parts, strict=False))
 
 
 def _read(path: str) -> Iterator[bytes]:
@@ -128,9 +132,7 @@ def _load(call: Invocation) -> int:
 def _import(call: Invocation) -> int:
     source = call.args[0]
     reference = call.args[1] if len(call.args) > 1 else ""
-    name, mark, tag = reference.rpartition(":")
-    if not mark or "/" in tag:
-        name, tag = reference, ""
+    name, tag = split_target(reference)
     remote = source.startswith(("http://", "https://"))
     target = "/images/create" + query(
         fromSrc=source if remote else "-",

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 
 from rootless.cli.command import BOOL, LIST, STRING, Command, Invocation
+from rootless.cli.pulling import split_target
 from rootless.client.api import query
 
 
 def run(call: Invocation) -> int:
     """Make an image of a container; prints its id."""
     reference = call.args[1] if len(call.args) > 1 else ""
-    name, mark, tag = reference.rpartition(":")
-    if not mark or "/" in tag:
-        name, tag = reference, ""
+    name, tag = split_target(reference)
     target = "/commit" + query(
         container=call.args[0],
         repo=name or None,

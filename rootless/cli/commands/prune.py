@@ -7,6 +7,7 @@ import sys
 from rootless.cli.command import BOOL, LIST, Command, Invocation
 from rootless.cli.confirm import confirm
 from rootless.cli.filters import parse_filters
+from rootless.cli.flags import UsageError
 from rootless.cli.human import size4
 from rootless.client.api import query
 from rootless.client.http import ApiError
@@ -80,6 +81,9 @@ def _volumes(call: Invocation) -> int:
 
 
 def _system(call: Invocation) -> int:
+    filters = parse_filters(call["filter"]) or {}
+    if call["volumes"] and "until" in filters:  # volumes have no such filter: say so before
+        raise UsageError('the "until" filter is not supported with "--volumes"', status=1)
     images = "all images without a container" if call["all"] else "all dangling images"
     volumes = ", all anonymous volumes not used by a container" if call["volumes"] else ""
     if not _agreed(
@@ -88,7 +92,6 @@ def _system(call: Invocation) -> int:
         f"and {images}.",
     ):
         return 1
-    filters = parse_filters(call["filter"]) or {}
     total = 0
     answer = _prune(call, "containers", filters or None)
     total += answer.get("SpaceReclaimed", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from rootless.cli.command import BOOL, STRING, Command, Invocation
+from rootless.cli.commands.archive import platform_json
 from rootless.cli.commands.pull import canonical
 from rootless.cli.flags import UsageError
 from rootless.cli.progress import Progress
@@ -27,7 +28,7 @@ def run(call: Invocation) -> int:
     # The API wants the header even when there are no credentials.
     auth = encode_auth(credentials(registry_of(image)) or {})
     target = f"/images/{quote(name, '/:')}/push" + query(
-        tag=None if call["all-tags"] else tag, platform=_platform(call["platform"])
+        tag=None if call["all-tags"] else tag, platform=platform_json(call["platform"])
     )
     if not call["quiet"] and not tagged and not call["all-tags"]:
         sys.stdout.write("Using default tag: latest\n")
@@ -40,13 +41,6 @@ def run(call: Invocation) -> int:
     else:
         Progress(sys.stdout).show(response.documents())
     return 0
-
-
-def _platform(text: str) -> dict[str, str] | None:
-    if not text:
-        return None
-    parts = text.split("/")
-    return dict(zip(("os", "architecture", "variant"), parts, strict=False))
 
 
 COMMAND = Command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from rootless.cli.command import BOOL, FORMAT_HELP, LIST, MAP, STRING, Command, Invocation
-from rootless.cli.createspec import key_values
+from rootless.cli.createspec import key_values, labels
 from rootless.cli.each import each
 from rootless.cli.filters import parse_filters
 from rootless.cli.formats import Listing
@@ -54,7 +54,7 @@ def _create(call: Invocation) -> int:
     if call.args:
         body["Name"] = call.args[0]
     if call["label"]:
-        body["Labels"] = key_values(call["label"])
+        body["Labels"] = labels([], call["label"])
     if call["opt"]:
         body["DriverOpts"] = key_values(call["opt"])
     sys.stdout.write(call.client.post("/volumes/create", body)["Name"] + "\n")

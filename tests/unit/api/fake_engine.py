@@ -490,7 +490,10 @@ class FakeImages:
             await self.inspect(identity, ref)
         return self.engine.blocks(self.engine.save_size)
 
-    async def load(self, identity: Identity, body: AsyncIterator[bytes]) -> Any:
+    async def load(
+        self, identity: Identity, body: AsyncIterator[bytes], *, platform: str = ""
+    ) -> Any:
+        self.platform = platform
         return self._load(body)
 
     async def _load(self, body: AsyncIterator[bytes]) -> AsyncIterator[Progress]:

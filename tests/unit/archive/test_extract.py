@@ -434,6 +434,12 @@ def test_hostile_archives_are_refused_by_name(dest: Path, kind: str) -> None:
     assert str(caught.value).isprintable()
 
 
+def test_a_short_text_is_called_no_archive(dest: Path) -> None:
+    with pytest.raises(InvalidInput, match="ends within its first header") as caught:
+        unpack(dest, b'{"not": "a tar archive"}')
+    assert caught.value.hint == "it is not a tar archive"
+
+
 def test_every_truncation_is_refused_or_a_whole_prefix(dest: Path) -> None:
     whole = tar.archive(
         tar.file(b"one", b"1" * 700), tar.pax(tar.record(b"path", b"two")) + tar.file(b"x", b"2")

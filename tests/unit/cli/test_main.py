@@ -13,6 +13,7 @@ import pytest
 
 from rootless.cli import main as entry
 from rootless.cli.nearest import nearest
+from rootless.cli.pulling import split_target
 from rootless.cli.registry import GROUPS, TOP
 from rootless.cli.usage import command_help
 from tests.unit.client.server import reply, serving
@@ -112,6 +113,15 @@ def _check_manual(path: str, item: tuple[str, str, str]) -> None:
         (["cp", "a:b", "c:d"], 1, "between containers"),
         (["start", "-a", "x", "y"], 1, "multiple containers"),
         (["update", "x"], 1, "one or more flags"),
+        (["tag", "a", "b:c:d"], 1, "invalid reference format: 'b:c:d'"),
+        (["tag", "a", "b:"], 1, "invalid reference format: 'b:'"),
+        (["commit", "a", "b:c:d"], 1, "invalid reference format: 'b:c:d'"),
+        (["import", "x.tar", ":c"], 1, "invalid reference format: ':c'"),
+        (["pull", "b:c d"], 1, "invalid reference format: 'b:c d'"),
+        (["save", "--platform", "a/b/c/d", "x"], 125, "invalid platform 'a/b/c/d'"),
+        (["load", "--platform", "linux/"], 125, "invalid platform 'linux/'"),
+        (["volume", "create", "--label", "=x"], 125, "invalid label '=x'"),
+        (["system", "prune", "-f", "--volumes", "--filter", "until=1h"], 1, "not supported with"),
         (["system", "service", "paint"], 1, "unknown action: paint"),
     ],
 )
@@ -131,6 +141,19 @@ def test_no_suggestion_is_better_than_a_wrong_one(
 ) -> None:
     assert entry.run(words) != 0
     assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("app", ("app", "")),
+        ("app:1.2-x_Y", ("app", "1.2-x_Y")),
+        ("localhost:5000/app", ("localhost:5000/app", "")),
+        ("localhost:5000/app:v1", ("localhost:5000/app", "v1")),
+    ],
+)
+def test_names_are_taken_apart(text: str, parts: tuple[str, str]) -> None:
+    assert split_target(text) == parts
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,15 @@ def test_archives_of_older_docker(other: ContentStore) -> None:
     assert other.has(digest_of(LAYER))
 
 
+def test_a_platform_that_is_asked_for_is_the_one_that_is_loaded(other: ContentStore) -> None:
+    data = _old([GOOD])
+    with pytest.raises(NotFound, match="has no image for linux/s390x, it has one for linux/amd64"):
+        load.load(io.BytesIO(data), other, wanted=platform.Platform("linux", "s390x"))
+    assert list(other.digests()) == []
+    (loaded,) = load.load(io.BytesIO(data), other, wanted=platform.Platform("linux", "amd64"))
+    assert loaded.image.id == digest_of(CONFIG)
+
+
 def _layout(index: object, *blobs: bytes, names: tuple[str, ...] = ()) -> bytes:
     parts = [tar.file(b"oci-layout", b"{}"), tar.file(b"index.json", json.dumps(index).encode())]
     for i, blob in enumerate(blobs):
