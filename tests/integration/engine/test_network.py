@@ -106,6 +106,15 @@ def test_a_slirp4netns_killed_while_the_daemon_is_away(fresh_engine: Engine) -> 
     assert _get("127.0.0.1", int(before["Ports"]["8000/tcp"][0]["HostPort"])) == b"page\n"
 
 
+def test_raw_sockets_are_for_whoever_asks(engine: Engine) -> None:
+    """The built-in image's ping has no other way; docs/network.md tells what to do."""
+    ping = (IMAGE, "ping", "-c", "1", "-W", "30", "10.0.2.2")
+    refused = engine.run("run", "--rm", *ping)
+    assert refused.returncode == 1
+    assert "permission denied (are you root?)" in refused.stderr
+    assert "1 packets received" in engine.ok("run", "--rm", "--cap-add", "NET_RAW", *ping)
+
+
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_an_ipv6_address_as_docker_writes_it(engine: Engine, protocol: str) -> None:
     engine.ok("run", "-d", "--name", "web", "-p", f"[::1]:8080:80/{protocol}", IMAGE, "sleep", "99")
