@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rootless.errors import RootlessError
 
+_EXECVE = 'unable to start container process: exec: "'
 EXIT_CODES = """  0-255  the container's own status (128 + N when signal N ended it)
   125    the engine failed, or the command line is wrong
   126    the command cannot be executed
@@ -15,11 +16,11 @@ EXIT_CODES = """  0-255  the container's own status (128 + N when signal N ended
 
 
 def exit_status(error: RootlessError) -> int:
-    """Docker's classes of failure to start: 127 not found, 126 not executable, else 125."""
-    text = error.message
-    if isinstance(error, ApiError):
-        if "executable file not found" in text or "no such file or directory" in text.lower():
-            return 127 if "start" in text or "exec" in text else 125
-        if "permission denied" in text.lower() or "is a directory" in text.lower():
-            return 126
-    return 125
+    """Docker's classes of failure to start: 127 not found, 126 not executable, else 125.
+
+    Only what execve(2) says is about the command: a mount may be denied as well.
+    """
+    if not isinstance(error, ApiError) or _EXECVE not in error.message:
+        return 125
+    missing = ("executable file not found", "no such file or directory")
+    return 127 if any(words in error.message for words in missing) else 126

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from rootless.cli import main as entry
+from rootless.cli.exits import exit_status
 from rootless.cli.nearest import nearest
 from rootless.cli.pulling import split_target
 from rootless.cli.registry import GROUPS, TOP
 from rootless.cli.usage import command_help
+from rootless.client.http import ApiError
+from rootless.errors import RootlessError
 from tests.unit.client.server import reply, serving
 
 ROOT = Path(entry.__file__).parents[2]
@@ -254,8 +257,11 @@ def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("message", "status"),
     [
-        ('cannot start: exec: "nope": executable file not found in $PATH', 127),
-        ("failed to start: exec /etc: permission denied", 126),
+        (
+            'unable to start container process: exec: "nope": executable file not found in $PATH',
+            127,
+        ),
+        ('unable to start container process: exec: "/etc": permission denied', 126),
         ("the policy denied it", 125),
     ],
 )
@@ -338,6 +344,23 @@ def test_a_cidfile_is_written_and_never_overwritten(
         assert cidfile.read_text() == "abc"
         assert entry.run([*words, "img"]) == 125
     assert "container ID file found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        ('exec: "x": executable file not found in $PATH', 127),
+        ('exec: "/x": stat /x: no such file or directory', 127),
+        ('exec: "/x": permission denied', 126),
+        ('exec: "/x": exec format error', 126),
+        ('exec: "/x": argument list too long', 126),
+        ("write(/proc/9/uid_map): Permission denied [EACCES]", 125),
+    ],
+)
+def test_only_the_command_itself_is_126_or_127(reason: str, status: int) -> None:
+    text = f"unable to start container process: {reason}"
+    assert exit_status(ApiError(400, text)) == status
+    assert exit_status(RootlessError(text)) == 125
 
 
 def test_one_failure_does_not_stop_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
