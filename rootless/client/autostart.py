@@ -107,6 +107,7 @@ def _spawn(notify_path: str) -> tuple[str, int, int]:
 
 
 def _wait_ready(socket_path: str, notify: RawSocket, pid: int) -> Connection:
+    """Connect once the daemon is ready: it listens long before it knows that it can serve."""
     poller = select.poll()
     poller.register(notify.fileno(), select.POLLIN)
     pidfd = os.pidfd_open(pid)
@@ -114,9 +115,9 @@ def _wait_ready(socket_path: str, notify: RawSocket, pid: int) -> Connection:
     deadline = time.monotonic() + DEADLINE
     try:
         while time.monotonic() < deadline:
-            # The timeout serves a daemon that listens but never notifies.
-            events = dict(poller.poll(200))
-            if notify.fileno() in events and b"READY=1" not in notify.recv(4096):
+            events = dict(poller.poll(1000))
+            ready = notify.fileno() in events and b"READY=1" in notify.recv(4096)
+            if not ready and pidfd not in events:
                 continue
             try:
                 return Connection(socket_path)

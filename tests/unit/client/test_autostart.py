@@ -23,9 +23,8 @@ with open(root + "/starts", "a") as log:
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(root + "/rootless.sock")
 listener.listen(8)
-if os.environ.get("NOTIFIES") == "1":
-    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    notify.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
 peers = []
 while True:
     peers.append(listener.accept())
@@ -35,6 +34,16 @@ import sys
 print("an early line", flush=True)
 print("cannot open the store: disk on fire", file=sys.stderr)
 sys.exit(3)
+"""
+_LISTENS_AND_FAILS = """
+import os, socket, sys, time
+listener = socket.socket(socket.AF_UNIX)
+path = os.environ["XDG_RUNTIME_DIR"] + "/rootless/rootless.sock"
+listener.bind(path)
+listener.listen(8)
+time.sleep(1)
+os.unlink(path)
+sys.exit("cannot map uids: /etc/subuid has no entry for joe")
 """
 _CLIENT = """
 import os, sys
@@ -76,11 +85,7 @@ def _program(runtime: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("notifies", ["1", "0"])
-def test_it_is_started_and_reached(
-    runtime: Path, monkeypatch: pytest.MonkeyPatch, notifies: str
-) -> None:
-    monkeypatch.setenv("NOTIFIES", notifies)
+def test_it_is_started_and_reached(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _program(runtime, _GOOD, monkeypatch)
     path = str(runtime / "rootless" / "rootless.sock")
     autostart.connect_or_start(path).close()
@@ -117,6 +122,14 @@ def test_a_failure_shows_the_last_line_of_the_log(
         "the daemon did not start (it ended with status 3): cannot open the store: disk on fire"
     )
     assert str(runtime / "state/rootless/rootlessd.log") in str(caught.value.hint)
+
+
+def test_a_daemon_that_listens_and_then_fails(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _program(runtime, _LISTENS_AND_FAILS, monkeypatch)
+    with pytest.raises(Unavailable, match="cannot map uids: /etc/subuid has no entry for joe"):
+        autostart.connect_or_start(str(runtime / "rootless" / "rootless.sock"))
 
 
 def test_clients_that_race_start_one_daemon(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
