@@ -35,7 +35,7 @@ class LocalEngine:
         self.images = Images(core)
         self._lifecycle = lifecycle = Lifecycle(core)
         lifecycle.remove_volumes = self.volumes.remove_of
-        files = Files(core, self.images.transfers)
+        files = Files(core, self.images.transfers, lifecycle.volume_ranges)
         self.containers = Containers(core, self.images, self.volumes, lifecycle, files)
         self.execs = Execs(core, lifecycle)
         self.system = System(core, self.containers, self.images, self.volumes)

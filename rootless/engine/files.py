@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from rootless.engine.core import Core
 from rootless.engine.etcfiles import ETC_FILES
 from rootless.engine.unit import Unit
+from rootless.engine.volume_ranges import VolumeRanges
 from rootless.errors import (
     Conflict,
     Denied,
@@ -214,9 +215,10 @@ def _closed_on_failure(fd: int) -> Iterator[None]:
 class Files:
     """See the module."""
 
-    def __init__(self, core: Core, images: ImageMaker) -> None:
+    def __init__(self, core: Core, images: ImageMaker, ranges: VolumeRanges) -> None:
         self._core = core
         self._images = images
+        self._ranges = ranges
 
     def _fields(self, unit: Unit, **more: object) -> dict[str, object]:
         spec = unit.record.spec
@@ -275,9 +277,10 @@ class Files:
 
     async def get(self, unit: Unit, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
         """``path`` as a tar archive; errors come before the first byte."""
-        found = await self.stat(unit, path)
-        fields = self._with_volumes(unit, self._fields(unit, path=path))
-        return found, await self._produce("read", fields)
+        async with self._ranges.claim_for_copy(unit, path):
+            found = await self.stat(unit, path)
+            fields = self._with_volumes(unit, self._fields(unit, path=path))
+            return found, await self._produce("read", fields)
 
     async def export(self, unit: Unit) -> AsyncIterator[bytes]:
         """The whole file system."""
@@ -311,6 +314,24 @@ class Files:
     ) -> None:
         """Unpack ``body`` into directory ``path``."""
         await unit.made()
+        async with self._ranges.claim_for_copy(unit, path):
+            await self._put(
+                unit,
+                path,
+                body,
+                no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
+                copy_uid_gid=copy_uid_gid,
+            )
+
+    async def _put(
+        self,
+        unit: Unit,
+        path: str,
+        body: AsyncIterator[bytes],
+        *,
+        no_overwrite_dir_non_dir: bool,
+        copy_uid_gid: bool,
+    ) -> None:
         owner = await self._owner(unit) if copy_uid_gid else None
         theirs, pipe = os.pipe2(os.O_CLOEXEC)
         with _closed_on_failure(pipe), _closing(theirs):

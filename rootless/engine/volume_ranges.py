@@ -9,7 +9,8 @@ of different ranges can therefore not share a volume, and the second is refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import posixpath
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 
@@ -25,7 +26,8 @@ class VolumeRanges:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._lock = asyncio.Lock()
-        self._starting: dict[str, Unit] = {}
+        self._held: list[tuple[Unit, list[str]]] = []
+        """Volumes that must stay as they are for a container that does not run (yet)."""
 
     @asynccontextmanager
     async def claim(self, unit: Unit) -> AsyncIterator[None]:
@@ -33,27 +35,54 @@ class VolumeRanges:
 
         Raises Conflict when a container of another range uses one of its volumes.
         """
-        spec = unit.record.spec
-        names = _names(spec)
+        async with self._hold(unit, lambda _name: True):
+            yield
+
+    @asynccontextmanager
+    async def claim_for_copy(self, unit: Unit, path: str) -> AsyncIterator[None]:
+        """Hold while files are copied to or from ``unit``, which may never have started.
+
+        A volume that a container of another range uses stays as it is; Conflict
+        only when ``path`` is in it.
+        """
+        if unit.record.state.running:
+            yield
+            return
+        place = posixpath.normpath("/" + path.lstrip("/"))
+        targets = {m.volume_name: m.target for m in unit.record.spec.mounts if m.volume_name}
+        async with self._hold(unit, lambda name: _beneath(place, targets[name])):
+            yield
+
+    @asynccontextmanager
+    async def _hold(self, unit: Unit, is_needed: Callable[[str], bool]) -> AsyncIterator[None]:
+        names = _names(unit.record.spec)
         if not names:
             yield
             return
+        held: tuple[Unit, list[str]] = (unit, [])
         try:
             async with self._lock:
                 for name in names:
-                    self._check(unit, name)
-                self._starting[unit.id] = unit
-                for name in names:
-                    await self._hand_over(name, _maps(spec))
+                    try:
+                        self._check(unit, name)
+                    except Conflict:
+                        if is_needed(name):
+                            raise
+                    else:
+                        held[1].append(name)
+                self._held.append(held)
+                for name in held[1]:
+                    await self._hand_over(name, _maps(unit.record.spec))
             yield
         finally:
-            self._starting.pop(unit.id, None)
+            self._held = [other for other in self._held if other is not held]
 
     def _check(self, unit: Unit, name: str) -> None:
-        running = [other for other in self._core.registry if other.record.state.running]
-        for other in [*running, *self._starting.values()]:
-            spec = other.record.spec
-            if other is unit or name not in _names(spec) or _maps(spec) == _maps(unit.record.spec):
+        users = [o for o in self._core.registry if o.record.state.running]
+        users = [other for other in users if name in _names(other.record.spec)]
+        users += [other for other, names in self._held if name in names]
+        for other in users:
+            if other is unit or _maps(other.record.spec) == _maps(unit.record.spec):
                 continue
             raise Conflict(
                 f"volume {name} is in use by container {other.record.name}, "
@@ -78,6 +107,10 @@ class VolumeRanges:
 
 def _names(spec: ContainerSpec) -> list[str]:
     return sorted({m.volume_name for m in spec.mounts if m.type == "volume" and m.volume_name})
+
+
+def _beneath(path: str, target: str) -> bool:
+    return path == target or path.startswith(target.rstrip("/") + "/")
 
 
 def _maps(spec: ContainerSpec) -> tuple[IdMap, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.engine import Engine
@@ -38,6 +40,30 @@ def test_a_volume_in_use_is_not_taken_away(engine: Engine) -> None:
     assert _run(engine, "-v", "vol:/v", script="stat -c %u /v") == "0"
     engine.ok("rm", "-f", "user")
     engine.ok(*auto)
+    engine.ok("volume", "rm", "vol")
+
+
+def test_files_are_copied_before_the_first_start(engine: Engine, tmp_path: Path) -> None:
+    """And after a container of another range had the volume."""
+    file = tmp_path / "file"
+    file.write_text("content")
+    run = ("--network", "none", "-v", "vol:/v", "-v", "/anon", "--userns", "auto")
+    engine.ok("create", "--name", "late", *run, IMAGE, "sh", "-c", OWNERS)
+    for target in ("/v/one", "/anon/one", "/tmp/one"):
+        engine.ok("cp", str(file), f"late:{target}")
+    assert _run(engine, "-v", "vol:/v", script=OWNERS).splitlines() == ["0:0 /v", "0:0 /v/one"]
+    engine.ok("cp", str(file), "late:/v/two")
+    engine.ok("cp", "late:/v/one", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "content"
+    shown = engine.ok("start", "-a", "late").splitlines()
+    assert shown == ["0:0 /v", "0:0 /v/one", "0:0 /v/two"]
+    # Somebody else's now: what is in it has to wait, the rest has not.
+    engine.ok("run", "-d", "--name", "user", "-v", "vol:/v", *QUIET, IMAGE, "sleep", "1000")
+    refused = engine.run("cp", str(file), "late:/v/three")
+    assert refused.returncode != 0
+    assert "volume vol is in use by container user" in refused.stderr
+    engine.ok("cp", str(file), "late:/tmp/three")
+    engine.ok("rm", "-f", "-v", "user", "late")
     engine.ok("volume", "rm", "vol")
 
 
