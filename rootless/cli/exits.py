@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 _EXECVE = 'unable to start container process: exec: "'
 EXIT_CODES = """  0-255  the container's own status (128 + N when signal N ended it)
-  125    the engine failed, or the command line is wrong
+  125    wrong flags, or it failed before the process was to be executed
   126    the command cannot be executed
-  127    the command was not found"""
+  127    the command was not found
+  1      wrong number of arguments"""
 
 
 def exit_status(error: RootlessError) -> int:

@@ -128,7 +128,7 @@ def _dispatch(words: list[str]) -> int:
         return _show(command)
     except UsageError as error:
         hint = f"See 'rootless {path} --help'."
-        error.hint = f"{error.hint}\n{hint}" if error.hint else hint
+        error.hint = f"{error.hint} {hint}" if error.hint else hint
         raise
     _check_count(command, parsed.args)
     _refuse_root(allow=allow_root)
@@ -222,7 +222,7 @@ def _no_command(words: list[str]) -> int:
         return _complain(f"no command '{path}': {found[0]}", found[1], 1)
     hint = f"See '{path.removesuffix(asked)}--help'."
     if near := nearest(asked, known):
-        hint = f"did you mean {near!r}?\n{hint}"
+        hint = f"did you mean {near!r}? {hint}"
     return _complain(f"unknown command: {path}", hint, 1)
 
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 
-from rootless.cli.command import BOOL, OPTIONAL, Command, Flag
+from rootless.cli.command import (
+    BOOL,
+    BYTES,
+    DECIMAL,
+    DURATION,
+    LIST,
+    MAP,
+    OPTIONAL,
+    Command,
+    Flag,
+)
 from rootless.cli.registry import GROUPS, TOP
 
 _COMMON = ("run", "exec", "ps", "pull", "push", "images", "login", "logout", "version", "info")
 _HOST = ("doctor", "setup", "check-policy")
 _EXIT = """  0      success
-  1      the daemon refused or failed
-  125    wrong usage, or the engine itself failed
+  1      wrong arguments, or the daemon refused or failed
+  125    wrong flags, or a defect of this program
   130    interrupted"""
 
 
@@ -27,7 +37,7 @@ def command_help(command: Command) -> str:
         names = ", ".join(f"rootless {alias.strip()}" for alias in command.aliases.split(","))
         lines += ["Aliases:", f"  {names}", ""]
     if command.flags:
-        lines += ["Options:", *_flag_lines(command.flags), ""]
+        lines += ["Options:", *_flag_lines(command.flags), "", *_value_lines(command.flags)]
     if command.examples:
         lines += ["Examples:", _indent(command.examples), ""]
     lines += ["Exit status:", command.exit_codes.strip("\n") or _EXIT]
@@ -85,7 +95,7 @@ def _flag_lines(flags: tuple[Flag, ...]) -> list[str]:
     for name, letter, kind, _, _ in rows:
         head = f"  -{letter}, --{name}" if letter else f"      --{name}"
         heads.append(head if kind in (BOOL, OPTIONAL) else f"{head} {kind}")
-    width = min(max(map(len, heads)), 34) + 3
+    width = max(map(len, heads)) + 3
     columns = _columns()
     lines = []
     for head, (_, _, kind, default, text) in sorted(
@@ -97,6 +107,22 @@ def _flag_lines(flags: tuple[Flag, ...]) -> list[str]:
         lines.append(f"{head:<{width}}{wrapped[0]}")
         lines += [" " * width + part for part in wrapped[1:]]
     return lines
+
+
+_VALUES = (
+    (BYTES, "a number of bytes, or with b, k, m, g, t (powers of 1024): 512m, 1.5g"),
+    (DECIMAL, "a number with up to nine decimals: 0.5"),
+    (DURATION, "numbers with ns, us, ms, s, m, h: 1m30s, 500ms"),
+    (LIST, "may be given several times"),
+    (MAP, "NAME=VALUE, may be given several times"),
+)
+
+
+def _value_lines(flags: tuple[Flag, ...]) -> list[str]:
+    """What the kinds of values mean that the flags of this command take."""
+    used = {flag[2] for flag in flags}
+    rows = [f"  {kind:<11}{text}" for kind, text in _VALUES if kind in used]
+    return ["Values:", *rows, ""] if rows else []
 
 
 def _go(value: object) -> str:

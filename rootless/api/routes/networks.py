@@ -42,7 +42,8 @@ async def list_(call: Call) -> Response:
     filters = call.filters()
     for key in filters:
         if key not in _FILTERS:
-            raise InvalidInput(f"invalid filter '{key}'")
+            known = ", ".join(sorted(_FILTERS))
+            raise InvalidInput(f"invalid filter '{key}'", hint=f"known filters: {known}")
     found = [
         network(name, driver)
         for name, driver in PREDEFINED.items()

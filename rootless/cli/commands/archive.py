@@ -168,6 +168,10 @@ SAVE = Command(
     _save,
     usage="save [OPTIONS] IMAGE [IMAGE...]",
     summary="Save one or more images to a tar archive (streamed to STDOUT by default)",
+    description="""
+The archive is an OCI layout that `docker load` reads as well; `rootless load` reads it
+back. A file appears under its name when it is whole.
+""",
     aliases="image save, save",
     flags=(("output", "o", STRING, "", "Write to a file, instead of STDOUT"), _PLATFORM),
     min_args=1,
@@ -178,7 +182,11 @@ LOAD = Command(
     _load,
     usage="load [OPTIONS]",
     summary="Load an image from a tar archive or STDIN",
-    description="docker-archive and oci-archive, plain or compressed.",
+    description="""
+Reads what `rootless save`, `docker save` and `podman save` write (docker-archive and
+oci-archive), plain or compressed. All images are loaded or none. For a root file
+system use `rootless import`.
+""",
     aliases="image load, load",
     flags=(
         ("input", "i", STRING, "", "Read from tar archive file, instead of STDIN"),
@@ -189,13 +197,18 @@ LOAD = Command(
 )
 IMPORT = Command(
     _import,
-    usage="import [OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
+    usage="import [OPTIONS] FILE|- [REPOSITORY[:TAG]]",
     summary="Import the contents from a tarball to create a filesystem image",
+    description="""
+The archive is a root file system (tar, also compressed) from a file or, with '-',
+from STDIN; it becomes an image of one layer. The daemon fetches no URLs. Instructions
+of --change are those of `rootless commit`.
+""",
     aliases="image import, import",
     flags=(
-        ("change", "c", LIST, None, "Apply Dockerfile instruction to the created image"),
+        ("change", "c", LIST, None, "Apply a Dockerfile instruction to the image ('ENV A=b')"),
         ("message", "m", STRING, "", "Set commit message for imported image"),
-        ("platform", "", STRING, "", "Set platform of the image"),
+        ("platform", "", STRING, "", "Platform of the image (default this machine's)"),
     ),
     min_args=1,
     max_args=2,

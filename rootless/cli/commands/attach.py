@@ -61,9 +61,9 @@ COMMAND = Command(
     description="Leave it running with the detach keys (ctrl-p ctrl-q) when it has a terminal.",
     aliases="container attach, attach",
     flags=(
-        ("detach-keys", "", STRING, "", "Override the key sequence for detaching a container"),
+        ("detach-keys", "", STRING, "", "Keys that leave it running (default ctrl-p,ctrl-q)"),
         ("no-stdin", "", BOOL, False, "Do not attach STDIN"),
-        ("sig-proxy", "", BOOL, True, "Proxy all received signals to the process"),
+        ("sig-proxy", "", BOOL, True, "Pass signals on (not with a terminal)"),
     ),
     min_args=1,
     max_args=1,

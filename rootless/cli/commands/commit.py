@@ -31,12 +31,17 @@ COMMAND = Command(
     run,
     usage="commit [OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
     summary="Create a new image from a container's changes",
+    description="""
+What the container changed becomes one more layer on its image; volumes are not part
+of it. Instructions of --change: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL,
+ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME, WORKDIR.
+""",
     aliases="container commit, commit",
     flags=(
         ("author", "a", STRING, "", 'Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")'),
-        ("change", "c", LIST, None, "Apply Dockerfile instruction to the created image"),
+        ("change", "c", LIST, None, "Apply a Dockerfile instruction to the image ('ENV A=b')"),
         ("message", "m", STRING, "", "Commit message"),
-        ("pause", "p", BOOL, True, "Pause container during commit"),
+        ("pause", "p", BOOL, True, "Pause it meanwhile, where its cgroup can be frozen"),
     ),
     min_args=1,
     max_args=2,

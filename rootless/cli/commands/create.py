@@ -36,5 +36,9 @@ COMMAND = Command(
     min_args=1,
     max_args=None,
     interspersed=False,
+    exit_codes="""  0      success
+  1      wrong number of arguments, or the daemon refused or failed
+  125    wrong flags
+  130    interrupted""",
     examples="rootless create --name db -e POSTGRES_PASSWORD=x postgres\nrootless start -a db",
 )

@@ -28,7 +28,7 @@ def run(call: Invocation) -> int:
 
 COMMAND = Command(
     run,
-    usage="diff CONTAINER",
+    usage="diff [OPTIONS] CONTAINER",
     summary="Inspect changes to files or directories on a container's filesystem",
     description="A: added, C: changed, D: deleted.",
     aliases="container diff, diff",

@@ -47,13 +47,21 @@ COMMAND = Command(
     run,
     usage="events [OPTIONS]",
     summary="Get real time events from the daemon",
-    description="Filters: container, event, image, label, network, type, volume.",
+    description="""
+One line an event; runs until interrupted, or until --until. Times are RFC 3339
+(2026-01-02T15:04:05Z), Unix seconds, or a duration before now (10m). Filters:
+container, daemon, event, image, label, network, type, volume, each KEY=VALUE;
+several values of one key mean any of them. The last 256 events are kept.
+""",
     aliases="system events, events",
     flags=(
-        ("filter", "f", LIST, None, "Filter output based on conditions provided"),
+        ("filter", "f", LIST, None, "Show only what fits KEY=VALUE"),
         ("format", "", STRING, "", INSPECT_FORMAT_HELP),
-        ("since", "", STRING, "", "Show all events created since timestamp"),
-        ("until", "", STRING, "", "Stream events until this timestamp"),
+        ("since", "", STRING, "", "Begin with the events since this time"),
+        ("until", "", STRING, "", "End at this time; in the past: do not wait"),
     ),
-    examples="rootless events --filter type=container --since 10m",
+    examples="""
+rootless events --filter type=container --since 10m
+rootless events --since 1h --until 0s --format '{{.Action}} {{.Actor.Attributes.name}}'
+""",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rootless.cli.command import BOOL, LIST, STRING, Command, Invocation
-from rootless.cli.exits import EXIT_CODES, exit_status
+from rootless.cli.exits import exit_status
 from rootless.client.api import Client, quote
 from rootless.errors import RootlessError, Unavailable
 
@@ -92,22 +92,29 @@ COMMAND = Command(
     run,
     usage="exec [OPTIONS] CONTAINER COMMAND [ARG...]",
     summary="Execute a command in a running container",
-    description="The command joins the container's namespaces and gets its seccomp filter.",
+    description="""
+The command joins the container's namespaces and gets its seccomp filter, capabilities
+and cgroup. Nothing is started when the container does not run.
+""",
     aliases="container exec, exec",
     flags=(
         ("detach", "d", BOOL, False, "Detached mode: run command in the background"),
-        ("detach-keys", "", STRING, "", "Override the key sequence for detaching a container"),
-        ("env", "e", LIST, None, "Set environment variables"),
-        ("env-file", "", LIST, None, "Read in a file of environment variables"),
-        ("interactive", "i", BOOL, False, "Keep STDIN open even if not attached"),
-        ("privileged", "", BOOL, False, "Give extended privileges to the command"),
-        ("tty", "t", BOOL, False, "Allocate a pseudo-TTY"),
+        ("detach-keys", "", STRING, "", "Keys that leave it running (default ctrl-p,ctrl-q)"),
+        ("env", "e", LIST, None, "Set environment variables (NAME=VALUE, or NAME from here)"),
+        ("env-file", "", LIST, None, "Read environment variables from a file"),
+        ("interactive", "i", BOOL, False, "Pass our STDIN to the command"),
+        ("privileged", "", BOOL, False, "Give every capability (the default policy denies it)"),
+        ("tty", "t", BOOL, False, "Allocate a pseudo-terminal"),
         ("user", "u", STRING, "", 'Username or UID (format: "<name|uid>[:<group|gid>]")'),
         ("workdir", "w", STRING, "", "Working directory inside the container"),
     ),
     min_args=2,
     max_args=None,
     interspersed=False,
-    exit_codes=EXIT_CODES,
+    exit_codes="""  0-255  the command's own status (128 + N when signal N ended it)
+  1      no such container, or it does not run
+  125    wrong flags
+  126    the command cannot be executed
+  127    the command was not found""",
     examples="rootless exec -it web sh\nrootless exec -u 1000 -e DEBUG=1 web /bin/report",
 )

@@ -126,12 +126,15 @@ COMMAND = Command(
     run,
     usage="images [OPTIONS] [REPOSITORY[:TAG]]",
     summary="List images",
-    description="Filters: before, dangling, label, reference, since, until.",
+    description="""
+Filters: before=IMAGE, dangling=true|false, label=NAME[=VALUE], reference=PATTERN
+(with * and ?), since=IMAGE, until=TIME.
+""",
     aliases="image ls, image list, images",
     flags=(
         ("all", "a", BOOL, False, "Show all images (default hides intermediate images)"),
         ("digests", "", BOOL, False, "Show digests"),
-        ("filter", "f", LIST, None, "Filter output based on conditions provided"),
+        ("filter", "f", LIST, None, "Show only what fits KEY=VALUE"),
         ("format", "", STRING, "", FORMAT_HELP),
         ("no-trunc", "", BOOL, False, "Don't truncate output"),
         ("quiet", "q", BOOL, False, "Only show image IDs"),

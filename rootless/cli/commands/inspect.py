@@ -92,15 +92,24 @@ COMMAND = Command(
     _any,
     usage="inspect [OPTIONS] NAME|ID [NAME|ID...]",
     summary="Return low-level information on objects",
-    description="Looks for a container, then an image, a network, a volume of that name.",
+    description="""
+Looks for a container, then an image, a network, a volume of that name, and prints
+JSON. Templates are Go's, with Docker's functions: json, join, split, lower, upper,
+title, pad, truncate, table, println.
+""",
     flags=(
         _FORMAT,
         _SIZE,
-        ("type", "", STRING, "", "Only inspect objects of the given type"),
+        ("type", "", STRING, "", "Only this kind: container, image, network or volume"),
     ),
     min_args=1,
     max_args=None,
-    examples="rootless inspect web\nrootless inspect -f '{{.State.Status}}' web",
+    examples="""
+rootless inspect web
+rootless inspect -f '{{.State.Status}}' web
+rootless inspect -f '{{range .Mounts}}{{.Source}}{{"\\n"}}{{end}}' web
+rootless inspect -f '{{index .Config.Labels "tier"}}' web
+""",
 )
 CONTAINER = _group("container", size=True)
 IMAGE = _group("image")

@@ -68,15 +68,21 @@ def _wait(call: Invocation) -> int:
 
 
 _STOP_FLAGS = (
-    ("signal", "s", STRING, "", "Signal to send to the container"),
-    ("timeout", "t", INT, 0, "Seconds to wait before killing the container"),
+    ("signal", "s", STRING, "", "Signal to send (default the container's stop signal)"),
+    (
+        "timeout",
+        "t",
+        INT,
+        0,
+        "Seconds until it is killed (default the container's, else 10; -1: never)",
+    ),
 )
 
 STOP = Command(
     _stop,
     usage="stop [OPTIONS] CONTAINER [CONTAINER...]",
     summary="Stop one or more running containers",
-    description="Sends the container's stop signal, and SIGKILL when the timeout (10 s) is over.",
+    description="Sends the container's stop signal, and SIGKILL when the timeout is over.",
     aliases="container stop, stop",
     flags=_STOP_FLAGS,
     min_args=1,
@@ -87,6 +93,7 @@ RESTART = Command(
     _restart,
     usage="restart [OPTIONS] CONTAINER [CONTAINER...]",
     summary="Restart one or more containers",
+    description="Stops what runs as `stop` does, then starts it; what does not run is started.",
     aliases="container restart, restart",
     flags=_STOP_FLAGS,
     min_args=1,
@@ -98,7 +105,7 @@ KILL = Command(
     usage="kill [OPTIONS] CONTAINER [CONTAINER...]",
     summary="Kill one or more running containers",
     aliases="container kill, kill",
-    flags=(("signal", "s", STRING, "", "Signal to send to the container (default KILL)"),),
+    flags=(("signal", "s", STRING, "", "Signal to send: KILL, SIGHUP, 15 (default KILL)"),),
     min_args=1,
     max_args=None,
     examples="rootless kill -s HUP web",
@@ -107,10 +114,11 @@ RM = Command(
     _rm,
     usage="rm [OPTIONS] CONTAINER [CONTAINER...]",
     summary="Remove one or more containers",
+    description="With -f a container that runs is killed, and one that is not there is no failure.",
     aliases="container rm, container remove, rm",
     flags=(
         ("force", "f", BOOL, False, "Force the removal of a running container (uses SIGKILL)"),
-        ("link", "l", BOOL, False, "Remove the specified link"),
+        ("link", "l", BOOL, False, "Remove a link (there are none; refused)"),
         ("volumes", "v", BOOL, False, "Remove anonymous volumes associated with the container"),
     ),
     min_args=1,
@@ -149,6 +157,7 @@ WAIT = Command(
     _wait,
     usage="wait CONTAINER [CONTAINER...]",
     summary="Block until one or more containers stop, then print their exit codes",
+    description="One line a container, in the order given; a stopped one is not waited for.",
     aliases="container wait, wait",
     min_args=1,
     max_args=None,

@@ -46,17 +46,20 @@ COMMAND = Command(
     run,
     usage="logs [OPTIONS] CONTAINER",
     summary="Fetch the logs of a container",
-    description="Standard output and error of the container go to those of this command.",
+    description="""
+Standard output and error of the container go to those of this command. Times are
+RFC 3339 (2026-01-02T15:04:05Z), Unix seconds, or a duration before now (10m).
+""",
     aliases="container logs, logs",
     flags=(
-        ("details", "", BOOL, False, "Show extra details provided to logs"),
+        ("details", "", BOOL, False, "Show the labels and variables that log options name"),
         ("follow", "f", BOOL, False, "Follow log output"),
         (
             "since",
             "",
             STRING,
             "",
-            "Show logs since a time (RFC 3339) or a duration ago (42m)",
+            "Show logs since this time",
         ),
         ("tail", "n", STRING, "all", "Number of lines to show from the end of the logs"),
         ("timestamps", "t", BOOL, False, "Show timestamps"),
@@ -65,7 +68,7 @@ COMMAND = Command(
             "",
             STRING,
             "",
-            "Show logs before a time (RFC 3339) or a duration ago (42m)",
+            "Show logs before this time",
         ),
     ),
     min_args=1,

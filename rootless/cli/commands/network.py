@@ -57,11 +57,16 @@ LS = Command(
     _ls,
     usage="network ls [OPTIONS]",
     summary="List networks",
+    description="""
+The networks are built in: slirp4netns (the default), none and host. Filters:
+dangling=true|false, driver=NAME, id=ID, label=NAME, name=NAME, scope=local, type=TYPE.
+""",
     aliases="network ls, network list",
     flags=(
-        ("filter", "f", LIST, None, 'Provide filter values (e.g. "driver=bridge")'),
+        ("filter", "f", LIST, None, "Show only what fits KEY=VALUE"),
         ("format", "", STRING, "", FORMAT_HELP),
         ("no-trunc", "", BOOL, False, "Do not truncate the output"),
         ("quiet", "q", BOOL, False, "Only display network IDs"),
     ),
+    examples="rootless network ls --filter driver=slirp4netns",
 )

@@ -114,18 +114,27 @@ def _system(call: Invocation) -> int:
 
 
 _FORCE = ("force", "f", BOOL, False, "Do not prompt for confirmation")
-_FILTER = ("filter", "", LIST, None, 'Provide filter values (e.g. "until=24h", "label=KEY")')
+_FILTER = (
+    "filter",
+    "",
+    LIST,
+    None,
+    "Only what fits: until=24h, label=NAME[=VALUE], label!=NAME",
+)
 
 CONTAINER = Command(
     _containers,
     usage="container prune [OPTIONS]",
     summary="Remove all stopped containers",
+    examples="rootless container prune -f --filter until=24h",
     flags=(_FILTER, _FORCE),
 )
 IMAGE = Command(
     _images,
     usage="image prune [OPTIONS]",
     summary="Remove unused images",
+    description="Dangling images have no name and no container; with -a, all without a container.",
+    examples="rootless image prune -a --filter until=240h",
     flags=(
         ("all", "a", BOOL, False, "Remove all unused images, not just dangling ones"),
         _FILTER,
@@ -136,6 +145,8 @@ VOLUME = Command(
     _volumes,
     usage="volume prune [OPTIONS]",
     summary="Remove unused local volumes",
+    description="Volumes that no container uses: anonymous ones, with -a those with a name, too.",
+    examples="rootless volume prune -f",
     flags=(
         ("all", "a", BOOL, False, "Remove all unused volumes, not just anonymous ones"),
         _FILTER,
@@ -146,6 +157,11 @@ SYSTEM = Command(
     _system,
     usage="system prune [OPTIONS]",
     summary="Remove unused data",
+    description="""
+Stopped containers and dangling images; with -a all images without a container, with
+--volumes anonymous volumes that no container uses. Without -f it asks first.
+""",
+    examples="rootless system prune -af --volumes",
     flags=(
         ("all", "a", BOOL, False, "Remove all unused images not just dangling ones"),
         _FILTER,

@@ -178,14 +178,15 @@ COMMAND = Command(
     usage="ps [OPTIONS]",
     summary="List containers",
     description="""
-Filters: ancestor, before, exited, expose, health, id, label, name, network,
-publish, since, status, volume. Several values of one key mean any of them,
-several keys mean all of them.
+Filters: ancestor=IMAGE, before=CONTAINER, exited=CODE, expose=PORT, health=STATE,
+id=ID, label=NAME[=VALUE], name=REGEX, network=NAME, publish=PORT, since=CONTAINER,
+status=created|restarting|running|removing|paused|exited|dead, volume=NAME|TARGET.
+Several values of one key mean any of them, several keys mean all of them.
 """,
     aliases="container ls, container list, container ps, ps",
     flags=(
         ("all", "a", BOOL, False, "Show all containers (default shows just running)"),
-        ("filter", "f", LIST, None, "Filter output based on conditions provided"),
+        ("filter", "f", LIST, None, "Show only what fits KEY=VALUE"),
         ("format", "", STRING, "", FORMAT_HELP),
         ("last", "n", INT, -1, "Show n last created containers (includes all states)"),
         ("latest", "l", BOOL, False, "Show the latest created container (includes all states)"),
@@ -196,6 +197,6 @@ several keys mean all of them.
     examples="""
 rootless ps -a --filter status=exited
 rootless ps --format 'table {{.Names}}\\t{{.Status}}\\t{{.Ports}}'
-rootless ps --format '{{json .}}'
+rootless ps --format '{{.Names}} {{.Label "tier"}}'
 """,
 )

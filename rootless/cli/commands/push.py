@@ -51,7 +51,7 @@ COMMAND = Command(
     flags=(
         ("all-tags", "a", BOOL, False, "Push all tags of an image to the repository"),
         TRUST_FLAG,
-        ("platform", "", STRING, "", "Push this platform's manifest only"),
+        ("platform", "", STRING, "", "Only the given platform (os/arch[/variant])"),
         ("quiet", "q", BOOL, False, "Suppress verbose output"),
     ),
     min_args=1,

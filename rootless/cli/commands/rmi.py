@@ -40,9 +40,13 @@ COMMAND = Command(
     run,
     usage="rmi [OPTIONS] IMAGE [IMAGE...]",
     summary="Remove one or more images",
+    description="""
+A name is taken away; the image goes with its last one. An image that a container
+uses stays, with -f only that of a running one.
+""",
     aliases="image rm, image remove, rmi",
     flags=(
-        ("force", "f", BOOL, False, "Force removal of the image"),
+        ("force", "f", BOOL, False, "Remove all names of an ID, and images of stopped containers"),
         ("no-prune", "", BOOL, False, "Do not delete untagged parents"),
         ("platform", "", LIST, None, "Remove only the given platform variant (os/arch[/variant])"),
     ),

@@ -228,6 +228,13 @@ subordinate id of yours, never you; no_new_privs and a seccomp filter are on, an
 fewer capabilities are granted than Docker does. Published ports are bound to
 127.0.0.1 unless an address is given. Flags end at the image's name: what follows
 is the command and its arguments.
+
+Security options: seccomp=FILE (a profile in Docker's JSON format), seccomp=builtin,
+seccomp=unconfined; seccomp-log names the system calls that were denied;
+no-new-privileges[=false]; label=OPTION (SELinux); systempaths=unconfined shows the
+masked paths. What weakens the sandbox has to be allowed by the policy: --dry-run
+says what it would say. A limit whose cgroup controller is not delegated to you is
+refused by name.
 """
 
 COMMAND = Command(

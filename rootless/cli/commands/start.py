@@ -53,13 +53,17 @@ COMMAND = Command(
     run,
     usage="start [OPTIONS] CONTAINER [CONTAINER...]",
     summary="Start one or more stopped containers",
+    description="""
+In the background, or with -a or -i one container in the foreground: its output and
+its exit status are this command's.
+""",
     aliases="container start, start",
     flags=(
         ("attach", "a", BOOL, False, "Attach STDOUT/STDERR and forward signals"),
         ("checkpoint", "", STRING, "", "Restore from this checkpoint (not supported)"),
         ("checkpoint-dir", "", STRING, "", "Checkpoint storage directory (not supported)"),
-        ("detach-keys", "", STRING, "", "Override the key sequence for detaching a container"),
-        ("interactive", "i", BOOL, False, "Attach container's STDIN"),
+        ("detach-keys", "", STRING, "", "Keys that leave it running (default ctrl-p,ctrl-q)"),
+        ("interactive", "i", BOOL, False, "Pass our STDIN to the container (made with -i)"),
         ("sig-proxy", "", BOOL, True, "Proxy received signals to the process"),
     ),
     min_args=1,

@@ -170,7 +170,10 @@ COMMAND = Command(
     run,
     usage="stats [OPTIONS] [CONTAINER...]",
     summary="Display a live stream of container(s) resource usage statistics",
-    description="Memory, CPU and I/O need delegated cgroup controllers (see `rootless doctor`).",
+    description="""
+Without names all containers that run are shown. Without delegated cgroup controllers
+(see `rootless doctor`) what can be read from /proc is shown, and no limits.
+""",
     aliases="container stats, stats",
     flags=(
         ("all", "a", BOOL, False, "Show all containers (default shows just running)"),

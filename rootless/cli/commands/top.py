@@ -24,6 +24,7 @@ COMMAND = Command(
     run,
     usage="top CONTAINER [ps OPTIONS]",
     summary="Display the running processes of a container",
+    description="What follows the name goes to ps(1) of the host; -ef by default.",
     aliases="container top, top",
     min_args=1,
     max_args=None,

@@ -52,6 +52,10 @@ COMMAND = Command(
     run,
     usage="update [OPTIONS] CONTAINER [CONTAINER...]",
     summary="Update configuration of one or more containers",
+    description="""
+Changes limits of containers that run or do not; a limit whose cgroup controller is
+not delegated to you is refused by name.
+""",
     aliases="container update, update",
     flags=(
         ("blkio-weight", "", INT, 0, "Block IO weight, 10 to 1000, or 0 to disable"),
@@ -60,14 +64,20 @@ COMMAND = Command(
         ("cpu-rt-period", "", INT, 0, "Limit the CPU real-time period in microseconds"),
         ("cpu-rt-runtime", "", INT, 0, "Limit the CPU real-time runtime in microseconds"),
         ("cpu-shares", "c", INT, 0, "CPU shares (relative weight)"),
-        ("cpus", "", DECIMAL, 0, "Number of CPUs"),
+        ("cpus", "", DECIMAL, 0, "Number of CPUs (0.5, 2)"),
         ("cpuset-cpus", "", STRING, "", "CPUs in which to allow execution (0-3, 0,1)"),
         ("cpuset-mems", "", STRING, "", "Memory nodes in which to allow execution (0-3, 0,1)"),
-        ("memory", "m", BYTES, 0, "Memory limit"),
+        ("memory", "m", BYTES, 0, "Memory limit (512m; at least 6m)"),
         ("memory-reservation", "", BYTES, 0, "Memory soft limit"),
         ("memory-swap", "", BYTES, 0, "Limit of memory plus swap: -1 to enable unlimited swap"),
-        ("pids-limit", "", INT, 0, "Tune container pids limit (set -1 for unlimited)"),
-        ("restart", "", STRING, "", "Restart policy to apply when a container exits"),
+        ("pids-limit", "", INT, 0, "Most processes and threads; 0 or -1 for unlimited"),
+        (
+            "restart",
+            "",
+            STRING,
+            "",
+            "Restart: no, on-failure[:N], always, unless-stopped",
+        ),
     ),
     min_args=1,
     max_args=None,

@@ -77,10 +77,14 @@ CREATE = Command(
     _create,
     usage="volume create [OPTIONS] [VOLUME]",
     summary="Create a volume",
+    description="""
+The local driver's options are those of mount(8): type=tmpfs,device=tmpfs,o=size=64m
+for a tmpfs, type=none,device=/PATH,o=bind for a directory of the host.
+""",
     flags=(
-        ("driver", "d", STRING, "local", "Specify volume driver name"),
-        ("label", "", LIST, None, "Set metadata for a volume"),
-        ("opt", "o", MAP, None, "Set driver specific options"),
+        ("driver", "d", STRING, "local", "Volume driver (only local)"),
+        ("label", "", LIST, None, "Set metadata: NAME[=VALUE]"),
+        ("opt", "o", MAP, None, "Option of the driver (type, device, o)"),
     ),
     max_args=1,
     examples="rootless volume create --label tier=db data",
@@ -89,9 +93,16 @@ LS = Command(
     _ls,
     usage="volume ls [OPTIONS]",
     summary="List volumes",
+    examples="rootless volume ls -q --filter dangling=true",
     aliases="volume ls, volume list",
     flags=(
-        ("filter", "f", LIST, None, 'Provide filter values (e.g. "dangling=true")'),
+        (
+            "filter",
+            "f",
+            LIST,
+            None,
+            "Show only what fits: dangling=true, driver=, label=, name=",
+        ),
         ("format", "", STRING, "", FORMAT_HELP),
         ("quiet", "q", BOOL, False, "Only display volume names"),
     ),
@@ -100,8 +111,9 @@ RM = Command(
     _rm,
     usage="volume rm [OPTIONS] VOLUME [VOLUME...]",
     summary="Remove one or more volumes that no container uses",
+    examples="rootless volume rm data",
     aliases="volume rm, volume remove",
-    flags=(("force", "f", BOOL, False, "Force the removal of one or more volumes"),),
+    flags=(("force", "f", BOOL, False, "A volume that is not there is no failure"),),
     min_args=1,
     max_args=None,
 )
