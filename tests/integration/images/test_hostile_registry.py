@@ -12,9 +12,10 @@ import pytest
 from rootless.errors import InvalidInput, RootlessError, Unauthorized, Unavailable
 from rootless.images import manifest as manifests
 from rootless.images import platform as platforms
-from rootless.images.content import ContentStore
+from rootless.images.content import ContentStore, digest_of
 from rootless.images.reference import parse
 from rootless.images.registry import client, transport
+from rootless.images.registry.credentials import Credentials
 from rootless.images.registry.pull import pull, tags_of
 from rootless.images.registry.settings import RegistrySettings
 from tests.support import imagebuild, registry, tarmaker
@@ -193,3 +194,98 @@ async def test_sizes_no_blob_has(tmp_path: Path, settings: RegistrySettings, siz
     with pytest.raises(RootlessError):
         await _pull(_behind_ping(answer), tmp_path, settings)
     assert not list((tmp_path / "target/blobs/sha256").glob("*")) or size > 0
+
+
+@pytest.mark.parametrize("status", [404, 500, 401])
+async def test_error_pages_without_end(
+    tmp_path: Path, settings: RegistrySettings, status: int
+) -> None:
+    head = f"HTTP/1.1 {status} No\r\nWWW-Authenticate: Basic\r\n\r\n".encode()
+    with pytest.raises(RootlessError) as caught:
+        await _pull(_behind_ping(lambda h: _flood(h, head, b"x" * 10_000)), tmp_path, settings)
+    assert len(caught.value.message) < 1000
+
+
+async def test_a_token_without_end(tmp_path: Path, settings: RegistrySettings) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.startswith("/token"):
+            _flood(handler, b'HTTP/1.1 200 OK\r\n\r\n{"token":"', b"x" * 10_000)
+        else:
+            place = f"http://{handler.headers['Host']}/token"
+            registry.reply(handler, 401, b"", {"WWW-Authenticate": f'Bearer realm="{place}"'})
+
+    with pytest.raises(InvalidInput, match="token refused: it is larger"):
+        await _pull(answer, tmp_path, settings)
+
+
+async def test_who_we_were_sent_to_learns_nothing(
+    tmp_path: Path, settings: RegistrySettings
+) -> None:
+    """A redirect's target that asks for credentials, or names a token server, gets neither."""
+    secret = Credentials("alice", "secret")
+
+    def other(handler: BaseHTTPRequestHandler) -> None:
+        place = f"http://{handler.headers['Host']}/token"
+        registry.reply(handler, 401, b"", {"WWW-Authenticate": f'Bearer realm="{place}"'})
+
+    with registry.http_server(other) as elsewhere:
+
+        def home(handler: BaseHTTPRequestHandler) -> None:
+            if handler.headers.get("Authorization") != secret.basic:
+                registry.reply(handler, 401, b"", {"WWW-Authenticate": "Basic"})
+            else:
+                registry.reply(handler, 307, b"", {"Location": f"http://{elsewhere.host}/there"})
+
+        with registry.http_server(_behind_ping(home)) as here, pytest.raises(Unauthorized):
+            await pull(
+                parse(f"{here.host}/x"),
+                ContentStore(tmp_path / "target"),
+                settings,
+                wanted=platforms.host(),
+                credentials=secret,
+            )
+        assert [path for _, path, _ in elsewhere.seen] == ["/there"]
+        assert "Authorization" not in elsewhere.seen[0][2]
+
+
+def _index(entries: list[dict[str, object]]) -> bytes:
+    body = {"schemaVersion": 2, "mediaType": manifests.OCI_INDEX, "manifests": entries}
+    return json.dumps(body).encode()
+
+
+async def test_indexes_that_nest_lie_or_grow(tmp_path: Path, settings: RegistrySettings) -> None:
+    here = platforms.host()
+    platform = {"os": here.os, "architecture": here.architecture}
+    inner = _index([])
+
+    def entry(size: int) -> dict[str, object]:
+        kind, digest = manifests.OCI_MANIFEST, digest_of(inner)
+        return {"mediaType": kind, "digest": digest, "size": size, "platform": platform}
+
+    for body, message in (
+        (_index([entry(len(inner) + 1)]), "another size than its index says"),
+        (_index([entry(len(inner))]), r"does not fit|served as|index inside"),
+        (_index([entry(1)] * 5000), "more than 4096 entries"),
+    ):
+
+        def answer(handler: BaseHTTPRequestHandler, body: bytes = body) -> None:
+            asked = handler.path.rpartition("/")[2]
+            data = inner if asked == digest_of(inner) else body
+            registry.reply(handler, 200, data, {"Content-Type": manifests.OCI_INDEX})
+
+        with pytest.raises(InvalidInput, match=message):
+            await _pull(_behind_ping(answer), tmp_path, settings)
+
+
+async def test_a_config_as_large_as_one_likes(tmp_path: Path, settings: RegistrySettings) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if "/manifests/" not in handler.path:
+            _flood(handler, b"HTTP/1.1 200 OK\r\n\r\n", b" " * 10_000)
+            return
+        config = {"mediaType": manifests.OCI_CONFIG, "digest": f"sha256:{'0' * 64}"}
+        body = {"schemaVersion": 2, "config": {**config, "size": 1 << 40}, "layers": []}
+        data = json.dumps(body).encode()
+        registry.reply(handler, 200, data, {"Content-Type": manifests.OCI_MANIFEST})
+
+    with pytest.raises(InvalidInput, match="image config refused"):
+        await _pull(_behind_ping(answer), tmp_path, settings)
