@@ -33,7 +33,7 @@ def decode(body: bytes, kind: type[T]) -> tuple[T, tuple[str, ...]]:
     """
     try:
         raw = _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"invalid JSON: {error}") from None
     except RecursionError:
         raise InvalidInput("invalid JSON: nested too deeply") from None

@@ -172,6 +172,22 @@ JSON = st.recursive(
 )
 
 
+@given(JSON, st.data())
+def test_damaged_json_is_refused_in_words(value: Any, data: st.DataObject) -> None:
+    body = bytearray(json.dumps(value).encode())
+    body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decode(bytes(body), CreateBody)
+    except InvalidInput as error:
+        assert str(error).isprintable()
+
+
+def test_text_that_is_not_utf_8() -> None:
+    for body in (b'{"Image": "\xff"}', b'{"\xff": 1}', b"\xff"):
+        with pytest.raises(InvalidInput, match="invalid JSON"):
+            decode(body, CreateBody)
+
+
 @given(JSON)
 def test_any_json_is_taken_or_refused_in_words(value: Any) -> None:
     try:
