@@ -113,6 +113,7 @@ def test_resources() -> None:
             "needs ReadOnly",
         ),
         ({"Tmpfs": {"/a": "mode=9"}}, "mode is octal"),
+        ({"Tmpfs": {"/a": "size=x"}}, "tmpfs option size: invalid size: 'x'"),
     ],
 )  # fmt: skip
 def test_refused_host_configs(host: dict[str, Any], message: str) -> None:
@@ -176,10 +177,12 @@ JSON = st.recursive(
 def test_damaged_json_is_refused_in_words(value: Any, data: st.DataObject) -> None:
     body = bytearray(json.dumps(value).encode())
     body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    message = ""
     try:
         decode(bytes(body), CreateBody)
     except InvalidInput as error:
-        assert str(error).isprintable()
+        message = str(error)
+    assert message == "" or message.isprintable()
 
 
 def test_text_that_is_not_utf_8() -> None:
