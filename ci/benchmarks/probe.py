@@ -34,7 +34,8 @@ async def main(source: str) -> None:
     sys.path.insert(0, source)
     from dataclasses import replace
 
-    from rootless.model.spec import IdMap, UsernsSpec
+    from rootless.model.plan import LaunchPlan
+    from rootless.model.spec import ContainerSpec, IdMap, UsernsSpec
     from rootless.resources import resource_path
     from rootless.runtime.planner import plan_container
     from rootless.runtime.shim_client import ShimClient
@@ -49,15 +50,21 @@ async def main(source: str) -> None:
         profile = parse_profile(resource_path("profiles", "seccomp/default.json").read_text())
         resolved = resolve(profile, (), platform.machine(), FACTS.kernel)
         seccomp.write_bytes(compile_filter(resolved).loaded)
+        # As in the engine, containers without a limit on processes share an owner,
+        # and with it the sandbox that is made ahead, on directories made ahead.
         userns = UsernsSpec("shared", (IdMap(0, 1, 60000),), 60001)
-        loop = asyncio.get_running_loop()
-        print(json.dumps({"ready": True}), flush=True)
-        while await loop.run_in_executor(None, sys.stdin.readline):
-            # As in the engine, containers without a limit on processes share an owner,
-            # and with it the sandbox that was made ahead.
+
+        async def planned() -> tuple[ContainerSpec, LaunchPlan]:
             spec = await box.spec("/bin/true", userns=userns)
             layout = box.layout(spec, seccomp_path=str(seccomp))
             plan = replace(plan_container(box.admitted(spec), FACTS, layout), trace=True)
+            box.launcher.prepare(plan, ahead=True)
+            return spec, plan
+
+        loop = asyncio.get_running_loop()
+        print(json.dumps({"ready": True}), flush=True)
+        spec, plan = await planned()
+        while await loop.run_in_executor(None, sys.stdin.readline):
             begin = time.monotonic_ns()
             created = await box.launcher.create(plan)
             ready = time.monotonic_ns()
@@ -74,6 +81,7 @@ async def main(source: str) -> None:
                 ("daemon: executed", (executed - begin) / 1e3),
                 ("daemon: exit status read", (end - begin) / 1e3),
             ]
+            spec, plan = await planned()
             print(json.dumps({"seconds": (end - begin) / 1e9, "trace": trace}), flush=True)
     finally:
         await box.close()

@@ -13,6 +13,7 @@ from rootless.engine.gate import Gate
 from rootless.engine.housekeeping import Housekeeping
 from rootless.engine.registry import Registry
 from rootless.engine.settings import EngineSettings
+from rootless.engine.spares import Spares
 from rootless.engine.state import State
 from rootless.engine.watch import FileWatcher
 from rootless.errors import RootlessError, Unavailable
@@ -51,6 +52,7 @@ class Core:
         self.layers = LayerStore(settings.data_root / "layers")
         self.watcher = FileWatcher()
         self.housekeeping = Housekeeping(settings.data_root, self.call, self.background)
+        self.spares = Spares(self.housekeeping, lambda: self._launcher)
         self.stopping = False
         self._launcher: Launcher | None = None
         self._starting = asyncio.Lock()
@@ -157,6 +159,7 @@ class Core:
             for task in (unit.watch_task, unit.restart_task, unit.health_task):
                 if task is not None:
                     task.cancel()
+        self.spares.stop()
         self.housekeeping.flush()
         await self.drain()
         await self.network.detach()

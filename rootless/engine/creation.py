@@ -217,7 +217,8 @@ class Creator:
             # the container cannot write would be of no use to it.
             root = spec.userns.maps[0].outside
             await core.call("engine.inside.make_source", path=source, owner=root)
-        if not core.housekeeping.take(spec.rootfs, unit.directory):
+        unit.fresh = core.housekeeping.take(spec.rootfs, unit.directory)
+        if not unit.fresh:
             unit.directory.mkdir(mode=0o700)
             # The client's next request overlaps with it; a start waits for it.
             unit.making = core.background(

@@ -109,6 +109,19 @@ class Housekeeping:
             return False
         return True
 
+    def reserve(self, mount: RootfsMount, directory: Path) -> Path | None:
+        """Take a ready directory that fits ``mount``, which is in ``directory``, off its shelf."""
+        shelf = self._shelves.get(_key(mount, directory) or ("", ""))
+        return shelf.ready.pop() if shelf is not None and shelf.ready else None
+
+    def give_back(self, mount: RootfsMount, directory: Path, path: Path) -> None:
+        """``path`` is ready again; see :meth:`reserve`."""
+        shelf = self._shelves.get(_key(mount, directory) or ("", ""))
+        if shelf is None:
+            self.remove(path)
+        else:
+            shelf.ready.append(path)
+
     # -- the work ----------------------------------------------------------------
 
     def _wake(self) -> None:

@@ -91,8 +91,9 @@ class Lifecycle:
         spec = admitted.spec
         for name in ("exit.json", "shim.json"):
             (directory / name).unlink(missing_ok=True)
-        etcfiles.write_etc(core, spec, directory)
         plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
+        core.spares.claim(unit, plan)
+        etcfiles.write_etc(core, spec, directory)
         await unit.released()
         unit.cgroup = layout.make_cgroup(core, spec)
         launcher = await core.launcher()
@@ -125,6 +126,7 @@ class Lifecycle:
             raise
         finally:
             created.close_fds()
+        core.spares.started(unit, plan)
         core.registry.publish(unit, "start")
         unit.pending.clear()
         unit.watch_task = asyncio.ensure_future(self.watch(unit))

@@ -44,6 +44,8 @@ class Unit:
         self.watch_task: asyncio.Task[None] | None = None
         self.health_task: asyncio.Task[None] | None = None
         self.execs: set[str] = set()
+        self.fresh = False
+        """Nobody has looked into the root file system's directories yet."""
         self.making: asyncio.Task[object] | None = None
         """Makes the root file system's directories; see :meth:`made`."""
         self._waiters: dict[WaitCondition, set[asyncio.Future[WaitResult]]] = {}

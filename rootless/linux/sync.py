@@ -1,4 +1,4 @@
-"""Making writes durable."""
+"""Making writes durable and names change places."""
 
 from __future__ import annotations
 
@@ -42,3 +42,13 @@ def write_new(path: str | os.PathLike[str], content: bytes, mode: int = 0o600) -
             os.close(fd)
     except OSError as error:
         raise SyscallError("write", path, error.errno or 0) from None
+
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def exchange(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> None:
+    """Let two paths name each other's file, in one step (renameat2(2), RENAME_EXCHANGE)."""
+    paths = os.fsencode(first), os.fsencode(second)
+    result = libc.libc.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE)
+    libc.check(result, "renameat2", first)

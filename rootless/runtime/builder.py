@@ -20,6 +20,7 @@ from rootless.errors import StartFailed
 from rootless.linux import process
 from rootless.model.plan import LaunchPlan
 from rootless.runtime import sandbox, sequence, wire
+from rootless.runtime.ahead import Ahead
 from rootless.runtime.context import EngineContext
 from rootless.runtime.shim_files import (
     ENDED_EARLY,
@@ -48,6 +49,8 @@ class Builder:
         self.shim = shim
         self.orders = orders
         self.sync, self.peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.template = b""
+        self.ahead: Ahead | None = None
         self.pid = -1
         self.marks: object = None
 
@@ -66,6 +69,8 @@ class Builder:
         self.plan = plan
         self.reply = reply
         self.context = EngineContext(plan.directory)
+        if self.ahead is not None and not self.ahead.give_to(plan, self.context):
+            self.ahead.close()
         self.streams = Streams(plan.stdio)
 
     def tell(self, kind: int, number: int = 0, *fds: int, text: str = "") -> None:
@@ -195,12 +200,18 @@ def run(
 ) -> NoReturn:
     """The builder's whole life; its end without STARTED makes the shim undo everything."""
     try:
-        plan = _plan_of(data, fds)
+        message = wire.decode(data, fds)
+        plan = message["plan"]
+        assert isinstance(plan, LaunchPlan)
         builder = Builder(plan, shim, orders)
         if orders is not None:
             # The name tells an idle spare (its builder and init) from a container's.
             process.set_name("rootless-spare")
+            builder.template = data
             sandbox.make_frame(builder, last_capability)
+            _rehearse(data)
+            if message["ahead"]:
+                builder.ahead = Ahead.mount(plan)
             order = wire.receive_raw(orders)
             orders.close()
             if order is None:
@@ -213,6 +224,19 @@ def run(
         _build(builder, last_capability)
     finally:
         os._exit(0)
+
+
+def _rehearse(template: bytes) -> None:
+    """Do for nothing what the order will ask for first.
+
+    Since init's clone every page is shared again, and the first write to one
+    copies it: better while nobody waits.
+    """
+    plan = _plan_of(template, [])
+    if sequence.frame_of(plan) == sequence.frame_of(plan):
+        streams = Streams(plan.stdio)
+        streams.close_theirs()
+        streams.close_ours()
 
 
 def _plan_of(data: bytes, fds: list[int]) -> LaunchPlan:

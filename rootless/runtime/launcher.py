@@ -33,10 +33,7 @@ from rootless.runtime import sequence as _sequence  # noqa: F401 - registers the
 from rootless.runtime.shim import CONTAINER
 from rootless.runtime.shim_files import exit_code_of
 from rootless.runtime.spare import Spare
-from rootless.runtime.zygote import Zygote
-
-_QUIET_MS = 15
-"""How long nothing must have been asked before a spare is made: not to compete with a start."""
+from rootless.runtime.zygote import SPARE, Zygote
 
 IGNORED = (
     signal.SIGCHLD,
@@ -121,25 +118,20 @@ def _serve(sock: socket.socket, functions: dict[str, Callable[..., object]]) -> 
     gc.freeze()
     gc.disable()
     spare, zygote = Spare(), Zygote(sock, last_capability)
-    poller = select.poll()
-    poller.register(sock, select.POLLIN)
     while True:
-        if spare.is_wanted() and not poller.poll(_QUIET_MS):
-            try:
-                spare.make(zygote)
-            except BrokenPipeError:
-                return  # without its zygote it is of no use: the daemon starts another launcher
-            continue
         request = wire.receive_raw(sock)
         if request is None:
             return
         data, fds = request
-        if wire.tag_of(data) == CONTAINER:
+        tag = wire.tag_of(data)
+        if tag in (CONTAINER, SPARE):
             try:
-                if not spare.use(data, fds):
+                if tag == SPARE:
+                    spare.make(data, zygote)  # small by construction: never in a memory file
+                elif not spare.use(data, fds):
                     zygote.fork_shim(data, fds)
             except BrokenPipeError:
-                return
+                return  # without its zygote it is of no use: the daemon starts another launcher
         elif os.fork() == 0:
             sock.close()
             spare.drop()

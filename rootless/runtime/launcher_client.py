@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -136,8 +137,8 @@ class _EndedSilently(StartFailed):
     """The shim was killed before it could answer."""
 
 
-def _frame_key(plan: LaunchPlan) -> bytes:
-    """Names the frame that fits ``plan`` among those of this daemon's launcher.
+def frame_key(plan: LaunchPlan) -> bytes:
+    """Names the frame that fits ``plan`` among those of this daemon's launcher; NO_KEY for none.
 
     One with a limit on processes is the container's own (its count is).
     """
@@ -231,7 +232,7 @@ class Launcher:
 
     async def create(self, plan: LaunchPlan) -> Created:
         """Make a container's sandbox up to the point before its program runs."""
-        key = _frame_key(plan)
+        key = frame_key(plan)
         message: dict[str, object] = {"plan": plan}
         try:
             return await self._created(message, tag=b"c", key=key)
@@ -239,6 +240,19 @@ class Launcher:
             # A spare may be killed in the moment it is used. Nothing of the
             # container has run yet, so it is begun again, without one.
             return await self._created(message, tag=b"c")
+
+    def prepare(self, plan: LaunchPlan, *, ahead: bool) -> None:
+        """Have a sandbox made that a later :meth:`create` with an equal frame gets.
+
+        ``ahead``: with the root file system of ``plan`` mounted, for a container
+        whose own is the same. Its directories must be nobody else's until then.
+        """
+        key = frame_key(plan)
+        if key == wire.NO_KEY:
+            return
+        message: dict[str, object] = {"plan": plan, "ahead": ahead}
+        with contextlib.suppress(OSError):  # nobody relies on it
+            wire.send(self._sock, message, tag=b"s", key=key)
 
     async def exec(self, plan: ExecPlan) -> Created:
         """Make a further process in a running container, waiting like :meth:`create`."""

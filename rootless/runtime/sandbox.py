@@ -14,6 +14,7 @@ from rootless.model.plan import Step
 from rootless.runtime import init, sequence, wire
 from rootless.runtime.context import EngineContext
 from rootless.runtime.steps.base import EngineStep
+from rootless.runtime.steps.rootfs import MountRootfs
 from rootless.runtime.trace import mark
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def _finish_prepared(builder: Builder) -> None:
 def _prepare(steps: tuple[Step, ...], context: EngineContext) -> None:
     for step in steps:
         assert isinstance(step, EngineStep)
+        if isinstance(step, MountRootfs) and "rootfs" in context.fds:
+            continue  # the spare has it
         try:
             step.apply(context)
         except RootlessError as error:
@@ -141,6 +144,7 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
                 builder.peer,
                 builder.shim,
                 spare=builder.orders is not None,
+                template=builder.template,
                 last_capability=last_capability,
             )
     finally:

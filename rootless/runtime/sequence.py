@@ -44,7 +44,14 @@ PREPARE = (
 SHARING = (CloneHostTree, JoinNamespace, MountForJoined, ShareShm)
 """Steps whose results the frame needs; with any of them nothing can be done ahead."""
 
-FRAME = (MakePrivate, MakeFilesystems, AssembleTrees, WriteSysctls, ProtectPaths)
+FRAME = (
+    MakePrivate,
+    MakeFilesystems,
+    AssembleTrees,
+    WriteSysctls,
+    ProtectPaths,
+    RaiseLoopback,
+)
 """Steps of init that are the same for most containers and need nothing of this one.
 
 They run while the mounts are prepared, or before any container is asked for.
@@ -57,7 +64,6 @@ ENTER = (
     SetHostname,
     PlaceDevices,
     AttachInitProgram,
-    RaiseLoopback,
     PlaceMount,
     OpenTerminal,
     MakeRootReadOnly,

@@ -19,6 +19,8 @@ _CLASSES: dict[str, tuple[type, tuple[str, ...]]] = {}
 _INLINE_LIMIT = 64 << 10
 _MAX_FDS = 250
 NO_KEY = bytes(8)
+IN_PLACE, IN_MEMORY_FILE = b"J", b"M"
+"""First byte of a raw message: where its body is."""
 # Plain numbers: operations on the enumerations that the socket module has
 # instead touch much memory, which a shim keeps.
 _CLOEXEC, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_TRUNC) | int(socket.MSG_CTRUNC)
@@ -79,14 +81,14 @@ def send(
     """
     body = json.dumps(pack(message), separators=(",", ":")).encode()
     if len(body) <= _INLINE_LIMIT:
-        _send(sock, b"J" + tag + key + body, fds)
+        _send(sock, IN_PLACE + tag + key + body, fds)
         return
     memory = os.memfd_create("rootless-message", os.MFD_CLOEXEC)
     try:
         view = memoryview(body)
         while view:
             view = view[os.write(memory, view) :]
-        _send(sock, b"M" + tag + key, (memory, *fds))
+        _send(sock, IN_MEMORY_FILE + tag + key, (memory, *fds))
     finally:
         os.close(memory)
 
@@ -127,7 +129,7 @@ def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
 
 def forward(sock: socket.socket, data: bytes, fds: list[int]) -> None:
     """Pass a raw message on, of its descriptors only the memory file it may be in."""
-    _send(sock, data, tuple(fds[:1]) if data[:1] == b"M" else ())
+    _send(sock, data, tuple(fds[:1]) if data[:1] == IN_MEMORY_FILE else ())
 
 
 def tag_of(data: bytes) -> bytes:
@@ -137,17 +139,12 @@ def tag_of(data: bytes) -> bytes:
 
 def key_of(data: bytes) -> bytes:
     """The key of a raw message; NO_KEY for none, and for one that is in a memory file."""
-    return data[2:_HEADER] if data[:1] == b"J" else NO_KEY
-
-
-def retagged(data: bytes, tag: bytes) -> bytes:
-    """A raw message under another tag."""
-    return data[:1] + tag + data[2:]
+    return data[2:_HEADER] if data[:1] == IN_PLACE else NO_KEY
 
 
 def decode(data: bytes, fds: list[int]) -> dict[str, object]:
     """The message in ``data``; a memory file is taken out of ``fds``."""
-    if data[:1] == b"M":
+    if data[:1] == IN_MEMORY_FILE:
         memory = fds.pop(0)
         try:
             size = os.fstat(memory).st_size

@@ -19,7 +19,7 @@ from rootless.linux import libc, process
 from rootless.runtime import shim, wire
 
 SPARE = b"s"
-"""Tag of an order for a spare; its descriptor is where the request will come from."""
+"""Tag of an order for a spare. Here its descriptor is where the request will come from."""
 
 
 class Zygote:

@@ -27,12 +27,17 @@ def _kill(pid: int) -> None:
     await_end(pid)
 
 
-@pytest.mark.parametrize("victim", ["launcher", "zygote", "spare"])
+@pytest.mark.parametrize("victim", ["launcher", "zygote", "spare", "starter"])
 def test_helpers_between_operations(world: World, victim: str) -> None:
     """The next request gets new ones, in the namespaces of the containers that run."""
     engine = world.engine
     engine.ok("run", "-d", "--name", "old", *QUIET, IMAGE, "sleep", "1000")
-    find = {"launcher": world.launchers, "zygote": world.zygotes, "spare": world.spare}[victim]
+    find = {
+        "launcher": world.launchers,
+        "zygote": world.zygotes,
+        "spare": world.spare,
+        "starter": world.starters,
+    }[victim]
     while not find():  # the spare comes when the launcher has nothing else to do
         select.select([], [], [], 0.02)
     for pid in find():
@@ -41,6 +46,8 @@ def test_helpers_between_operations(world: World, victim: str) -> None:
     assert first.returncode == 0 or first.stderr.count("\n") <= 2, first.stderr
     assert engine.ok("run", "--rm", *QUIET, IMAGE, "echo", "new") == "new"
     assert engine.ok("exec", "old", "echo", "reached") == "reached"
+    if victim == "starter":
+        assert "tap0" in engine.ok("run", "--rm", IMAGE, "ip", "address")
     namespaces = [
         os.readlink(f"/proc/{p}/ns/user") for p in (world.shim("old"), *world.launchers())
     ]

@@ -95,9 +95,16 @@ class World:
 
     def launchers(self) -> set[int]:
         """The launcher's pid, alone; nothing when it was killed and nobody needed it since."""
+        return self._workers("runtime.launcher")
+
+    def starters(self) -> set[int]:
+        """The process that starts network helpers, in the same way."""
+        return self._workers("network.starter")
+
+    def _workers(self, module: str) -> set[int]:
         assert self.engine.daemon is not None
         daemon = self.engine.daemon.pid
-        return {pid for pid in _children(daemon) if "runtime.launcher" in " ".join(_words(pid))}
+        return {pid for pid in _children(daemon) if module in " ".join(_words(pid))}
 
     def zygotes(self) -> set[int]:
         """The process that forks the launcher's shims, alone."""
@@ -220,6 +227,7 @@ class World:
         """Processes that belong neither to the daemon nor to a container that runs."""
         assert self.engine.daemon is not None
         known = {self.engine.daemon.pid, *self.launchers(), *self.zygotes(), *self.spare()}
+        known |= self.starters()
         for name in self.engine.ok("ps", "--quiet", "--no-trunc").split():
             shim = json.loads((self.engine.data / "containers" / name / "shim.json").read_text())
             known |= {shim["shim_pid"], *procfs.descendants(shim["shim_pid"])}

@@ -13,16 +13,19 @@ import pytest
 
 from rootless.errors import RootlessError, StartFailed
 from rootless.linux import procfs
+from rootless.linux.sync import exchange
 from rootless.model.request import Resources, RlimitRequest
 from rootless.model.spec import (
+    ContainerSpec,
     IdMap,
     MountSpec,
     NamespacesSpec,
     PrivilegesSpec,
     UsernsSpec,
 )
+from rootless.runtime.planner import plan_container
 from rootless.runtime.shim_client import ShimClient, read_state
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import FACTS, Sandbox
 
 pytestmark = pytest.mark.integration
 
@@ -556,13 +559,12 @@ async def test_time_namespace(sandbox: Sandbox) -> None:
     assert log.strip() != os.readlink("/proc/self/ns/time")
 
 
-async def _spare(sandbox: Sandbox) -> int:
-    """Run a container and wait for the spare that the launcher makes after it: its shim's pid."""
-    client = await sandbox.start(await sandbox.spec("sleep", "1000", userns=COMMON))
-    state = read_state(client.directory)
-    assert state is not None
-    await client.signal(9)
-    await client.wait()
+async def _spare(sandbox: Sandbox, spec: ContainerSpec, *, ahead: bool = False) -> int:
+    """Order a spare like ``spec`` and wait for it: its shim's pid."""
+    plan = plan_container(sandbox.admitted(spec), FACTS, sandbox.layout(spec))
+    sandbox.launcher.prepare(plan, ahead=ahead)
+    while ahead and not Path(spec.rootfs.work, "work").exists():
+        await asyncio.sleep(0.005)  # overlayfs makes it when it mounts
     while True:
         named = [
             p for p in procfs.descendants(sandbox.launcher.pid) if _comm(p) == "rootless-spare"
@@ -581,7 +583,7 @@ def _comm(pid: int) -> str:
 
 async def test_a_spare_serves_the_next_container(sandbox: Sandbox) -> None:
     spec = await sandbox.spec("sh", "-c", "hostname; exec sleep 1000", userns=COMMON)
-    spare = await _spare(sandbox)
+    spare = await _spare(sandbox, spec)
     client = await sandbox.start(replace(spec, hostname="second"))
     state = read_state(client.directory)
     assert state is not None
@@ -594,15 +596,63 @@ async def test_a_spare_serves_the_next_container(sandbox: Sandbox) -> None:
 
 async def test_a_spare_with_another_frame_is_not_used(sandbox: Sandbox) -> None:
     spec = await sandbox.spec("df", "-k", "/dev/shm", userns=COMMON, shm_size=1 << 20)
-    ended = os.pidfd_open(await _spare(sandbox))
+    ended = os.pidfd_open(await _spare(sandbox, replace(spec, shm_size=1 << 21)))
     _, log = await sandbox.run(spec)
     assert " 1024 " in log
     await asyncio.to_thread(_wait_pidfd, ended)
 
 
+async def _traced(sandbox: Sandbox, spec: ContainerSpec) -> str:
+    """Run it and tell what its builder did."""
+    plan = plan_container(sandbox.admitted(spec), FACTS, sandbox.layout(spec))
+    created = await sandbox.launcher.create(replace(plan, trace=True))
+    created.close_fds()
+    await created.go()
+    assert (await ShimClient(sandbox.base / spec.id).wait()).code == 0
+    return str(created.trace)
+
+
+async def test_a_spare_brings_the_root_file_system_along(sandbox: Sandbox) -> None:
+    """By its directories, whatever their path is now."""
+    ready = await sandbox.spec("true", userns=COMMON)
+    spec = await sandbox.spec("sh", "-c", "echo mine > /file", userns=COMMON)
+    await _spare(sandbox, ready, ahead=True)
+    exchange(sandbox.base / ready.id, sandbox.base / spec.id)
+    assert "MountRootfs" not in await _traced(sandbox, spec)
+    assert Path(spec.rootfs.upper, "file").read_text() == "mine\n"
+    assert not Path(ready.rootfs.upper, "file").exists()
+
+
+@pytest.mark.parametrize("change", ["directory", "layers", "options"])
+async def test_a_spare_with_another_root_file_system(sandbox: Sandbox, change: str) -> None:
+    """It is never that of another container, image or kind."""
+    ready = await sandbox.spec("true", userns=COMMON)
+    spec = await sandbox.spec("sh", "-c", "ls /file; echo mine > /file", userns=COMMON)
+    rootfs = ready.rootfs
+    if change == "layers":
+        rootfs = replace(rootfs, lowers=(*rootfs.lowers, str(sandbox.base / ready.id)))
+    elif change == "options":
+        rootfs = replace(rootfs, volatile=not rootfs.volatile)
+    await _spare(sandbox, replace(ready, rootfs=rootfs), ahead=True)
+    if change != "directory":
+        exchange(sandbox.base / ready.id, sandbox.base / spec.id)
+    assert "MountRootfs" in await _traced(sandbox, spec)
+    assert Path(spec.rootfs.upper, "file").read_text() == "mine\n"
+    assert not Path(ready.rootfs.upper, "file").exists()
+
+
+async def test_a_spare_that_cannot_mount_serves_all_the_same(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("echo", "fine", userns=COMMON)
+    broken = replace(spec, rootfs=replace(spec.rootfs, upper=f"{sandbox.base}/absent"))
+    plan = plan_container(sandbox.admitted(broken), FACTS, sandbox.layout(broken))
+    sandbox.launcher.prepare(plan, ahead=True)
+    client = await sandbox.start(spec)
+    assert ((await client.wait()).code, sandbox.log(spec)) == (0, "fine\n")
+
+
 async def test_a_killed_spare_does_no_harm(sandbox: Sandbox) -> None:
     spec = await sandbox.spec("echo", "fine", userns=COMMON)
-    spare = await _spare(sandbox)
+    spare = await _spare(sandbox, spec)
     ended = os.pidfd_open(spare)
     os.kill(spare, signal.SIGKILL)
     await asyncio.to_thread(_wait_pidfd, ended)

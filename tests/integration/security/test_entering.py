@@ -134,7 +134,6 @@ def test_init_imports_nothing_once_it_runs() -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         wire.send(ours, {"mapped": True})
         init.become_root = become_root
-        arguments = {"spare": False} if "spare" in init.run.__code__.co_varnames else {}
-        init.run(None, theirs, theirs, last_capability=40, **arguments)  # type: ignore[arg-type]
+        init.run(None, theirs, theirs, spare=False, template=b"", last_capability=40)  # type: ignore[arg-type]
 
     assert _in_fork(probe) == 1

@@ -1,0 +1,76 @@
+"""Sandboxes made ahead: whose root file system a container gets, and whose it never gets."""
+
+from __future__ import annotations
+
+import select
+from pathlib import Path
+
+import pytest
+
+from tests.support.engine import Engine
+
+pytestmark = pytest.mark.integration
+IMAGE = "rootless/busybox"
+QUIET = ("--network", "none")
+
+
+def _spare(engine: Engine) -> int:
+    """Have a spare that mounted a root file system: the inode of the directory it writes to."""
+    for _ in range(1000):
+        for work in engine.data.glob("ready/*/work/work"):  # overlayfs makes it when it mounts
+            return (work.parent.parent / "upper").stat().st_ino
+        engine.ok("run", "--rm", *QUIET, IMAGE, "true")
+        select.select([], [], [], 0.2)
+    raise AssertionError("no spare mounted a root file system")
+
+
+def _upper(engine: Engine, container_id: str) -> Path:
+    return engine.data / "containers" / container_id / "upper"
+
+
+def _create(engine: Engine, *command: str) -> str:
+    # --rm like the runs before: a root file system is mounted otherwise without.
+    return engine.ok("create", "--rm", *QUIET, IMAGE, *command)
+
+
+def test_a_new_container_gets_the_root_file_system_of_the_spare(engine: Engine) -> None:
+    prepared = _spare(engine)
+    made = _create(engine, "sh", "-c", "ls /file; echo x > /file; exec sleep 1000")
+    assert _upper(engine, made).stat().st_ino != prepared
+    engine.ok("start", made)
+    assert _upper(engine, made).stat().st_ino == prepared
+    assert engine.ok("exec", made, "cat", "/file", "/etc/hostname").split() == ["x", made[:12]]
+    assert "A /file" in engine.ok("diff", made)
+    engine.ok("rm", "-f", made)
+
+
+def test_what_was_copied_into_a_new_container_stays(engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("content")
+    prepared = _spare(engine)
+    made = _create(engine, "cat", "/file")
+    own = _upper(engine, made).stat().st_ino
+    engine.ok("cp", str(file), f"{made}:/file")
+    assert engine.ok("start", "-a", made) == "content"
+    assert prepared != own
+
+
+def test_a_change_of_the_root_directory_alone_stays(engine: Engine, tmp_path: Path) -> None:
+    _spare(engine)
+    made = _create(engine, "stat", "-c", "%a", "/")
+    (tmp_path / "root").mkdir(mode=0o711)
+    engine.ok("cp", "-a", f"{tmp_path}/root/.", f"{made}:/")
+    expected = engine.run("start", "-a", made).stdout.strip()
+    assert expected == "711"
+
+
+def test_another_image_is_not_served_by_it(engine: Engine, tmp_path: Path) -> None:
+    base = _create(engine, "true")
+    (tmp_path / "extra").write_text("extra")
+    engine.ok("cp", str(tmp_path / "extra"), f"{base}:/extra")
+    engine.ok("commit", base, "other:1")
+    engine.ok("rm", base)
+    _spare(engine)
+    assert engine.ok("run", "--rm", *QUIET, "other:1", "cat", "/extra") == "extra"
+    assert engine.run("run", "--rm", *QUIET, IMAGE, "cat", "/extra").returncode == 1
+    engine.ok("rmi", "other:1")
