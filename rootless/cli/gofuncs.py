@@ -60,6 +60,8 @@ _NIL_MAPS = frozenset(
     "Annotations ExposedPorts Labels Networks Options PortBindings Ports StorageOpt Sysctls Tmpfs "
     "Volumes".split()
 )
+MAPS = _NIL_MAPS | {"Attributes"}
+"""Fields that are maps with any key, among them those of events."""
 _NIL_POINTERS = frozenset(
     "Health Healthcheck Init MemorySwappiness OomKillDisable PidsLimit SizeRootFs SizeRw "
     "StopTimeout UsageData".split()

@@ -433,11 +433,15 @@ class _Scope:
         raise _parse_error(f'undefined variable "{node[1]}"')
 
     def _fields(self, value: object, names: list[str]) -> object:
+        within = ""
         for name in names:
+            within, parent = name, within
             if isinstance(value, dict):
                 found = gofuncs.lookup(value, name)
                 if self.template.typed and (found is gofuncs.MISSING or found is None):
-                    found = gofuncs.absent(name, found)
+                    # A map of Docker's may have any key; an object has its fields only.
+                    free = isinstance(value, gofuncs.NilMap) or parent in gofuncs.MAPS
+                    found = gofuncs.NO_VALUE if free else gofuncs.absent(name, found)
                 if found is gofuncs.MISSING:
                     if self.template.strict:
                         raise self._missing(names, f'map has no entry for key "{name}"')

@@ -75,15 +75,21 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="rootless doctor",
         description="Check this machine: what is there, what is missing, what that costs, and "
-        "the command that mends it. Exit status 0 when a default container can run, else 1.",
+        "the command that mends it. Exit status 0 when a default container can run, else 1; "
+        "2 for a wrong command line.",
+        epilog="example: rootless doctor --format json",
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="of the report (default: text)"
+    )
     parser.add_argument("--user", help="examine the machine for this user (default: yourself)")
     options = parser.parse_args(list(argv))
     try:
         host = host_for(options.user)
     except RootlessError as error:
-        print(f"rootless doctor: {error}", file=sys.stderr)
+        print(f"rootless doctor: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
         return 2
     results = examine(host)
     print(as_json(results, host) if options.format == "json" else render(results, host))

@@ -99,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Prepare this machine so that a user can run containers without root: "
         "subordinate ids, device modes, sysctls, packages, cgroup delegation. Prints each change, "
         "changes nothing when run again, and --undo takes back exactly what it changed.",
+        epilog="exit status: 0 the machine is as asked for, 1 a change failed, 2 wrong usage. "
+        "example: sudo rootless setup --user alice --dry-run",
     )
     parser.add_argument("--user", help="the user to prepare for (default: who called sudo)")
     parser.add_argument("--undo", action="store_true", help="take the recorded changes back")
@@ -126,7 +128,9 @@ def main(argv: Sequence[str]) -> int:
             )
         return _undo(host) if options.undo else _apply(host, packages=not options.no_packages)
     except RootlessError as error:
-        print(f"rootless setup: {error}", file=sys.stderr)
+        print(f"rootless setup: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
         return 2 if isinstance(error, InvalidInput) else 1
     except OSError as error:
         print(f"rootless setup: {error.filename}: {error.strerror}", file=sys.stderr)

@@ -81,10 +81,15 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; ``argv`` is without the command's name."""
     parser = argparse.ArgumentParser(
         prog="rootless check-policy",
-        description="Check policy files; without FILE the policy that is in force for you.",
+        description="Check policy files; without FILE print the policy that is in force for you.",
+        epilog="exit status: 0 the policy is valid, 2 a file cannot be read or the command line is "
+        "wrong, 3 the policy is invalid (each complaint has file:line:column). "
+        "example: rootless check-policy ~/.config/rootless/policy.yaml",
     )
-    parser.add_argument("files", nargs="*", metavar="FILE")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="a policy in YAML")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="of the output (default: text)"
+    )
     options = parser.parse_args(argv)
     try:
         policy = _of_files(options.files) if options.files else _in_force()
@@ -94,11 +99,16 @@ def main(argv: Sequence[str]) -> int:
         for line in complaints:
             print(line, file=sys.stderr)
         return INVALID
-    except (OSError, UnicodeDecodeError) as error:
-        print(f"rootless check-policy: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"rootless check-policy: {error.filename}: {error.strerror}", file=sys.stderr)
+        return USAGE
+    except UnicodeDecodeError:
+        print("rootless check-policy: the policy is not UTF-8", file=sys.stderr)
         return USAGE
     except RootlessError as error:
-        print(f"rootless check-policy: {error}", file=sys.stderr)
+        print(f"rootless check-policy: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
         return INVALID
     if options.format == "json":
         print(json.dumps(document(policy), indent=2))

@@ -108,7 +108,7 @@ def parse_tmpfs(target: str, options: str) -> MountRequest:
     for option in options.split(",") if options else ():
         key, _, value = option.partition("=")
         if key == "size":
-            size = parse_size(value)
+            size = _size(value)
         elif key == "mode":
             mode = _octal(value, option)
         elif option in ("ro", "rw"):
@@ -123,6 +123,13 @@ def parse_tmpfs(target: str, options: str) -> MountRequest:
         tmpfs_mode=mode,
         tmpfs_options=tuple(others),
     )
+
+
+def _size(value: str) -> int:
+    try:
+        return parse_size(value)
+    except InvalidInput as error:
+        raise InvalidInput(f"tmpfs option size: {error.message}", hint=error.hint) from None
 
 
 def _octal(value: str, option: str) -> int:

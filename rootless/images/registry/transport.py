@@ -142,7 +142,10 @@ class Transport:
             raise Unavailable(f"{method} {_public(url)}: {error}", context={"tls": True}) from error
         except aiohttp.ClientConnectorError as error:
             code = error.os_error.errno
-            text = os.strerror(code) if code and code > 0 else str(error.os_error)
+            # Resolvers have numbers of their own, below zero (getaddrinfo(3)), and clear words.
+            text = error.os_error.strerror or str(error.os_error)
+            if code and code > 0:
+                text = os.strerror(code)
             raise Unavailable(
                 f"{method} {_public(url)}: cannot connect to {url.authority}: {text}",
                 hint="check the registry's name and that it runs",

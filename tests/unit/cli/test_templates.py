@@ -130,6 +130,7 @@ INSPECTED: dict[str, Any] = {
     "Config": {"Labels": {"app": "web"}, "Entrypoint": None, "Env": ["A=1"]},
     "HostConfig": {"Binds": None, "PidsLimit": None},
     "State": {"Status": "running"},
+    "Actor": {"Attributes": {}},
     "NetworkSettings": {"Ports": {"80/tcp": [{"HostPort": "8080"}], "53/udp": None}},
 }
 
@@ -147,6 +148,8 @@ INSPECTED: dict[str, Any] = {
         ("{{range .HostConfig.Binds}}x{{end}}{{len .HostConfig.Binds}}", "0"),
         ("{{.Config.Entrypoint}}{{.Config.Volumes}}", "[]map[]"),
         ("{{.HostConfig.PidsLimit}} {{.SizeRw}}", "<nil> <nil>"),
+        ("{{.Config.Labels.app}} {{.Config.Labels.nope}}", "web <no value>"),
+        ("{{.Config.Volumes.x}} {{.Actor.Attributes.name}}", "<no value> <no value>"),
         ('{{index .NetworkSettings.Ports "99/tcp"}}', "[]"),
         ('{{range .Config.Env}}{{.}}{{"\\n"}}{{end}}x', "A=1\nx"),
         (r"{{.Id}}\t{{.Id}}", r"abc\tabc"),

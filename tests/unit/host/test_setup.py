@@ -254,7 +254,7 @@ def test_main_refuses_root_as_the_user(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_main_needs_root(capsys: pytest.CaptureFixture[str]) -> None:
     assert setup.main([]) == 2
-    assert "needs root (hint: sudo rootless setup --user" in capsys.readouterr().err
+    assert "needs root\nhint: sudo rootless setup --user" in capsys.readouterr().err
 
 
 def test_dry_run_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
