@@ -88,14 +88,26 @@ class Attached:
         self._epilogue = epilogue
         self._closed = False
         self._ready: asyncio.Future[Attachment | None] = asyncio.get_running_loop().create_future()
+        self._asked: Attachment | None = None
         self.on_close: Callable[[], None] | None = None
 
     async def connect(self, shim: ShimClient) -> None:
         """Join the running process; a client that went away meanwhile is left out."""
+        await self.ask(shim)
+        await self.join(shim)
+
+    async def ask(self, shim: ShimClient) -> None:
+        """The first half of :meth:`connect`: the shim is at work while others are, too."""
         stdin, stdout, stderr = self._wanted
-        if self._ready.done():
+        if not self._ready.done():
+            self._asked = await shim.ask_attach(stdin=stdin, stdout=stdout, stderr=stderr)
+
+    async def join(self, shim: ShimClient) -> None:
+        """The second half: output is delivered from now on."""
+        made, self._asked = self._asked, None
+        if made is None:
             return
-        made = await shim.attach(stdin=stdin, stdout=stdout, stderr=stderr)
+        await made.accepted(shim.directory.name)
         if self._ready.done():
             await made.close()
         else:
@@ -103,6 +115,9 @@ class Attached:
 
     def fail(self) -> None:
         """There will be no process: iteration ends."""
+        if self._asked is not None:
+            self._asked.drop()
+            self._asked = None
         if not self._ready.done():
             self._ready.set_result(None)
 

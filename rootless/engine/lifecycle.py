@@ -114,9 +114,12 @@ class Lifecycle:
             # It listens: it was its shim that said "created".
             unit.shim = shim = ShimClient(directory)
             unit.init_start = procfs.start_time(created.init_pid)
-            for waiting in tuple(unit.pending):
-                await waiting.connect(shim)
+            waiting = tuple(unit.pending)
+            for each in waiting:
+                await each.ask(shim)
             self._running(unit, created, connection)
+            for each in waiting:
+                await each.join(shim)
             await created.go()
         except BaseException:
             created.cancel()

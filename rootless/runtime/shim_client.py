@@ -83,6 +83,20 @@ class Attachment:
         self._reader = reader
         self._writer = writer
 
+    async def accepted(self, name: str) -> None:
+        """Wait until the shim delivers output; NotFound, naming ``name``, when it ended."""
+        try:
+            line = await self._reader.readline()
+        except ConnectionError:
+            line = b""
+        if not line:
+            self._writer.close()
+            raise NotFound(f"nothing runs in {name} any more")
+
+    def drop(self) -> None:
+        """Close it without waiting for anything."""
+        self._writer.close()
+
     async def read_frame(self) -> tuple[bytes, bytes] | None:
         """The next frame as Docker's 8-byte header and its payload; None at the end."""
         try:
@@ -218,16 +232,15 @@ class ShimClient:
         """Set the terminal's size in characters."""
         await self._ask({"op": "resize", "rows": height, "columns": width})
 
-    async def attach(self, *, stdin: bool, stdout: bool, stderr: bool) -> Attachment:
-        """Connect to the streams; output from now on is delivered, none is lost."""
+    async def ask_attach(self, *, stdin: bool, stdout: bool, stderr: bool) -> Attachment:
+        """Ask for the streams without waiting for the answer; see :meth:`Attachment.accepted`."""
         reader, writer = await self._open()
         request = {"op": "attach", "stdin": stdin, "stdout": stdout, "stderr": stderr}
         writer.write(json.dumps(request).encode() + b"\n")
-        try:
-            line = await reader.readline()
-        except ConnectionError:
-            line = b""
-        if not line:
-            writer.close()
-            raise NotFound(f"nothing runs in {self.directory.name} any more")
         return Attachment(reader, writer)
+
+    async def attach(self, *, stdin: bool, stdout: bool, stderr: bool) -> Attachment:
+        """Connect to the streams; output from now on is delivered, none is lost."""
+        asked = await self.ask_attach(stdin=stdin, stdout=stdout, stderr=stderr)
+        await asked.accepted(self.directory.name)
+        return asked
