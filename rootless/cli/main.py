@@ -6,6 +6,7 @@ import os
 import sys
 
 from rootless.cli.command import Command, Invocation
+from rootless.cli.descriptors import open_standard
 from rootless.cli.flags import HelpWanted, UsageError, parse
 from rootless.cli.plain import guard
 from rootless.cli.registry import GROUPS, TOP, find
@@ -27,6 +28,7 @@ def main() -> NoReturn:
     import gc
 
     gc.disable()  # short-lived: what is allocated is freed by the kernel
+    open_standard()
     guard()
     os._exit(_flushed(run(sys.argv[1:])))
 
@@ -55,9 +57,12 @@ def run(words: list[str]) -> int:
         return 130
     except BrokenPipeError:
         return _closed_output()
+    except FileNotFoundError as error:
+        missing = error.filename or "the working directory"
+        return _complain(f"{missing}: {error.strerror}", None, 1)
     except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{name}{error.strerror or error}", None, 1)
+        name = error.filename or "input or output failed"
+        return _complain(f"{name}: {error.strerror or error}", None, 1)
     except RecursionError:
         return _complain("the input is nested too deeply", None, 1)
     except Exception as error:

@@ -45,7 +45,13 @@ def connect_or_start(socket_path: str) -> Connection:
         if error.errno not in _ABSENT:
             raise
     directory = os.path.dirname(socket_path)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot make {directory} for the daemon's socket: {os.strerror(error.errno or 0)}",
+            hint="set XDG_RUNTIME_DIR to a directory of your own with mode 0700",
+        ) from None
     lock = os.open(f"{directory}/start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

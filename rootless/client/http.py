@@ -13,7 +13,7 @@ from _socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SOCK_CLOEXEC, SOCK_STREAM
 from _socket import socket as RawSocket
 
 from rootless.client import jsonlite
-from rootless.errors import RootlessError, Unavailable
+from rootless.errors import InvalidInput, RootlessError, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ class Connection:
         if upload is not None:
             lines.append("Transfer-Encoding: chunked\r\n")
         elif body is not None:
-            payload = jsonlite.dumps(body).encode()
+            text = jsonlite.dumps(body)
+            if "\\udc" in text:  # half of a pair, or a byte of an argument that is no text
+                _check_text(body)
+            payload = text.encode()
             lines.append(f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n")
         elif method != "GET":
             lines.append("Content-Length: 0\r\n")
@@ -278,6 +281,25 @@ class Response:
         if self.status < 400:
             return self
         raise error_from(self.status, self.read())
+
+
+def _check_text(value: object) -> None:
+    """Refuse bytes that are no UTF-8: JSON has no way to write them (RFC 8259, section 8.1)."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(key)
+            _check_text(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_text(item)
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            shown = repr(value.encode("utf-8", "surrogateescape"))[1:]
+            raise InvalidInput(
+                f"not UTF-8: {shown}", hint="the daemon's API takes text only"
+            ) from None
 
 
 def _decode(data: bytes) -> tuple[str, bytes]:

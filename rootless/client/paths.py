@@ -29,6 +29,11 @@ def runtime_dir() -> str:
     """
     given = os.environ.get("XDG_RUNTIME_DIR")
     if given:
+        if not given.startswith("/"):  # it would lead to another daemon in each directory
+            raise InvalidInput(
+                f"XDG_RUNTIME_DIR is not an absolute path: {given!r}",
+                hint=f"set it to /run/user/{os.getuid()}, or unset it",
+            )
         return given
     uid = os.getuid()
     usual = f"/run/user/{uid}"

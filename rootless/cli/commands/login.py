@@ -18,7 +18,10 @@ def _ask(call: Invocation) -> tuple[str, str]:
             raise UsageError("Must provide --username with --password-stdin", status=1)
         if password:
             raise UsageError("--password and --password-stdin are mutually exclusive", status=1)
-        return name, sys.stdin.read().rstrip("\r\n")
+        password = sys.stdin.read().rstrip("\r\n")
+        if not password:
+            raise UsageError("no password came on stdin", status=1)
+        return name, password
     if password:
         sys.stderr.write("WARNING! --password on the command line is seen by all; use stdin.\n")
     if (not name or not password) and not sys.stdin.isatty():
@@ -34,7 +37,10 @@ def _ask(call: Invocation) -> tuple[str, str]:
     if not password:
         from getpass import getpass
 
-        password = getpass("Password: ")
+        try:
+            password = getpass("Password: ")
+        except EOFError:
+            sys.stderr.write("\n")
     if not name or not password:
         raise UsageError("username and password are required", status=1)
     return name, password

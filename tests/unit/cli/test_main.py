@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -195,6 +196,65 @@ def test_a_reader_that_left_ends_us_by_its_signal(tmp_path: Path) -> None:
         assert _ended(["--version"], writing, tmp_path) == (-signal.SIGPIPE, "")
     finally:
         os.close(writing)
+
+
+@pytest.mark.parametrize("words", [["--version"], ["help", "run"], ["nope"]])
+@pytest.mark.parametrize("closed", [{0}, {1}, {2}, {0, 1, 2}])
+def test_closed_descriptors_are_no_defect(
+    words: list[str], closed: set[int], tmp_path: Path
+) -> None:
+    """What is opened later (the daemon's socket) never becomes descriptor 0, 1 or 2."""
+    shell = " ".join(f"{fd}>&-" for fd in closed)
+    program = "from rootless.cli.main import main; main()"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -c "$1" {" ".join(words)} {shell}', sys.executable, program],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={"XDG_STATE_HOME": str(tmp_path)},
+    )
+    wrong = words == ["nope"] or 1 in closed
+    assert done.returncode == (1 if wrong else 0)
+    assert "Traceback" not in done.stderr
+    assert bool(done.stderr) == (wrong and 2 not in closed)
+    if 1 in closed and words != ["nope"] and done.stderr:
+        assert done.stderr.endswith("Bad file descriptor\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_working_directory_that_is_gone_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    try:
+        assert entry.run(["-H", "unix:///nonexistent/s", "run", "-v", "./x:/x", "img"]) == 1
+    finally:
+        os.chdir(tmp_path)
+    assert capsys.readouterr().err == (
+        "rootless: the working directory: No such file or directory\n"
+    )
+
+
+def test_login_wants_a_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    assert entry.run(["login", "-u", "me", "--password-stdin", "r.example"]) == 1
+    assert capsys.readouterr().err == "rootless: no password came on stdin\n"
+
+
+def test_an_argument_that_is_no_text_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(lambda peer, _: peer.sendall(reply("{}", "201 Created"))) as path:
+        words = ["-H", path, "run", "-e", "A=caf\udce9", "-l", "smile=\U0001f600", "img"]
+        assert entry.run(words) == 125
+    assert capsys.readouterr().err == (
+        "rootless: not UTF-8: 'A=caf\\xe9'\nhint: the daemon's API takes text only\n"
+    )
 
 
 def test_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rootless.client import paths
-from rootless.errors import InvalidInput, RootlessError
+from rootless.client.autostart import connect_or_start
+from rootless.errors import InvalidInput, RootlessError, Unavailable
 
 
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,6 +17,19 @@ def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/s")
     assert paths.default_socket() == "/r/rootless/rootless.sock"
     assert paths.state_dir() == "/s/rootless"
+
+
+def test_a_relative_directory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "run")
+    with pytest.raises(InvalidInput, match="XDG_RUNTIME_DIR is not an absolute path: 'run'"):
+        paths.default_socket()
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    with pytest.raises(Unavailable, match=r"cannot make .*/closed/rootless for the daemon's"):
+        connect_or_start(f"{closed}/rootless/rootless.sock")
 
 
 def _fallback(monkeypatch: pytest.MonkeyPatch, uid: int) -> Path:
