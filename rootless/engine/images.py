@@ -263,6 +263,7 @@ class Images:
                 away = self._core.layers.remove(layer.meta.diff_id)
                 if away is not None:
                     freed += layer.meta.size
+                    self._core.spares.forget()
                     self._core.discard(away)
             return freed
 

@@ -71,6 +71,16 @@ class Spares:
                 return
         self._housekeeping.remove(order.directory)
 
+    def forget(self) -> None:
+        """Serve nobody with the one that waits: layers are removed, perhaps some it has mounted.
+
+        An image that comes again has other files under the same names.
+        """
+        self.stop()
+        if self._order is not None:
+            self._housekeeping.remove(self._order.directory)
+            self._order = None
+
     def started(self, unit: Unit, plan: LaunchPlan) -> None:
         """Have one made like ``plan``, soon."""
         from rootless.runtime.launcher_client import frame_key

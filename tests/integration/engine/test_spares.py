@@ -14,12 +14,12 @@ IMAGE = "rootless/busybox"
 QUIET = ("--network", "none")
 
 
-def _spare(engine: Engine) -> int:
+def _spare(engine: Engine, image: str = IMAGE) -> int:
     """Have a spare that mounted a root file system: the inode of the directory it writes to."""
     for _ in range(1000):
         for work in engine.data.glob("ready/*/work/work"):  # overlayfs makes it when it mounts
             return (work.parent.parent / "upper").stat().st_ino
-        engine.ok("run", "--rm", *QUIET, IMAGE, "true")
+        engine.ok("run", "--rm", *QUIET, image, "true")
         select.select([], [], [], 0.2)
     raise AssertionError("no spare mounted a root file system")
 
@@ -74,3 +74,23 @@ def test_another_image_is_not_served_by_it(engine: Engine, tmp_path: Path) -> No
     assert engine.ok("run", "--rm", *QUIET, "other:1", "cat", "/extra") == "extra"
     assert engine.run("run", "--rm", *QUIET, IMAGE, "cat", "/extra").returncode == 1
     engine.ok("rmi", "other:1")
+
+
+def test_an_image_that_came_again_is_not_served_by_the_spare_of_the_one_before(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """Its layers have the names of those that the spare has mounted, and other files."""
+    base = _create(engine, "true")
+    (tmp_path / "extra").write_text("extra")
+    engine.ok("cp", str(tmp_path / "extra"), f"{base}:/extra")
+    engine.ok("commit", base, "again:1")
+    engine.ok("rm", base)
+    engine.ok("save", "-o", str(tmp_path / "saved"), "again:1")
+    for _ in range(2):
+        _spare(engine, "again:1")
+        engine.ok("rmi", "again:1")
+        while list(engine.data.glob("trash/*")):
+            select.select([], [], [], 0.02)
+        engine.ok("load", "-i", str(tmp_path / "saved"))
+        assert engine.ok("run", "--rm", *QUIET, "again:1", "cat", "/extra") == "extra"
+    engine.ok("rmi", "again:1")
