@@ -203,17 +203,25 @@ STREAMS = (
 )
 
 
+def descriptors(engine: Engine) -> list[str]:
+    """What the daemon has open; a daemon that is gone is named, not a missing directory."""
+    assert engine.daemon is not None
+    try:
+        return os.listdir(f"/proc/{engine.daemon.pid}/fd")
+    except (FileNotFoundError, ProcessLookupError):
+        status = engine.daemon.wait(30)
+        raise AssertionError(f"the daemon ended with {status}: {engine.log.read_text()}") from None
+
+
 @pytest.mark.parametrize(("method", "path"), STREAMS, ids=lambda text: text.partition("?")[0])
 @pytest.mark.parametrize("wait", [True, False], ids=["answered", "at-once"])
 def test_clients_that_vanish_leak_nothing(
     engine: Engine, method: str, path: str, wait: bool
 ) -> None:
     """However early or late in a stream a client goes, the daemon's descriptors come back."""
-    assert engine.daemon is not None
     engine.ok("run", "-d", "--name", "kk", IMAGE, "sh", "-c", "yes | head -n 1000; exec sleep 600")
-    descriptors = f"/proc/{engine.daemon.pid}/fd"
     get(engine, "/containers/kk/export")
-    before = len(os.listdir(descriptors))
+    before = len(descriptors(engine))
     for half_close in (True, False) * 10:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(engine.socket))
@@ -224,9 +232,9 @@ def test_clients_that_vanish_leak_nothing(
                 sock.shutdown(socket.SHUT_WR)
     deadline = time.monotonic() + 30
     # Five are for what the daemon opens once, such as inotify; a leak would be twenty.
-    while len(os.listdir(descriptors)) > before + 5 and time.monotonic() < deadline:
+    while len(descriptors(engine)) > before + 5 and time.monotonic() < deadline:
         get(engine, "/_ping")
-    left = os.listdir(descriptors)
+    left = descriptors(engine)
     assert len(left) <= before + 5, left
     assert "Traceback" not in engine.log.read_text()
     engine.ok("rm", "-f", "kk")
