@@ -262,7 +262,7 @@ def _enter(spec: ContainerSpec, modes: dict[str, str], mounts: tuple[MountSpec, 
     if spec.process.terminal:
         steps.append(OpenTerminal(*spec.process.console_size))
     if spec.rootfs.read_only:
-        steps.append(MakeRootReadOnly())
+        steps.append(MakeRootReadOnly(spec.process.cwd or "/"))
     return steps
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 
+from rootless.errors import SyscallError
 from rootless.linux import mounts
 from rootless.linux.inroot import ensure_dir
 from rootless.linux.rootfs import mount_rootfs
@@ -73,10 +75,15 @@ class EnterRootfs(InitStep):
 
 @dataclass(frozen=True, slots=True)
 class MakeRootReadOnly(InitStep):
-    """``--read-only``: after every mount point was made."""
+    """``--read-only``: after every mount point was made, and the working directory."""
+
+    cwd: str
 
     def describe(self) -> str:
         return "make the root file system read-only"
 
     def apply(self, ctx: InitContext) -> None:
+        # A directory that cannot be made cannot be entered later, and that is where it is said.
+        with contextlib.suppress(SyscallError):
+            os.close(ensure_dir(ctx.root, self.cwd))
         mounts.set_attributes(ctx.root, add=mounts.MOUNT_ATTR_RDONLY, what="/")

@@ -171,6 +171,18 @@ async def test_working_directory_is_made(sandbox: Sandbox) -> None:
     assert log == "/new/deep\n"
 
 
+async def test_working_directory_is_made_below_a_read_only_root(sandbox: Sandbox) -> None:
+    spec = await sandbox.spec("sh", "-c", "pwd; mkdir x")
+    spec = replace(
+        spec,
+        process=replace(spec.process, cwd="/new/deep"),
+        rootfs=replace(spec.rootfs, read_only=True),
+    )
+    _, log = await sandbox.run(spec)
+    assert log.startswith("/new/deep\n")
+    assert "Read-only file system" in log
+
+
 async def test_stdin_reaches_the_process_and_ends(sandbox: Sandbox) -> None:
     spec = await sandbox.spec("sh", "-c", "wc -c; echo done")
     spec = replace(spec, process=replace(spec.process, open_stdin=True))
