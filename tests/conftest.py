@@ -32,6 +32,7 @@ HOST_LACKS = (
     "host lacks SELinux",
     "host lacks delegated cgroup controllers",
     "host lacks shared test data",
+    "host lacks a Debian mirror",
 )
 """In CI a skip must begin with one of these; any other is a failure.
 

@@ -47,12 +47,13 @@ def _is_spare(pid: int) -> bool:
     return False
 
 
-def new_since(before: dict[int, str], *, seconds: float = 10.0, spare: bool = False) -> list[str]:
+def new_since(before: dict[int, str], *, seconds: float = 30.0, spare: bool = False) -> list[str]:
     """What runs now and did not ``before``, once it had ``seconds`` to end.
 
     With ``spare`` one sandbox that waits for the next container is no leftover:
     an engine that runs keeps it. The wait is a bound on how long clean-up may
-    take, not a condition to reach: it returns as soon as nothing is left.
+    take, not a condition to reach: it returns as soon as nothing is left. Ten
+    seconds were too few for removing a distribution's files on a busy disk.
     """
     deadline = time.monotonic() + seconds
     while True:
