@@ -189,7 +189,10 @@ class Recovery:
         elif not state.started_ns:
             core.background(self._creator.make_again(unit), f"finishing {record.name}")
         elif restart.on_daemon_start(
-            record.spec.restart, stopped_by_user=state.stopped_by_user, exit_code=state.exit_code
+            record.spec.restart,
+            stopped_by_user=state.stopped_by_user,
+            exit_code=state.exit_code,
+            restart_count=state.restart_count,
         ):
             core.background(self._restart(unit), f"restarting {record.name}")
         elif state.status == "restarting" or just_ended:

@@ -66,14 +66,15 @@ def _wants(policy: RestartPolicy, exit_code: int, restart_count: int) -> bool:
     return policy.maximum_retry_count == 0 or restart_count < policy.maximum_retry_count
 
 
-def on_daemon_start(policy: RestartPolicy, *, stopped_by_user: bool, exit_code: int) -> bool:
+def on_daemon_start(
+    policy: RestartPolicy, *, stopped_by_user: bool, exit_code: int, restart_count: int
+) -> bool:
     """Whether a container that once ran, and does not now, is started with the daemon.
 
     ``always`` starts even what the user stopped, ``unless-stopped`` does not;
-    ``on-failure`` only what ended in failure by itself.
+    ``on-failure`` only what ended in failure by itself and was not tried as
+    often as it may be.
     """
     if policy.name == "always":
         return True
-    if policy.name == "unless-stopped":
-        return not stopped_by_user
-    return policy.name == "on-failure" and exit_code != 0 and not stopped_by_user
+    return not stopped_by_user and _wants(policy, exit_code, restart_count)

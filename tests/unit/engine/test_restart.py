@@ -76,7 +76,17 @@ def test_delay_doubles_to_a_bound_and_resets_after_a_long_run() -> None:
     ],
 )
 def test_start_with_the_daemon(name: str, stopped: bool, exit_code: int, expected: bool) -> None:
-    started = on_daemon_start(RestartPolicy(name), stopped_by_user=stopped, exit_code=exit_code)
+    policy = RestartPolicy(name)
+    started = on_daemon_start(policy, stopped_by_user=stopped, exit_code=exit_code, restart_count=7)
+    assert started is expected
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, True), (2, True), (3, False)])
+def test_a_new_daemon_does_not_try_again_what_failed_often_enough(
+    count: int, expected: bool
+) -> None:
+    policy = RestartPolicy("on-failure", 3)
+    started = on_daemon_start(policy, stopped_by_user=False, exit_code=1, restart_count=count)
     assert started is expected
 
 
