@@ -7,6 +7,7 @@ means. There are no middlewares; this is on the path of each command.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from rootless.api.routes.table import ROUTES
 from rootless.api.versions import API_VERSION, parse_version
 from rootless.engine.interface import Engine
 from rootless.errors import Denied, InvalidInput
+from rootless.model.identity import Identity
 
 _VERSIONED = re.compile(r"/v([0-9][0-9.]*)(/.*)", re.DOTALL)
 _ADDRESS = re.compile(r"127(?:\.\d{1,3}){3}|\[::1\]")
@@ -61,6 +63,7 @@ class Api:
         self._engine = engine
         self._config = config
         self._router = Router(ROUTES)
+        self._users = frozenset((0, os.getuid()))
         self.headers: Mapping[str, str] = {
             "Api-Version": API_VERSION,
             "Docker-Experimental": "false",
@@ -92,6 +95,7 @@ class Api:
             route, fields = found
             if connection.identity is None:
                 raise Denied("the client has no identity: no certificate was presented")
+            self._check_user(connection.identity)
             call = Call(
                 request,
                 engine=self._engine,
@@ -134,6 +138,17 @@ class Api:
         transport = request.transport
         if transport is not None:
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _check_user(self, identity: Identity) -> None:
+        """Refuse other users whatever the socket's mode is: the engine acts as its own user.
+
+        Among them are the ids of containers. Root of the host may anyway.
+        """
+        if identity.source == "unix" and identity.uid not in self._users:
+            raise Denied(
+                f"this engine is another user's: uid {identity.uid} connected",
+                hint="start an engine of your own: rootless version",
+            )
 
     @staticmethod
     def _check_origin(request: BaseRequest) -> None:

@@ -14,11 +14,14 @@ from rootless.archive import extract as unpacking
 from rootless.archive.limits import NO_SHIFT
 from rootless.errors import RootlessError
 from rootless.model.request import Resources
-from rootless.model.spec import MountSpec, UsernsSpec
+from rootless.model.spec import MountSpec, NamespacesSpec, UsernsSpec
+from rootless.runtime.shim_client import read_state
 from tests.integration.storage.conftest import run_in_engine
 from tests.support import tarmaker
 from tests.support.sandbox import Sandbox
 from tests.support.userns import first_subid
+
+from .test_defaults import SAFE, mounts_of
 
 pytestmark = pytest.mark.integration
 
@@ -145,3 +148,20 @@ def _remove(target: str) -> None:
 def test_no_file_of_the_users_is_set_user_id(tmp_path: Path) -> None:
     """Id 0 of the engine's namespace is the user: such a program would run as him."""
     assert run_in_engine(_set_ids, str(tmp_path)) == [0o755, 0o6755]
+
+
+@pytest.mark.parametrize("mode", ["host", "shared"])
+async def test_sys_of_a_shared_network_is_read_only(sandbox: Sandbox, mode: str) -> None:
+    first = await sandbox.spec("sleep", "1000")
+    client = await sandbox.start(first)
+    state = read_state(client.directory)
+    assert state is not None
+    network = "host" if mode == "host" else f"container:{first.id}"
+    pids = () if mode == "host" else (("network", state.init_pid, state.init_start),)
+    spec = await sandbox.spec(
+        "cat", "/proc/self/mountinfo", namespaces=NamespacesSpec(network=network)
+    )
+    _, log = await sandbox.run(spec, namespace_pids=pids)
+    assert mounts_of(log)["/sys"].options == {"ro", *SAFE}
+    await client.signal(9)
+    await client.wait()
