@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # without enumerations, see bare
 import ctypes
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rootless.errors import SyscallError
 from rootless.linux import libc
@@ -120,10 +121,15 @@ def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
     libc.syscall("capset", ctypes.byref(header), data)
 
 
+# Looked up once: ctypes makes a new object at the first access.
+_prctl = libc.libc.prctl
+_ZERO, _ONE = ctypes.c_ulong(0), ctypes.c_ulong(1)
+
+
 def prctl(option: int, *args: int, what: str = "") -> int:
     """prctl(2) with integer arguments."""
     wide = [ctypes.c_ulong(a) for a in (*args, 0, 0, 0, 0)[:4]]
-    return libc.check(libc.libc.prctl(option, *wide), "prctl", what or option)
+    return libc.check(_prctl(option, *wide), "prctl", what or option)
 
 
 def drop_bounding(keep: int, last: int) -> None:
@@ -154,16 +160,18 @@ def leave_session_keyring() -> None:
 
 def set_name(name: str) -> None:
     """The process' name as ps shows it; 15 bytes."""
-    libc.libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+    _prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def default_signal(number: int) -> None:
-    """Give a signal its default disposition.
+    """Give a signal its default disposition; without enumerations (see ``bare``)."""
+    _signal.signal(number, _signal.SIG_DFL)
 
-    For shims, where signal.signal() with its enumerations would touch (and so
-    unshare) half a megabyte of memory.
-    """
-    libc.libc.signal(number, None)
+
+def become_subreaper() -> None:
+    """Adopt the orphans among the descendants (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    result = _prctl(PR_SET_CHILD_SUBREAPER, _ONE, _ZERO, _ZERO, _ZERO)
+    libc.check(result, "prctl", "PR_SET_CHILD_SUBREAPER")
 
 
 def unshare(flags: int, what: str = "") -> None:
@@ -176,9 +184,27 @@ def setns(fd: int, flags: int, what: str = "") -> None:
     libc.check(libc.libc.setns(fd, flags), "setns", what or fd)
 
 
+_SIGCHLD = 17
+_STACK_FIRST = os.uname().machine == "s390x"
+"""Everywhere else the flags come first (clone(2))."""
 _before_fork = ctypes.pythonapi.PyOS_BeforeFork
 _after_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
 _after_child = ctypes.pythonapi.PyOS_AfterFork_Child
+
+
+def plain_fork() -> Callable[[], int]:
+    """A function that forks by the raw call and does nothing else: 0 in the child.
+
+    For a process that has one thread and has never had another: the
+    interpreter's own hooks set right what other threads may have held, and in
+    doing so write to a hundred kilobytes that parent and child could share.
+    Nor does it look at errno: a negative answer is a failure.
+    """
+    call, zero = libc.libc_with_gil.syscall, ctypes.c_long(0)
+    flags = ctypes.c_long(_SIGCHLD)
+    first, second = (zero, flags) if _STACK_FIRST else (flags, zero)
+    arguments = (ctypes.c_long(libc.number("clone")), first, second, zero, zero, zero)
+    return lambda: call(*arguments)
 
 
 def clone(flags: int, signal: int) -> int:
@@ -190,9 +216,8 @@ def clone(flags: int, signal: int) -> int:
     _before_fork()
     number = ctypes.c_long(libc.number("clone"))
     zero = ctypes.c_long(0)
-    # s390 takes the stack first; everywhere else the flags come first (clone(2)).
     first, second = ctypes.c_long(flags | signal), zero
-    if os.uname().machine == "s390x":
+    if _STACK_FIRST:
         first, second = second, first
     pid: int = libc.libc_with_gil.syscall(number, first, second, zero, zero, zero)
     if pid == 0:

@@ -105,6 +105,8 @@ class Builder:
     def _tell_helpers(self) -> None:
         while self.context.helpers:
             self.tell(HELPER, self.context.helpers.pop())
+            # Only when the shim is ready to adopt it may this process end.
+            self.shim.recv(1)
 
     @staticmethod
     def _in_order(streams: list[int]) -> tuple[int, int, int]:
@@ -192,14 +194,16 @@ class Builder:
 
 
 def run(
-    data: bytes,
-    fds: list[int],
-    shim: socket.socket,
-    orders: socket.socket | None,
-    last_capability: int,
+    data: bytes, fds: list[int], shim_fd: int, orders_fd: int, last_capability: int
 ) -> NoReturn:
-    """The builder's whole life; its end without STARTED makes the shim undo everything."""
+    """The builder's whole life; its end without STARTED makes the shim undo everything.
+
+    ``shim_fd`` is the socket to the shim, ``orders_fd`` a spare's, -1 for none.
+    """
+    mark("builder forked")
     try:
+        shim = socket.socket(fileno=shim_fd)
+        orders = socket.socket(fileno=orders_fd) if orders_fd >= 0 else None
         message = wire.decode(data, fds)
         plan = message["plan"]
         assert isinstance(plan, LaunchPlan)

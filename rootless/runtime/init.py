@@ -254,7 +254,7 @@ def execute(
 ) -> NoReturn:
     """Take the last step: load the filter and execute the program.
 
-    The other end of ``shim`` belongs to the shim alone, which never writes to it.
+    The other end of ``shim`` belongs to the shim alone; nothing of it is unread by now.
     """
     env = with_home(plan.env, user.home)
     program = _finder(plan.args[0], env)

@@ -110,14 +110,24 @@ def _become_engine_root() -> None:
         raise SyscallError("setresuid", "0", error.errno or 0) from None
 
 
-def _serve(sock: socket.socket, functions: dict[str, Callable[..., object]]) -> None:
-    last_capability = process.last_capability()
+def _make_zygote(sock: socket.socket, last_capability: int) -> Zygote:
+    """Fork the zygote, before anything is there that a shim does not need."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
     gc.disable()
-    spare, zygote = Spare(), Zygote(sock, last_capability)
+    return Zygote(sock, last_capability)
+
+
+def _serve(
+    sock: socket.socket,
+    zygote: Zygote,
+    functions: dict[str, Callable[..., object]],
+    last_capability: int,
+) -> None:
+    gc.freeze()
+    spare = Spare()
     while True:
         request = wire.receive_raw(sock)
         if request is None:
@@ -221,9 +231,7 @@ def main(arguments: list[str]) -> None:
     number = arguments.pop(0)
     sock = socket.socket(fileno=int(number))
     try:
-        if arguments[:1] == ["--inside"]:
-            functions = _functions(arguments[1:])
-        else:
+        if arguments[:1] != ["--inside"]:
             if arguments[:1] == ["--join"]:
                 _join_namespaces(int(arguments[1]))
                 arguments = arguments[2:]
@@ -237,11 +245,14 @@ def main(arguments: list[str]) -> None:
         process.leave_session_keyring()
         process.set_name("rootless-launch")
         process.prctl(process.PR_SET_DUMPABLE, 1)
+        last_capability = process.last_capability()
+        zygote = _make_zygote(sock, last_capability)
+        functions = _functions(arguments[1:])
         _report(sock, {"ready": True, "pid": os.getpid()})
     except RootlessError as error:
         _report(sock, wire.error_fields(error))
         sys.exit(1)
-    _serve(sock, functions)
+    _serve(sock, zygote, functions, last_capability)
 
 
 def _report(sock: socket.socket, message: dict[str, object]) -> None:

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from typing import NoReturn
 
-from rootless.linux import process
+from rootless.linux import bare, process
 from rootless.linux.terminal import set_size
 from rootless.runtime import builder
 from rootless.runtime.shim_denied import DeniedCalls
@@ -26,7 +25,8 @@ from rootless.runtime.shim_files import (
 )
 from rootless.runtime.shim_io import READ, STDERR, STDOUT, Log, Pump, signal_pidfd
 from rootless.runtime.shim_log import JsonLog
-from rootless.runtime.trace import mark
+
+_MAX_NEWS = 8192
 
 CONTAINER = b"c"
 """Tag of a request for a container (``wire.send``)."""
@@ -53,7 +53,12 @@ def connect_streams(pump: Pump, fds: list[int], pidfd: int) -> None:
 class _Container:
     """What the shim knows of its container; filled by the builder's messages."""
 
-    def __init__(self, news: socket.socket, child: int) -> None:
+    __slots__ = (
+        "builder", "denied", "ended", "held", "helpers", "listener", "news", "options", "over",
+        "pid", "pidfd", "rootfs", "started", "streams",
+    )  # fmt: skip
+
+    def __init__(self, news: bare.RawSocket, child: int) -> None:
         self.news = news
         self.builder = child
         self.pid = -1
@@ -78,7 +83,7 @@ class _Container:
 
     def hear(self, pump: Pump | None) -> int:
         """Handle one message of the builder and return its kind; END at its end."""
-        data, fds, _, _ = socket.recv_fds(self.news, 8192, 8, socket.MSG_CMSG_CLOEXEC)
+        data, fds = bare.receive(self.news, _MAX_NEWS)
         kind, value = builder.END, 0
         if data:
             kind, value = builder.NEWS.unpack_from(data)
@@ -86,6 +91,9 @@ class _Container:
             self.pid = value
             self.pidfd = os.pidfd_open(value)
         elif kind == builder.HELPER:
+            # The builder's FUSE server becomes this process' child when the builder ends.
+            process.become_subreaper()
+            self.news.send(b"+")
             self.helpers.append(value)
         elif kind == builder.SANDBOX:
             self.options = data[builder.NEWS.size :].decode("utf-8", "surrogateescape").split("\0")
@@ -120,27 +128,22 @@ class _Container:
         self.ended = True
 
 
-def run_container(
-    data: bytes, fds: list[int], orders: socket.socket | None, last_capability: int
-) -> NoReturn:
+def run_container(data: bytes, fds: list[int], orders: int, last_capability: int) -> NoReturn:
     """The whole life of a container's shim.
 
-    ``data`` and ``fds`` are the request; for a spare, ``data`` is an earlier one
-    that tells what frame to make, and the request comes through ``orders``.
+    ``data`` and ``fds`` are the request; for a spare, ``data`` is an order that
+    tells what to make, and the request comes through the socket ``orders``.
     """
-    mark("shim forked")
     try:
         prepare_process()
-        # The builder's FUSE server becomes this process' child when the builder ends.
-        process.prctl(process.PR_SET_CHILD_SUBREAPER, 1, what="PR_SET_CHILD_SUBREAPER")
-        news, tell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        news, tell = bare.packet_pair()
         child = os.fork()
         if child == 0:
             news.close()
-            builder.run(data, fds, tell, orders, last_capability)
+            builder.run(data, fds, tell.detach(), orders, last_capability)
         tell.close()
-        if orders is not None:
-            orders.close()
+        if orders >= 0:
+            os.close(orders)
         for fd in fds:
             os.close(fd)
         container = _Container(news, child)
@@ -157,7 +160,7 @@ def _serve(container: _Container) -> None:
     log: Log | None = None
     if log_path:
         log = JsonLog(log_path, int(max_size), int(max_files))
-    listener = socket.socket(fileno=container.listener)
+    listener = bare.RawSocket(fileno=container.listener)
     pump = Pump(listener, log, stdin_once=stdin_once == "1")
     connect_streams(pump, container.streams, container.pidfd)
     news = container.news.fileno()

@@ -24,17 +24,20 @@ import json
 import os
 import select
 import signal
-import socket
 import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
+
+from rootless.linux import bare
 
 _CHUNK = 1 << 16
 _HIGH_WATER = 1 << 20
 _MAX_LINE = 4096
 _MAX_FRAME = 1 << 20
 _HEADER = struct.Struct(">BxxxI")
+_WAIT = b'{"op": "wait"}'
+"""What every daemon asks, known without the JSON decoder and the memory it would take."""
 STDIN, STDOUT, STDERR, CLOSE_STDIN, RESIZE = 0, 1, 2, 3, 4
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
@@ -54,8 +57,13 @@ class Log(Protocol):
 class Client:
     """One connection to the shim's socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
+    __slots__ = (
+        "attached", "closing", "due", "fd", "feeds_stdin", "incoming", "outgoing", "pending",
+        "read_closed", "streams", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
         self.streams: set[int] = set()
         self.feeds_stdin = False
         self.attached = False
@@ -71,7 +79,7 @@ class Client:
 class Pump:
     """Moves bytes between one process and its clients; single-threaded."""
 
-    def __init__(self, listener: socket.socket, log: Log | None, *, stdin_once: bool) -> None:
+    def __init__(self, listener: bare.RawSocket, log: Log | None, *, stdin_once: bool) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._events: dict[int, int] = {}
@@ -273,11 +281,11 @@ class Pump:
 
     def _accept(self, _events: int) -> None:
         try:
-            sock, _ = self.listener.accept()
+            fd = bare.accept(self.listener)
         except OSError:
             return
-        sock.setblocking(False)
-        client = Client(sock)
+        os.set_blocking(fd, False)
+        client = Client(fd)
         self.clients.add(client)
         self._update_client(client)
 
@@ -291,10 +299,10 @@ class Pump:
         if not events and (client.read_closed or full):
             # Hang-ups are reported whatever is asked for (epoll_ctl(2)); a
             # client that is only waited for would spin, so it is left out.
-            self.forget(client.sock.fileno())
+            self.forget(client.fd)
             return
         self.watch(
-            client.sock.fileno(),
+            client.fd,
             events,
             lambda happened: self._client_event(client, happened),
         )
@@ -307,7 +315,7 @@ class Pump:
 
     def _client_readable(self, client: Client) -> None:
         try:
-            data = client.sock.recv(_CHUNK * 4)
+            data = os.read(client.fd, _CHUNK * 4)
         except BlockingIOError:
             return
         except OSError:
@@ -332,8 +340,8 @@ class Pump:
         """Close a client's connection."""
         if client in self.clients:
             self.clients.discard(client)
-            self.forget(client.sock.fileno())
-            client.sock.close()
+            self.forget(client.fd)
+            os.close(client.fd)
             self._resume_outputs()
 
     def _parse_line(self, client: Client, data: bytes) -> None:
@@ -344,6 +352,9 @@ class Pump:
                 self.drop(client)
             return
         client.incoming = b""
+        if line == _WAIT:
+            self._wait(client)
+            return
         try:
             request = json.loads(line)
             answer = self._answer(client, request)
@@ -369,9 +380,7 @@ class Pump:
             if self.terminal >= 0 and client.streams:
                 client.streams = {STDOUT}
         elif op == "wait":
-            client.waiting = True
-            if self.exit_text is not None:
-                self._enqueue(client, self.exit_text, b"")
+            self._wait(client)
             return None
         elif op == "signal" and self.send_signal is not None:
             self.send_signal(int(str(request["signum"])))
@@ -380,6 +389,11 @@ class Pump:
         else:
             raise ValueError(f"unknown op {op!r}")
         return {"ok": True}
+
+    def _wait(self, client: Client) -> None:
+        client.waiting = True
+        if self.exit_text is not None:
+            self._enqueue(client, self.exit_text, b"")
 
     def _take_frames(self, client: Client, data: bytes) -> None:
         """Act on what came; a frame of stdin is passed on as far as it is there."""
@@ -423,7 +437,7 @@ class Pump:
     def _enqueue(self, client: Client, header: bytes, data: bytes) -> None:
         if not client.outgoing:
             try:
-                sent = client.sock.sendmsg([header, data])
+                sent = os.writev(client.fd, (header, data))
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -442,7 +456,7 @@ class Pump:
         while client.outgoing:
             head = client.outgoing[0]
             try:
-                count = client.sock.send(head)
+                count = os.write(client.fd, head)
             except BlockingIOError:
                 break
             except OSError:

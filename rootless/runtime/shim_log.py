@@ -86,7 +86,7 @@ class JsonLog:
         self._max_files = max(1, max_files)
         self._rest: dict[int, bytes] = {}
         self._fd = self._open()
-        self._size = os.fstat(self._fd).st_size
+        self._size = os.lseek(self._fd, 0, os.SEEK_END)
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

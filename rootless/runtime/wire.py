@@ -27,7 +27,8 @@ _CLOEXEC, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_TRUNC) | int(socke
 _SOL_SOCKET, _SCM_RIGHTS = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS)
 _FD_SPACE = socket.CMSG_SPACE(_MAX_FDS * 4)
 _HEADER = 10
-_MAX_MESSAGE = _INLINE_LIMIT + 4096
+MAX_MESSAGE = _INLINE_LIMIT + 4096
+"""Bytes of a raw message."""
 
 
 def register(*classes: type) -> None:
@@ -107,7 +108,7 @@ def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
 def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     """Receive a message without looking into it; see :func:`tag_of`, :func:`key_of`."""
     try:
-        data, ancillary, flags, _ = sock.recvmsg(_MAX_MESSAGE, _FD_SPACE, _CLOEXEC)
+        data, ancillary, flags, _ = sock.recvmsg(MAX_MESSAGE, _FD_SPACE, _CLOEXEC)
     except ConnectionResetError:
         return None  # the other side died before it had read everything (unix(7)): its end, too
     fds: list[int] = []

@@ -11,11 +11,10 @@ from __future__ import annotations
 import array
 import ctypes
 import os
-import signal
 import socket
 from typing import NoReturn
 
-from rootless.linux import libc, process
+from rootless.linux import bare, libc, process
 from rootless.runtime import shim, wire
 
 SPARE = b"s"
@@ -52,24 +51,25 @@ class Zygote:
 def _run(wake: int, orders: socket.socket, last_capability: int) -> NoReturn:
     """Fork a shim for each byte; end with the launcher. Any shim may take any order."""
     process.set_name("rootless-shim")
-    buffer = ctypes.create_string_buffer(1)
-    read = libc.libc.read
-    while read(wake, buffer, 1) == 1:
-        if process.clone(0, signal.SIGCHLD) == 0:
-            os.close(wake)
-            _serve(orders, last_capability)
+    raw = bare.RawSocket(fileno=orders.detach())
+    read, fork = libc.libc.read, process.plain_fork()
+    arguments = (ctypes.c_int(wake), ctypes.create_string_buffer(1), ctypes.c_size_t(1))
+    pid = 1
+    while pid > 0 and read(*arguments) == 1:
+        pid = fork()
+        if pid == 0:
+            _serve(raw, wake, last_capability)
     os._exit(0)
 
 
-def _serve(orders: socket.socket, last_capability: int) -> NoReturn:
+def _serve(orders: bare.RawSocket, wake: int, last_capability: int) -> NoReturn:
     try:
-        order = wire.receive_raw(orders)
+        os.close(wake)
+        data, fds = bare.receive(orders, wire.MAX_MESSAGE)
         orders.close()
-        if order is not None:
-            data, fds = order
-            if wire.tag_of(data) == SPARE:
-                requests = socket.socket(fileno=fds[0])
-                shim.run_container(data, [], requests, last_capability)
-            shim.run_container(data, fds, None, last_capability)
+        if data[1:2] == SPARE:
+            shim.run_container(data, [], fds[0], last_capability)
+        elif data:
+            shim.run_container(data, fds, -1, last_capability)
     finally:
         os._exit(0)
