@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Severity = Literal["low", "medium", "high", "critical"]
@@ -28,6 +29,17 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.field}={self.value}: {self.reason} (fix: {self.fix})"
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """For people: findings that differ in their value only are one, with all values."""
+    rows: dict[tuple[str, ...], Finding] = {}
+    for found in findings:
+        key = (found.rule, found.field, found.reason, found.fix, found.action)
+        before = rows.get(key)
+        value = f"{before.value}, {found.value}" if before else found.value
+        rows[key] = replace(found, value=value)
+    return list(rows.values())
 
 
 @dataclass(frozen=True, slots=True)

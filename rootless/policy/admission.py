@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from typing import Literal
 
 from rootless.errors import Denied
-from rootless.model.decision import Decision, Finding
+from rootless.model.decision import Decision, Finding, merged
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
 from rootless.model.request import ExecRequest, Resources
@@ -95,7 +95,7 @@ def _decide(
     decision = Decision(not denials, policy.title, findings, weakened)
     if denials:
         raise Denied(
-            f"{what} denied by policy {policy.title}: " + "; ".join(map(str, denials)),
+            f"{what} denied by policy {policy.title}: " + "; ".join(map(str, merged(denials))),
             context={
                 "policy": policy.title,
                 "findings": [asdict(finding) for finding in findings],

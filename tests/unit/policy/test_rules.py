@@ -419,6 +419,18 @@ def test_a_denial_names_everything_once() -> None:
     assert caught.value.http_status == 403
 
 
+def test_findings_that_differ_in_their_value_are_told_once() -> None:
+    bad = spec(masked_paths=(), readonly_paths=())
+    with pytest.raises(Denied) as caught:
+        admit(IDENTITY, bad, DEFAULT, FACTS, PATHS)
+    message = caught.value.message
+    assert message.count("leave out systempaths=unconfined and MaskedPaths") == 1
+    assert "MaskedPaths=without /proc/acpi, without /proc/kcore, " in message
+    found = caught.value.context["findings"]
+    assert isinstance(found, list)
+    assert len(found) > 5  # each for itself, for programs
+
+
 def test_privileged_is_one_finding_not_thirty() -> None:
     bad = spec(
         privileges=PrivilegesSpec(("CAP_SYS_ADMIN", "CAP_BPF"), False, True),
