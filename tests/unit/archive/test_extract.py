@@ -434,6 +434,27 @@ def test_hostile_archives_are_refused_by_name(dest: Path, kind: str) -> None:
     assert str(caught.value).isprintable()
 
 
+def test_what_follows_the_end_is_bounded(dest: Path) -> None:
+    """It is read, for the digest, and may be endless."""
+    data = tar.archive(tar.file(b"f", b"x")) + bytes(2 << 20)
+    unpack(dest, data)
+    (dest / "f").unlink()
+    with pytest.raises(InvalidInput, match="the archive is larger than 1048576 bytes"):
+        unpack(dest, data, limits=Limits(max_stream=1 << 20))
+
+
+def test_segments_of_a_sparse_file_are_bounded(dest: Path) -> None:
+    head = tar.record(b"GNU.sparse.size", b"1000")
+    for number in range(100):
+        head += tar.record(b"GNU.sparse.offset", b"%d" % (2 * number))
+        head += tar.record(b"GNU.sparse.numbytes", b"1")
+    data = tar.archive(tar.pax(head) + tar.file(b"f", bytes(100)))
+    unpack(dest, data)
+    (dest / "f").unlink()
+    with pytest.raises(InvalidInput, match="more than 50 sparse segments"):
+        unpack(dest, data, limits=Limits(max_sparse=50))
+
+
 def test_a_short_text_is_called_no_archive(dest: Path) -> None:
     with pytest.raises(InvalidInput, match="ends within its first header") as caught:
         unpack(dest, b'{"not": "a tar archive"}')
