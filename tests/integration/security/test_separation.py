@@ -165,3 +165,18 @@ async def test_sys_of_a_shared_network_is_read_only(sandbox: Sandbox, mode: str)
     assert mounts_of(log)["/sys"].options == {"ro", *SAFE}
     await client.signal(9)
     await client.wait()
+
+
+async def test_mount_events_do_not_pass(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A shared source makes no peer of the container: private, or at most receiving."""
+    source = tmp_path / "shared"
+    source.mkdir()
+    tmp_path.chmod(0o755)
+    script = 'mount -t tmpfs tmpfs "$0" && mount --make-shared "$0"'
+    await sandbox.shell(script, str(source))
+    for propagation, tags in (("rprivate", []), ("private", []), ("rslave", ["master"])):
+        mount = MountSpec("bind", "/m", source=str(source), propagation=propagation)
+        spec = await sandbox.spec("cat", "/proc/self/mountinfo", mounts=(mount,))
+        _, log = await sandbox.run(spec)
+        assert [tag.partition(":")[0] for tag in mounts_of(log)["/m"].tags] == tags
+    await sandbox.shell('umount "$0"', str(source))
