@@ -59,5 +59,7 @@ def _step_of(plan: LaunchPlan) -> MountRootfs:
 
 
 def _inodes(rootfs: RootfsMount) -> tuple[tuple[int, int], ...]:
-    found = (os.stat(path, follow_symlinks=False) for path in (rootfs.upper, rootfs.work))
+    """Of the layers, too: one that was removed and came back has its path, and is another one."""
+    paths = (rootfs.upper, rootfs.work, *rootfs.lowers)
+    found = (os.stat(path, follow_symlinks=False) for path in paths)
     return tuple((each.st_dev, each.st_ino) for each in found)

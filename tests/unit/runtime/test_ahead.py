@@ -1,0 +1,44 @@
+"""Which container may have a root file system that was mounted before it was asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rootless.model.spec import RootfsMount
+from rootless.runtime import ahead
+from rootless.runtime.ahead import Ahead
+from rootless.runtime.context import EngineContext
+from rootless.runtime.steps.rootfs import MountRootfs
+
+
+def _directories(root: Path) -> RootfsMount:
+    for name in ("upper", "work", "layer"):
+        (root / name).mkdir()
+    return RootfsMount(
+        driver="overlay",
+        lowers=(str(root / "layer"),),
+        upper=str(root / "upper"),
+        work=str(root / "work"),
+    )
+
+
+@pytest.mark.parametrize("replaced", ["", "upper", "layer"])
+def test_directories_that_came_anew_are_others(tmp_path: Path, replaced: str) -> None:
+    """An image that is removed and pulled again has the same paths as before."""
+    rootfs = _directories(tmp_path)
+    # As the mount does: held open, the number of what is removed is not given away again.
+    held = os.open(tmp_path / (replaced or "layer"), os.O_PATH)
+    made = Ahead(rootfs, ahead._inodes(rootfs), held)
+    if replaced:
+        shutil.rmtree(tmp_path / replaced)
+        (tmp_path / replaced).mkdir()
+    plan: Any = SimpleNamespace(prepare=(MountRootfs(rootfs),))
+    context = EngineContext("")
+    assert made.give_to(plan, context) is (replaced == "")
+    made.close()
