@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,20 +57,33 @@ class Core:
         self.spares = Spares(self.housekeeping, lambda: self._launcher)
         self.stopping = False
         self._launcher: Launcher | None = None
+        self._namespaces: tuple[int, ...] = ()
+        """The launcher's. A container that was starting when it died is in them, and nothing
+        tells of that container yet."""
         self._starting = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def launcher(self) -> Launcher:
-        """The launcher; one that ended is started again, in the namespaces of a living shim."""
+        """The launcher; one that ended is started again, in the namespaces of the one before.
+
+        The first one of a daemon joins those of a living shim.
+        """
         if self._launcher is not None:
             return self._launcher
         async with self._starting:
             if self._launcher is None:
                 from rootless.runtime.launcher_client import Launcher
 
-                launcher = await Launcher.start(
-                    modules=LAUNCHER_MODULES, join_pid=self._living_shim()
-                )
+                if self._namespaces:
+                    launcher = await Launcher.start(
+                        modules=LAUNCHER_MODULES, enter=self._namespaces
+                    )
+                else:
+                    launcher = await Launcher.start(
+                        modules=LAUNCHER_MODULES, join_pid=self._living_shim()
+                    )
+                    with contextlib.suppress(OSError):  # it was killed: the next one is asked
+                        self._namespaces = launcher.namespaces()
                 launcher.on_lost(self._lost)
                 self._launcher = launcher
         return self._launcher
@@ -166,4 +181,6 @@ class Core:
         self.watcher.close()
         if self._launcher is not None:
             await self._launcher.close()
+        for fd in self._namespaces:
+            os.close(fd)
         self.state.close()

@@ -2,8 +2,8 @@
 
 It is started by the daemon with a SOCK_SEQPACKET socket, whose descriptor is
 its first argument, and first puts itself into the engine's namespaces: new ones, whose id maps
-newuidmap(1) and newgidmap(1) write, or those of a living process
-(``--join PID``). It then executes itself again, because a process that changed
+newuidmap(1) and newgidmap(1) write, those of a living process (``--join PID``), or those of an
+earlier launcher (``--enter``). It then executes itself again, because a process that changed
 its user namespace keeps a memory map owned by the old one, and its children's
 /proc files would be closed to it.
 
@@ -99,6 +99,13 @@ def _join_namespaces(pid: int) -> None:
         process.setns(pidfd, process.CLONE_NEWUSER | process.CLONE_NEWNS, f"engine of pid {pid}")
     finally:
         os.close(pidfd)
+
+
+def _enter_namespaces(user: int, mounts: int) -> None:
+    process.setns(user, process.CLONE_NEWUSER, "the engine's user namespace")
+    process.setns(mounts, process.CLONE_NEWNS, "the engine's mount namespace")
+    for fd in (user, mounts):
+        os.close(fd)
 
 
 def _become_engine_root() -> None:
@@ -227,13 +234,16 @@ def _functions(modules: list[str]) -> dict[str, Callable[..., object]]:
 
 
 def main(arguments: list[str]) -> None:
-    """Entry point: ``FD [--join PID | --inside] MODULE…``."""
+    """Entry point: ``FD [--join PID | --enter FD,FD | --inside] MODULE…``."""
     number = arguments.pop(0)
     sock = socket.socket(fileno=int(number))
     try:
         if arguments[:1] != ["--inside"]:
             if arguments[:1] == ["--join"]:
                 _join_namespaces(int(arguments[1]))
+                arguments = arguments[2:]
+            elif arguments[:1] == ["--enter"]:
+                _enter_namespaces(*map(int, arguments[1].split(",")))
                 arguments = arguments[2:]
             else:
                 _enter_new_namespaces()

@@ -158,17 +158,26 @@ class Launcher:
 
     @classmethod
     async def start(
-        cls, *, modules: Sequence[str] = ("storage.tree",), join_pid: int | None = None
+        cls,
+        *,
+        modules: Sequence[str] = ("storage.tree",),
+        join_pid: int | None = None,
+        enter: Sequence[int] = (),
     ) -> Launcher:
-        """Start a launcher; with ``join_pid`` in the engine namespaces of that process."""
+        """Start a launcher; with ``join_pid`` in the engine namespaces of that process.
+
+        ``enter`` are those of an earlier launcher (:meth:`namespaces`), and come first.
+        """
         from rootless.runtime.launcher import command
 
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         arguments = ["--join", str(join_pid)] if join_pid is not None else []
+        if enter:
+            arguments = ["--enter", ",".join(map(str, enter))]
         popen = subprocess.Popen(
             command(str(theirs.fileno()), *arguments, *modules),
             stdin=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(),),
+            pass_fds=(theirs.fileno(), *enter),
             start_new_session=True,
         )
         theirs.close()
@@ -176,6 +185,16 @@ class Launcher:
         launcher = cls(popen, ours)
         await launcher._handshake()
         return launcher
+
+    def namespaces(self) -> tuple[int, int]:
+        """Descriptors of the engine's user and mount namespace, the caller's to close."""
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        user = os.open(f"/proc/{self._popen.pid}/ns/user", flags)
+        try:
+            return user, os.open(f"/proc/{self._popen.pid}/ns/mnt", flags)
+        except BaseException:
+            os.close(user)
+            raise
 
     async def _handshake(self) -> None:
         loop = asyncio.get_running_loop()

@@ -122,6 +122,8 @@ class Attachment:
         view = memoryview(data)
         try:
             for start in range(0, len(view), _FRAME):
+                if self._writer.is_closing():
+                    raise BrokenPipeError  # Python 3.13's writelines() would raise a TypeError
                 part = view[start : start + _FRAME]
                 # At once: the shim would wake up for a header alone.
                 self._writer.writelines((_HEADER.pack(_STDIN, len(part)), part))

@@ -54,6 +54,19 @@ def test_helpers_between_operations(world: World, victim: str) -> None:
     assert len(set(namespaces)) == 1
 
 
+def test_the_next_launcher_is_where_the_one_before_was(world: World) -> None:
+    """Also when no container tells where that was: one may be starting just now."""
+    engine = world.engine
+    engine.ok("run", "--rm", *QUIET, IMAGE, "true")
+    (killed,) = world.launchers()
+    before = [os.readlink(f"/proc/{killed}/ns/{name}") for name in ("user", "mnt")]
+    _kill(killed)
+    engine.ok("run", "--rm", *QUIET, IMAGE, "true")
+    (found,) = world.launchers()
+    assert found != killed
+    assert [os.readlink(f"/proc/{found}/ns/{name}") for name in ("user", "mnt")] == before
+
+
 @pytest.mark.parametrize(
     "options",
     [(), ("-t", *QUIET), ("--rm", "--userns=auto"), ("--user", "1000", *QUIET)],
