@@ -218,8 +218,9 @@ async def test_a_token_without_end(tmp_path: Path, settings: RegistrySettings) -
         await _pull(answer, tmp_path, settings)
 
 
+@pytest.mark.parametrize("asks", [True, False])
 async def test_who_we_were_sent_to_learns_nothing(
-    tmp_path: Path, settings: RegistrySettings
+    tmp_path: Path, settings: RegistrySettings, *, asks: bool
 ) -> None:
     """A redirect's target that asks for credentials, or names a token server, gets neither."""
     secret = Credentials("alice", "secret")
@@ -231,7 +232,7 @@ async def test_who_we_were_sent_to_learns_nothing(
     with registry.http_server(other) as elsewhere:
 
         def home(handler: BaseHTTPRequestHandler) -> None:
-            if handler.headers.get("Authorization") != secret.basic:
+            if asks and handler.headers.get("Authorization") != secret.basic:
                 registry.reply(handler, 401, b"", {"WWW-Authenticate": "Basic"})
             else:
                 registry.reply(handler, 307, b"", {"Location": f"http://{elsewhere.host}/there"})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import os
 import string
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -312,3 +314,14 @@ def test_the_administrators_bounds_hold_for_content_and_stream() -> None:
         reader.next()
     assert caught.value.hint is not None
     assert "max-layer-size" in caught.value.hint
+
+
+def test_xz_takes_no_gigabytes() -> None:
+    """The dictionary's size is a byte in the header (xz file format, 5.3.1): here 4 GiB."""
+    whole = bytearray(lzma.compress(b"x" * 1000))
+    assert whole[14:16] == b"\x21\x01"
+    whole[16] = 40
+    size = (whole[12] + 1) * 4
+    whole[12 + size - 4 : 12 + size] = zlib.crc32(whole[12 : 12 + size - 4]).to_bytes(4, "little")
+    with pytest.raises(InvalidInput, match="xz data is damaged"):
+        _all(bytes(whole), Limits())

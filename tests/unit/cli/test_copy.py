@@ -123,6 +123,11 @@ def test_ways_out_are_refused(target: Path, entries: list[tuple[tarfile.TarInfo,
     assert sorted(p.name for p in target.parent.iterdir()) == ["secret", "target"]
 
 
+def test_directories_have_no_special_bits(target: Path) -> None:
+    extract(packed(directory("d", 0o7777)), Placement(str(target), ""), owners=False)
+    assert stat.S_IMODE((target / "d").stat().st_mode) == 0o777
+
+
 def test_what_was_not_asked_for_is_refused(target: Path) -> None:
     asked = Placement(str(target), "", asked="d")
     extract(packed(directory("d"), entry("d/f", b"1")), asked, owners=False)
