@@ -221,11 +221,15 @@ def stat_source(mount: MountSpec) -> MountSpec:
     if mount.type not in ("bind", "volume"):
         return mount
     try:
+        # Without strict, Python 3.13 takes a symlink that it may not read for a plain name.
+        real = os.path.realpath(mount.source, strict=True)
+    except (FileNotFoundError, NotADirectoryError):
         real = os.path.realpath(mount.source)
-    except PermissionError:
-        # A magic link of another user's process, /proc/1/root: readlink(2) refuses it.
+    except OSError as error:
+        # A magic link of another user's process (/proc/1/root) that may not be read, a loop.
+        why = (error.strerror or "").lower()
         raise InvalidInput(
-            f"invalid mount config for type {mount.type!r}: {mount.source}: permission denied"
+            f"invalid mount config for type {mount.type!r}: {mount.source}: {why}"
         ) from None
     try:
         found = os.stat(real)

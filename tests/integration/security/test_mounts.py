@@ -48,6 +48,11 @@ def test_a_name_of_255_bytes_and_no_link_of_a_foreign_process(engine: Engine) ->
     done = engine.run("run", "--rm", "-v", "/proc/1/root/tmp:/x", IMAGE, "true")
     assert done.returncode == 125
     assert "permission denied" in done.stderr
+    loop = engine.root / "loop"
+    loop.symlink_to(loop)
+    done = engine.run("run", "--rm", "-v", f"{loop}/x:/x", IMAGE, "true")
+    assert done.returncode == 125
+    assert "too many levels of symbolic links" in done.stderr
 
 
 def _swapped(parent: str) -> tuple[int, int]:
