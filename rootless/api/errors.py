@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from rootless.errors import Denied, RootlessError
-from rootless.model.decision import Finding
+from rootless.model.decision import Finding, merged
 
 log = logging.getLogger("rootless.api")
 
@@ -42,12 +42,11 @@ def _denied(error: Denied) -> str:
     findings = error.context.get("findings")
     if not isinstance(findings, list | tuple):
         return str(error)
-    missing = [text for text in map(_finding, findings) if text not in str(error)]
-    return "\n  ".join([str(error), *missing])
+    told = str(error)
+    rest = [str(found) for found in merged(map(_finding, findings)) if str(found) not in told]
+    return "; ".join([told, *rest])
 
 
-def _finding(found: object) -> str:
-    """A finding as text; the context may hold it as a mapping, ready for JSON."""
-    if isinstance(found, dict):
-        return str(Finding(**found))
-    return str(found)
+def _finding(found: object) -> Finding:
+    """A finding; the context may hold it as a mapping, ready for JSON."""
+    return found if isinstance(found, Finding) else Finding(**dict(found))  # type: ignore[call-overload]
