@@ -179,6 +179,34 @@ def parse_detach_keys(text: str) -> bytes:
     return bytes(out)
 
 
+class _Wakeup:
+    """A pipe that a signal makes readable.
+
+    A handler runs between two steps of the interpreter. A signal that comes after
+    the last of them and before recv(2) sleeps would wait for the next output;
+    while the input thread starts and both want the interpreter that is long.
+    """
+
+    __slots__ = ("_write", "fd")
+
+    def __enter__(self) -> _Wakeup:
+        self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        raw.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        raw.set_wakeup_fd(-1)
+        os.close(self.fd)
+        os.close(self._write)
+
+    def drain(self) -> None:
+        """Take out what woke us; the handlers run by themselves."""
+        try:
+            os.read(self.fd, 4096)
+        except BlockingIOError:
+            return
+
+
 class Pump:
     """Moves one hijacked connection's bytes until it ends or the user detaches."""
 
@@ -211,17 +239,24 @@ class Pump:
         if left := self.connection.leftover():
             feed(left)
         view = memoryview(bytearray(BUFFER))
-        receive = self.connection.sock.recv_into
-        while True:
-            try:
-                size = receive(view)
-            except OSError as error:
-                if error.errno != errno.ECONNRESET:
-                    raise
-                size = 0
-            if not size:
-                break
-            feed(view[:size])
+        sock = self.connection.sock
+        with _Wakeup() as wakeup:
+            poller = select.poll()
+            poller.register(sock.fileno(), select.POLLIN)
+            poller.register(wakeup.fd, select.POLLIN)
+            while True:
+                if any(fd == wakeup.fd for fd, _ in poller.poll()):
+                    wakeup.drain()
+                    continue
+                try:
+                    size = sock.recv_into(view)
+                except OSError as error:
+                    if error.errno != errno.ECONNRESET:
+                        raise
+                    size = 0
+                if not size:
+                    break
+                feed(view[:size])
         if not self.detached and not self._sink.complete:
             raise BrokenReply("the container's output is cut short: the daemon went away")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -179,3 +181,43 @@ def test_bytes_that_came_with_the_head_are_first() -> None:
     os.close(write)
     assert drained(read) == b"first second"
     os.close(read)
+
+
+def _asleep(thread: int) -> bool:
+    """True when a thread of ours sleeps in the kernel for a socket (not for the interpreter)."""
+    where = Path(f"/proc/self/task/{thread}/wchan").read_text()
+    return where != "0" and "futex" not in where
+
+
+def test_a_signal_that_another_thread_took_is_handled_at_once() -> None:
+    """Its handler runs in the main thread, which must not sleep until there is output."""
+    server, client = socket.socketpair()
+    main = threading.get_native_id()
+    handled: list[str] = []
+    ended = threading.Event()
+
+    def elsewhere() -> None:
+        while not _asleep(main):
+            os.sched_yield()
+        # To this very thread: nothing interrupts what the main thread sleeps in.
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        if not ended.wait(10):
+            handled.append("given up")
+            server.close()
+
+    def handler(_number: int, _frame: object) -> None:
+        handled.append("signal")
+        server.close()
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    thread = threading.Thread(target=elsewhere)
+    connection = _connection(client)
+    try:
+        thread.start()
+        Pump(connection, Raw(1)).run()
+    finally:
+        ended.set()
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+        connection.close()
+    assert handled[0] == "signal"
