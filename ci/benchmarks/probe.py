@@ -69,9 +69,11 @@ async def main(source: str) -> None:
             created = await box.launcher.create(plan)
             ready = time.monotonic_ns()
             created.close_fds()
-            await created.go()
+            await created.go(listen=True)
             executed = time.monotonic_ns()
-            status = await ShimClient(base / spec.id).wait()
+            shim = ShimClient(base / spec.id)
+            shim.ending = created.ended
+            status = await shim.wait()
             end = time.monotonic_ns()
             if status.code != 0:
                 raise RuntimeError(f"true ended with {status}")

@@ -120,7 +120,8 @@ class Lifecycle:
             self._running(unit, created, connection)
             for each in waiting:
                 await each.join(shim)
-            await created.go()
+            await created.go(listen=True)
+            shim.ending = created.ended
         except BaseException:
             created.cancel()
             if unit.shim is not None:

@@ -37,8 +37,8 @@ NEWS = struct.Struct("=ii")
 """Kind and number of a message to the shim."""
 END, INIT, HELPER, SANDBOX, HOLD, LISTENER, STARTED = range(7)
 """Kinds: the end of the stream; init's pid; a FUSE server's pid; the sandbox stands (with the root
-file system, the shim's socket, the streams and options); descriptors to hold; a seccomp listener
-(with the original filter); the program runs."""
+file system, the shim's socket, the streams and options); descriptors to hold, the first of them
+leads to the daemon; a seccomp listener (with the original filter); the program runs."""
 
 
 class Builder:
@@ -160,7 +160,7 @@ class Builder:
         wire.send(self.reply, message, (netns, userns, exit_read))
         # Whoever held the mounts last takes them down, and that waits for the
         # kernel's other processors: better the shim than the container at its end.
-        self.tell(HOLD, 0, exit_write, mounts)
+        self.tell(HOLD, 0, self.reply.fileno(), exit_write, mounts)
 
     def give_up(self) -> None:
         """Undo what the shim does not know of; it kills init when the builder ends."""

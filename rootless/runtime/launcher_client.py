@@ -31,22 +31,45 @@ class Created:
     _reply: _Reply
     trace: object = None
     """Marks of shim and init (``runtime.trace``) when the plan asked for them."""
+    _end: dict[str, object] | None = None
 
-    async def go(self) -> None:
-        """Let init execute the program; returns when execve(2) succeeded, raises StartFailed."""
+    async def go(self, *, listen: bool = False) -> None:
+        """Let init execute the program; returns when execve(2) succeeded, raises StartFailed.
+
+        With ``listen`` the end is heard by :meth:`ended`, which must be called then.
+        """
         try:
             self._reply.send({"go": True})
             answer = await self._reply.receive()
         except BrokenPipeError:
             answer = None  # the builder was killed
-        finally:
+        message = answer[0] if answer else {}
+        if "finished_ns" in message:
+            self._end = message  # it was quicker than the word that it runs
+        elif "started" not in message:
             self._reply.close()
-        if answer is None or "started" not in answer[0]:
-            message = answer[0] if answer else {}
             raise _failure(
                 message
                 or {"error": "the container ended before its program was executed", "step": "Exec"}
             )
+        if not listen:
+            self._reply.close()
+
+    async def ended(self) -> dict[str, object] | None:
+        """Wait for the container's end: the content of ``exit.json``.
+
+        None when the shim is gone without a word.
+        """
+        try:
+            while self._end is None:
+                answer = await self._reply.receive()
+                if answer is None:
+                    break
+                if "finished_ns" in answer[0]:
+                    self._end = answer[0]
+        finally:
+            self._reply.close()
+        return self._end
 
     def cancel(self) -> None:
         """Give the start up: the shim kills init and undoes the sandbox."""

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from rootless.linux import bare, process
 from rootless.linux.terminal import set_size
-from rootless.runtime import builder
+from rootless.runtime import builder, wire
 from rootless.runtime.shim_denied import DeniedCalls
 from rootless.runtime.shim_files import (
     forget_state,
@@ -178,7 +178,16 @@ def _serve(container: _Container) -> None:
     if container.started:
         denied = container.denied.counts() if container.denied else {}
         text = write_exit(status, oom_killed=was_oom_killed(cgroup), denied=denied)
+        _tell_daemon(container.held[0], text)
         pump.finish(text)
+
+
+def _tell_daemon(reply: int, text: bytes) -> None:
+    """Tell the end where the start was told; a later daemon asks on its own (``shim_io``)."""
+    try:
+        os.write(reply, wire.raw(text))
+    except OSError:
+        return  # it is gone
 
 
 def _hear(container: _Container, pump: Pump) -> None:

@@ -128,6 +128,11 @@ def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     return data, fds
 
 
+def raw(body: bytes) -> bytes:
+    """The raw message whose body is this JSON."""
+    return IN_PLACE + b"-" + NO_KEY + body
+
+
 def forward(sock: socket.socket, data: bytes, fds: list[int]) -> None:
     """Pass a raw message on, of its descriptors only the memory file it may be in."""
     _send(sock, data, tuple(fds[:1]) if data[:1] == IN_MEMORY_FILE else ())
