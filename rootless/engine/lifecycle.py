@@ -389,11 +389,11 @@ class Lifecycle:
     async def kill(self, unit: Unit, signal_name: str) -> None:
         """``kill``: any signal, without waiting unless it is SIGKILL."""
         number = parse_signal(signal_name, default=signal.SIGKILL)
+        while unit.record.state.status == "restarting":
+            async with unit.lock:  # whoever holds it may be starting the container again
+                if self._stop_restarting(unit):
+                    return
         state = unit.record.state
-        if state.status == "restarting":
-            async with unit.lock:
-                self._stop_restarting(unit)
-            return
         if not state.running:
             raise Conflict(
                 f"cannot kill container: {unit.record.name}: container {unit.id} is not running"
@@ -443,8 +443,10 @@ class Lifecycle:
             if unit.removed:
                 raise NotFound(f"No such container: {unit.id}")
             self._stop_restarting(unit)
-            if unit.record.state.running:
-                self._refuse_removal(unit)
+            if unit.record.state.running:  # perhaps only since it was restarted
+                if not force:
+                    self._refuse_removal(unit)
+                await self.kill(unit, "KILL")
             await self._remove(unit, volumes=volumes)
 
     @staticmethod
