@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from typing import NoReturn
 
 from rootless.linux import bare, process
@@ -23,7 +24,7 @@ from rootless.runtime.shim_files import (
     was_oom_killed,
     write_exit,
 )
-from rootless.runtime.shim_io import READ, STDERR, STDOUT, Log, Pump, signal_pidfd
+from rootless.runtime.shim_io import READ, STDERR, STDOUT, Log, Pump
 from rootless.runtime.shim_log import JsonLog
 
 _MAX_NEWS = 8192
@@ -37,7 +38,7 @@ def connect_streams(pump: Pump, fds: list[int], pidfd: int) -> None:
 
     ``fds`` is a terminal's master alone, or stdout, stderr and perhaps stdin.
     """
-    pump.send_signal = signal_pidfd(pidfd)
+    pump.send_signal = _sender(pidfd)
     if len(fds) == 1:
         master = fds[0]
         pump.set_stdin(master, terminal=True)
@@ -48,6 +49,15 @@ def connect_streams(pump: Pump, fds: list[int], pidfd: int) -> None:
     pump.add_output(fds[1], STDERR)
     if len(fds) > 2:
         pump.set_stdin(fds[2], terminal=False)
+
+
+def _sender(pidfd: int) -> Callable[[int], None]:
+    """A function that sends a signal to the process of ``pidfd`` (pidfd_send_signal(2))."""
+
+    def send(signum: int) -> None:
+        signal.pidfd_send_signal(pidfd, signal.Signals(signum) if signum < 32 else signum)
+
+    return send
 
 
 class _Container:

@@ -23,7 +23,6 @@ import errno
 import json
 import os
 import select
-import signal
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -490,12 +489,3 @@ class Pump:
                 self.drop(client)
         while self.clients:
             self.step()
-
-
-def signal_pidfd(pidfd: int) -> Callable[[int], None]:
-    """A function that sends a signal to the process of ``pidfd`` (pidfd_send_signal(2))."""
-
-    def send(signum: int) -> None:
-        signal.pidfd_send_signal(pidfd, signal.Signals(signum) if signum < 32 else signum)
-
-    return send
