@@ -144,3 +144,18 @@ def test_an_image_does_not_choose_signals(engine: Engine) -> None:
     """PID 1 of a container gets what its parent's exec left: SIGPIPE ends a writer."""
     done = engine.run(*RUN, IMAGE, "sh", "-c", "(yes; echo $? >&2) | head -n 1")
     assert str(128 + signal.SIGPIPE) in done.stderr
+
+
+def test_an_exec_is_confined_as_the_container_is(engine: Engine) -> None:
+    limit = ("--ulimit", "nofile=77:88")
+    engine.ok("run", "-d", "--name", "box", *RUN[2:], *limit, IMAGE, "sleep", "1000")
+    names = r"^(Cap|NoNew|Seccomp|Sig[BI])"
+    shown = [
+        engine.ok("exec", "box", "grep", "-E", names, f"/proc/{who}/status")
+        for who in ("1", "self")
+    ]
+    assert shown[0] == shown[1]
+    assert "NoNewPrivs:\t1" in shown[0]
+    assert "Seccomp:\t2" in shown[0]
+    assert engine.ok("exec", "box", "sh", "-c", "ulimit -n; ulimit -Hn").split() == ["77", "88"]
+    engine.ok("rm", "-f", "box")
