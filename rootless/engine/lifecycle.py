@@ -113,7 +113,7 @@ class Lifecycle:
             )
             # It listens: it was its shim that said "created".
             unit.shim = shim = ShimClient(directory)
-            unit.init_start = procfs.start_time(created.init_pid)
+            unit.init_start = _start_of(created.init_pid)
             waiting = tuple(unit.pending)
             for each in waiting:
                 await each.ask(shim)
@@ -475,3 +475,13 @@ class Lifecycle:
         unit.pending.clear()
         core.registry.publish(unit, "destroy")
         unit.notify("removed", "not-running", "next-exit")
+
+
+def _start_of(init_pid: int) -> int:
+    """When the first process started, in clock ticks; StartFailed when it was killed already."""
+    try:
+        return procfs.start_time(init_pid)
+    except ProcessLookupError:
+        raise StartFailed(
+            "the container ended before its program was executed", step="Exec", exit_code=125
+        ) from None
