@@ -194,6 +194,7 @@ def test_output_is_what_docker_prints(
     words: list[str],
 ) -> None:
     ours, theirs = engine.ok(*words), docker_cli(*words).stdout.removesuffix("\n")
+    theirs = theirs.replace('"Platform":null,', "")  # newer clients
     assert AGE.sub("some time", ours) == AGE.sub("some time", theirs)
 
 

@@ -87,6 +87,7 @@ async def assert_works(state: NetworkState, sandbox: Sandbox) -> None:
         sandbox.send(CONNECT.format(family=2, address=address, port=server.getsockname()[1]))
         connection, _ = await asyncio.to_thread(server.accept)
         with connection:
+            assert await asyncio.to_thread(connection.recv, 100) == b"out"
             connection.sendall(b"in")
         assert await asyncio.to_thread(sandbox.receive) == "in"
 
