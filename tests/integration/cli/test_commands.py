@@ -194,7 +194,8 @@ def test_output_is_what_docker_prints(
     words: list[str],
 ) -> None:
     ours, theirs = engine.ok(*words), docker_cli(*words).stdout.removesuffix("\n")
-    theirs = theirs.replace('"Platform":null,', "")  # newer clients
+    if '"Platform":' not in theirs:  # Debian 13's client is older than the field
+        ours = ours.replace('"Platform":null,', "")
     assert AGE.sub("some time", ours) == AGE.sub("some time", theirs)
 
 
