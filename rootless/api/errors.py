@@ -31,7 +31,9 @@ def status_and_message(error: BaseException, *, during: str) -> tuple[int, str]:
         return error.http_status, _denied(error)
     if isinstance(error, RootlessError):
         if error.http_status >= 500:
-            log.error("%s: %s", during, error)
+            # What this engine or host cannot do (501, 503) is an answer, not a failure.
+            level = logging.ERROR if error.http_status == 500 else logging.INFO
+            log.log(level, "%s: %s", during, error)
         return error.http_status, str(error)
     log.error("%s: unexpected %s", during, type(error).__name__, exc_info=error)
     return 500, "internal error: the daemon's log has the details"
