@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,17 @@ def test_a_relative_directory_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         paths.default_socket()
 
 
-def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o500)
-    with pytest.raises(Unavailable, match=r"cannot make .*/closed/rootless for the daemon's"):
-        connect_or_start(f"{closed}/rootless/rootless.sock")
+def test_a_directory_that_cannot_be_made_is_named() -> None:
+    with tempfile.TemporaryDirectory() as short:  # a socket's path has room for 107 bytes
+        closed = Path(short) / "closed"
+        closed.mkdir(mode=0o500)
+        with pytest.raises(Unavailable, match=r"cannot make .*/closed/rootless for the daemon's"):
+            connect_or_start(f"{closed}/rootless/rootless.sock")
+
+
+def test_a_path_that_is_too_long_is_named() -> None:
+    with pytest.raises(Unavailable, match=r"longer than 107 bytes .*/x{200}/rootless.sock"):
+        connect_or_start(f"/tmp/{'x' * 200}/rootless.sock")
 
 
 def _fallback(monkeypatch: pytest.MonkeyPatch, uid: int) -> Path:
