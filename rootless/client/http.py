@@ -50,13 +50,8 @@ class Connection:
         self._buffer = b""
         try:
             self.sock.connect(path)
-        except BaseException as error:
+        except BaseException:
             self.sock.close()
-            if isinstance(error, OSError) and error.errno is None:  # it was not even tried
-                raise Unavailable(
-                    f"the path of the daemon's socket is longer than 107 bytes (unix(7)): {path}",
-                    hint="set XDG_RUNTIME_DIR or DOCKER_HOST to a shorter one",
-                ) from None
             raise
 
     def close(self) -> None:
