@@ -21,7 +21,6 @@ A message names the object, the cause and, in the hint, the fix.
 from __future__ import annotations
 
 import errno as _errno
-import os
 
 TYPE_CHECKING = False  # a name type checkers know; importing typing costs the CLI 5 ms
 if TYPE_CHECKING:
@@ -149,9 +148,11 @@ class SyscallError(RootlessError):
     http_status = 500
 
     def __init__(self, call: str, target: object, errno: int, *, hint: str | None = None) -> None:
+        from os import strerror  # the command line does without "os" (lightos)
+
         name = _errno.errorcode.get(errno, str(errno))
         super().__init__(
-            f"{call}({target}): {os.strerror(errno)} [{name}]",
+            f"{call}({target}): {strerror(errno)} [{name}]",
             hint=hint,
             context={"call": call, "errno": errno},
         )

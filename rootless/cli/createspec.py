@@ -6,8 +6,7 @@ what is wrong is said with the words the user wrote.
 
 from __future__ import annotations
 
-import os
-
+from rootless import lightos as os
 from rootless.cli.flags import UsageError
 
 TYPE_CHECKING = False
@@ -135,8 +134,19 @@ def parse_volume(text: str) -> tuple[str, str]:
                 raise UsageError(f"invalid mode in volume specification '{text}': {mode}")
     source = parts[0]
     if source.startswith((".", "~")):
-        source = os.path.abspath(os.path.expanduser(source))
+        from os.path import abspath, expanduser
+
+        source = abspath(expanduser(source))
     return ":".join([source, *parts[1:]]), ""
+
+
+def _is_root(target: str) -> bool:
+    parts = target.split("/")
+    if ".." in parts:
+        from os.path import normpath
+
+        return normpath(target) == "/"
+    return all(part in ("", ".") for part in parts)
 
 
 def _absolute_target(target: str, text: str) -> None:
@@ -144,7 +154,7 @@ def _absolute_target(target: str, text: str) -> None:
         raise UsageError(
             f"invalid volume specification: '{text}': mount path must be absolute, not '{target}'"
         )
-    if os.path.normpath(target) == "/":
+    if _is_root(target):
         raise UsageError(
             f"invalid volume specification: '{text}': destination can't be '/'",
         )
@@ -285,7 +295,9 @@ def environment(files: list[str], values: list[str], proxies: list[str]) -> list
 def configured_proxies(socket_path: str) -> list[str]:
     """The proxies that ~/.docker/config.json wants in containers; cheap without that file."""
     directory = os.environ.get("DOCKER_CONFIG") or f"{os.environ.get('HOME', '')}/.docker"
-    if not os.path.exists(f"{directory}/config.json"):
+    try:
+        os.stat(f"{directory}/config.json")
+    except OSError:
         return []
     from rootless.client.dockerconfig import proxy_environment
 

@@ -6,8 +6,9 @@ daemon's socket as descriptor 0, 1 or 2 and talk to it instead.
 
 from __future__ import annotations
 
-import os
 import sys
+
+from rootless import lightos as os
 
 _STREAMS = ("stdin", "stdout", "stderr")
 
@@ -27,4 +28,5 @@ def open_standard() -> None:
             os.set_inheritable(fd, True)
         if getattr(sys, name) is None:
             mode = "w" if fd else "r"
-            setattr(sys, name, os.fdopen(fd, mode, encoding="utf-8", closefd=False))
+            opened = open(fd, mode, encoding="utf-8", closefd=False)  # noqa: SIM115 - for good
+            setattr(sys, name, opened)

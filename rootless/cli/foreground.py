@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from rootless import lightos as os
 from rootless.cli.flags import UsageError
 from rootless.client.api import Client, quote
 from rootless.client.signals import Foreground, Terminated, die_by

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from rootless import lightos as os
 from rootless.cli.command import Command, Invocation
 from rootless.cli.descriptors import open_standard
 from rootless.cli.flags import HelpWanted, UsageError, parse
@@ -101,12 +101,13 @@ def _closed_output() -> int:
 def _unexpected(error: Exception) -> int:
     """A defect of ours: the traceback goes to the log, one line to the user."""
     import traceback
+    from os import makedirs
 
     from rootless.client import paths
 
     where = f"{paths.state_dir()}/rootless-cli.log"
     try:
-        os.makedirs(os.path.dirname(where), mode=0o700, exist_ok=True)
+        makedirs(paths.state_dir(), mode=0o700, exist_ok=True)
         with open(where, "a", encoding="utf-8") as log:
             log.write(f"--- {sys.argv!r}\n")
             traceback.print_exception(error, file=log)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from rootless.cli.flags import UsageError
 
 TYPE_CHECKING = False
@@ -77,7 +75,9 @@ def _apply(
             raise UsageError(f"invalid mount type '{value}' (one of {', '.join(_TYPES)})")
         mount["Type"] = value.lower()
     elif key in ("source", "src"):
-        mount["Source"] = os.path.abspath(value) if value.startswith(".") else value
+        from os.path import abspath
+
+        mount["Source"] = abspath(value) if value.startswith(".") else value
     elif key == "bind-propagation":
         if value.lower() not in _PROPAGATION:
             raise UsageError(f"invalid bind-propagation '{value}'")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 
+from rootless import lightos as os
 from rootless.client import paths
 from rootless.client.http import ApiError, Connection, Response, query, quote
 from rootless.errors import Unavailable

@@ -8,10 +8,10 @@ One ``Connection`` carries any number of requests one after another
 from __future__ import annotations
 
 import errno
-import os
 from _socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SOCK_CLOEXEC, SOCK_STREAM
 from _socket import socket as RawSocket
 
+from rootless import lightos as os
 from rootless.client import jsonlite
 from rootless.errors import InvalidInput, RootlessError, Unavailable
 

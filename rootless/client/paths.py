@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import stat
+from _stat import S_ISDIR
 
+from rootless import lightos as os
 from rootless.errors import InvalidInput, RootlessError
 
 
@@ -56,7 +56,7 @@ def _is_private(path: str, uid: int) -> bool:
         info = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISDIR(info.st_mode) and info.st_uid == uid and not info.st_mode & 0o077
+    return S_ISDIR(info.st_mode) and info.st_uid == uid and not info.st_mode & 0o077
 
 
 def default_socket() -> str:

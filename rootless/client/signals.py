@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from rootless import lightos as os
 from rootless.client.rawsignal import raw as sig
 from rootless.errors import RootlessError
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import _thread
 import errno
-import os
 import select
-import stat
+from _stat import S_ISCHR
 
+from rootless import lightos as os
 from rootless.client.http import BrokenReply, Connection
 from rootless.client.rawsignal import raw
 
@@ -123,7 +123,7 @@ def write_all(fd: int, pieces: list[memoryview]) -> None:
 
 def _is_character(fd: int) -> bool:
     """True for a terminal even after it hung up, when isatty(3) is false."""
-    return stat.S_ISCHR(os.fstat(fd).st_mode)
+    return S_ISCHR(os.fstat(fd).st_mode)
 
 
 class DetachFilter:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import termios
+
+from rootless import lightos as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

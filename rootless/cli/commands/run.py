@@ -8,9 +8,9 @@ imported while the daemon makes the container.
 
 from __future__ import annotations
 
-import os
 import sys
 
+from rootless import lightos as os
 from rootless.cli.command import Command, Invocation
 from rootless.cli.createbody import create_body
 from rootless.cli.createflags import RUN_FLAGS

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rootless import lightos
 from rootless.cli import main as entry
 from rootless.cli.exits import exit_status
 from rootless.cli.nearest import nearest
@@ -35,7 +36,7 @@ def _allow_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 _HEAVY = set(
     "argparse asyncio click dataclasses difflib email enum http http.client inspect "
-    "json logging re rich socket ssl subprocess tempfile threading typing urllib "
+    "json logging os re rich socket ssl subprocess tempfile threading typing urllib "
     "urllib.parse signal".split()
 )
 
@@ -282,7 +283,7 @@ def test_root_is_refused_and_may_be_allowed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("ROOTLESS_ALLOW_ROOT")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(lightos, "geteuid", lambda: 0)
     words = ["-H", "unix:///nonexistent/s", "ps"]
     assert entry.run(words) == 1
     assert "refusing to run as root" in capsys.readouterr().err

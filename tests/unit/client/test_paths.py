@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rootless import lightos
 from rootless.client import paths
 from rootless.client.autostart import connect_or_start
 from rootless.errors import InvalidInput, RootlessError, Unavailable
@@ -36,7 +37,7 @@ def test_a_directory_that_cannot_be_made_is_named() -> None:
 
 def _fallback(monkeypatch: pytest.MonkeyPatch, uid: int) -> Path:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(os, "getuid", lambda: uid)
+    monkeypatch.setattr(lightos, "getuid", lambda: uid)
     return Path(f"/tmp/rootless-{uid}")
 
 
