@@ -34,6 +34,7 @@ def make_layout(core: Core, spec: ContainerSpec, directory: Path) -> ContainerLa
         seccomp_path=seccomp,
         seccomp_flags=flags,
         seccomp_original=original,
+        seccomp_early=_is_our_own(core, spec),
         cgroup=cgroup_path(core, spec),
         etc_files=tuple((f"{directory}/{name}", target) for name, target in ETC_FILES),
         namespace_pids=joined(core, spec),
@@ -74,6 +75,12 @@ def seccomp_filter(core: Core, spec: ContainerSpec) -> tuple[str, int, str]:
     )
     original = _stored(str(cache), compiled.bpf) if compiled.notifies else ""
     return _stored(str(cache), compiled.loaded), compiled.flags, original
+
+
+def _is_our_own(core: Core, spec: ContainerSpec) -> bool:
+    """Whether the profile is the built-in one, which allows what init still has to do."""
+    seccomp = spec.seccomp
+    return seccomp.kind == "default" and not (core.settings.seccomp_profile or seccomp.log)
 
 
 _stored_paths: dict[tuple[str, bytes], str] = {}

@@ -47,7 +47,8 @@ class ProcessPlan:
     ``capabilities`` is a bit mask. ``seccomp`` names a file of raw BPF
     instructions, '' for no filter, loaded with ``seccomp_flags``. With
     ``seccomp_original`` the filter reports denied calls to the shim instead of
-    answering them itself, and that file has the answers.
+    answering them itself, and that file has the answers. ``seccomp_early``: it
+    allows what init has left to do, so that it is loaded while the daemon is busy.
     """
 
     args: tuple[str, ...]
@@ -60,6 +61,7 @@ class ProcessPlan:
     seccomp: str
     seccomp_flags: int = 0
     seccomp_original: str = ""
+    seccomp_early: bool = False
     forbid_root: bool = False
     rlimits: tuple[tuple[str, int, int], ...] = ()
     make_cwd: bool = True

@@ -33,6 +33,8 @@ from rootless.runtime.shim_files import (
 )
 from rootless.runtime.trace import mark, take
 
+_LINGER_SECONDS = 0.05
+
 NEWS = struct.Struct("=ii")
 """Kind and number of a message to the shim."""
 END, INIT, HELPER, SANDBOX, HOLD, LISTENER, STARTED = range(7)
@@ -188,9 +190,9 @@ class Builder:
         self.tell(STARTED)
         with contextlib.suppress(OSError):  # a dead daemon finds shim.json when it is back
             wire.send(self.reply, {"started": True})
-        # To take this process apart keeps a processor busy for half a
-        # millisecond, which the program can use better.
-        os.nice(19)
+        # To take this process apart keeps a processor busy for a millisecond, which
+        # the program needs now: later, or when the shim has nothing else to do.
+        select.select([self.shim], [], [], _LINGER_SECONDS)
 
 
 def run(

@@ -105,7 +105,7 @@ def _run(
             stdio = [slave] * 3
         bpf = os.pread(seccomp, os.fstat(seccomp).st_size, 0) if seccomp >= 0 else b""
         stdio = init.with_null(stdio, root)
-        init.take_on(plan.process, user, stdio, last_capability=last_capability)
+        init.take_on(plan.process, user, stdio, bpf, shim=sync, last_capability=last_capability)
         message: dict[str, object] = {"ready": True, "uid": user.uid, "gid": user.gid}
         wire.send(sync, message, (master,) if master >= 0 else ())
         if master >= 0:

@@ -197,7 +197,8 @@ def _finish(
     if ctx.terminal_slave >= 0:
         stdio = [ctx.terminal_slave] * 3
     bpf = plan_filter(ctx)
-    take_on(plan, user, with_null(stdio, ctx.root), last_capability=ctx.last_capability)
+    stdio = with_null(stdio, ctx.root)
+    take_on(plan, user, stdio, bpf, shim=shim, last_capability=ctx.last_capability)
     mark("TakeCredentials")
     message: dict[str, object] = {
         "ready": True,
@@ -227,11 +228,18 @@ def plan_filter(ctx: InitContext) -> bytes:
 
 
 def take_on(
-    plan: ProcessPlan, user: users.ResolvedUser, stdio: list[int], *, last_capability: int
+    plan: ProcessPlan,
+    user: users.ResolvedUser,
+    stdio: list[int],
+    bpf: bytes,
+    *,
+    shim: socket.socket,
+    last_capability: int,
 ) -> None:
-    """Take on the process' streams, limits and, with no_new_privs, credentials.
+    """Take on the process' streams, limits and, with no_new_privs, credentials and filter.
 
-    All that needs no ``go`` comes here, while the daemon is still busy.
+    All that needs no ``go`` comes here, while the daemon is still busy. A
+    profile of the user's might deny what is left to do, hence ``seccomp_early``.
     """
     _take_streams(stdio, user, terminal=len(set(stdio)) == 1)
     for name, soft, hard in plan.rlimits:
@@ -241,6 +249,9 @@ def take_on(
     if plan.no_new_privileges:
         process.prctl(process.PR_SET_NO_NEW_PRIVS, 1, what="PR_SET_NO_NEW_PRIVS")
         _take_credentials(plan, user, last_capability)
+        _die_with(shim)
+        if bpf and plan.seccomp_early:
+            load_filter(bpf, flags=plan.seccomp_flags)
 
 
 def execute(
@@ -252,10 +263,7 @@ def execute(
     shim: socket.socket,
     last_capability: int,
 ) -> NoReturn:
-    """Take the last step: load the filter and execute the program.
-
-    The other end of ``shim`` belongs to the shim alone; nothing of it is unread by now.
-    """
+    """Take the last steps: those that :func:`take_on` had to leave, and the program."""
     env = with_home(plan.env, user.home)
     program = _finder(plan.args[0], env)
     if not plan.no_new_privileges:
@@ -264,12 +272,20 @@ def execute(
         if bpf:
             _load(bpf, plan, sync)
         _take_credentials(plan, user, last_capability)
+        _die_with(shim)
+    elif bpf and not plan.seccomp_early:
+        _load(bpf, plan, sync)
+    program(list(plan.args), env)
+
+
+def _die_with(shim: socket.socket) -> None:
+    """End with the shim; a change of ids takes the setting back, so it comes after (prctl(2)).
+
+    The other end of ``shim`` belongs to the shim alone; nothing of it is unread by now.
+    """
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL, what="PR_SET_PDEATHSIG")
     if select.select([shim], [], [], 0)[0]:
         os._exit(125)  # the shim ended before the line above could bind us to it
-    if bpf and plan.no_new_privileges:
-        _load(bpf, plan, sync)
-    program(list(plan.args), env)
 
 
 def _load(bpf: bytes, plan: ProcessPlan, sync: socket.socket) -> None:

@@ -51,7 +51,8 @@ class ContainerLayout:
 
     ``seccomp_path`` is a file of BPF instructions ('' without a filter) and
     ``seccomp_flags`` its flags; ``seccomp_original`` is the filter as the profile
-    means it when the first one reports denied calls. ``etc_files`` are host
+    means it when the first one reports denied calls; ``seccomp_early`` when it
+    may be loaded before init's last steps. ``etc_files`` are host
     path and target of hosts, hostname and resolv.conf. ``namespace_pids`` maps
     a namespace kind (``network``, ``ipc``, …) that is shared with a container to that
     container's first pid and start time. ``cgroup`` is the container's cgroup directory.
@@ -64,6 +65,7 @@ class ContainerLayout:
     seccomp_path: str = ""
     seccomp_flags: int = 0
     seccomp_original: str = ""
+    seccomp_early: bool = False
     cgroup: str = ""
     etc_files: tuple[tuple[str, str], ...] = ()
     namespace_pids: tuple[tuple[str, int, int], ...] = ()
@@ -133,6 +135,7 @@ def plan_exec(
             seccomp=layout.seccomp_path,
             seccomp_flags=layout.seccomp_flags,
             seccomp_original=layout.seccomp_original,
+            seccomp_early=layout.seccomp_early,
             forbid_root=spec.process.forbid_root,
             rlimits=tuple((r.name, r.soft, r.hard) for r in spec.rlimits),
             make_cwd=False,
@@ -286,6 +289,7 @@ def _process(spec: ContainerSpec, layout: ContainerLayout) -> ProcessPlan:
         seccomp=layout.seccomp_path,
         seccomp_flags=layout.seccomp_flags,
         seccomp_original=layout.seccomp_original,
+        seccomp_early=layout.seccomp_early,
         forbid_root=spec.process.forbid_root,
         rlimits=tuple((r.name, r.soft, r.hard) for r in spec.rlimits),
     )

@@ -28,6 +28,7 @@ from rootless.runtime.shim_io import READ, STDERR, STDOUT, Log, Pump
 from rootless.runtime.shim_log import JsonLog
 
 _MAX_NEWS = 8192
+_SHUT_WR = 1
 
 CONTAINER = b"c"
 """Tag of a request for a container (``wire.send``)."""
@@ -209,6 +210,8 @@ def _clean_up(container: _Container) -> None:
     if container.pid > 0:
         os.kill(container.pid, signal.SIGKILL)
         os.waitpid(container.pid, 0)
+    if not container.over:
+        container.news.shutdown(_SHUT_WR)  # what the builder may wait for
     while not container.over:
         container.hear(None)
     if container.options and not container.started:
