@@ -6,8 +6,8 @@ what is wrong is said with the words the user wrote.
 
 from __future__ import annotations
 
-from rootless import lightos as os
 from rootless.cli.flags import UsageError
+from rootless.client import lightos as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from rootless import lightos as os
+from rootless.client import lightos as os
 
 _STREAMS = ("stdin", "stdout", "stderr")
 

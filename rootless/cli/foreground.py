@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from rootless import lightos as os
 from rootless.cli.flags import UsageError
+from rootless.client import lightos as os
 from rootless.client.api import Client, quote
 from rootless.client.signals import Foreground, Terminated, die_by
 from rootless.client.stream import Demux, OutputClosed, Pump, Raw, parse_detach_keys

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from rootless import lightos as os
 from rootless.cli.command import Command, Invocation
 from rootless.cli.descriptors import open_standard
 from rootless.cli.flags import HelpWanted, UsageError, parse
 from rootless.cli.plain import guard
 from rootless.cli.registry import GROUPS, TOP, find
+from rootless.client import lightos as os
 from rootless.errors import RootlessError
 
 TYPE_CHECKING = False

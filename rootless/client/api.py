@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from rootless import lightos as os
+from rootless.client import lightos as os
 from rootless.client import paths
 from rootless.client.http import ApiError, Connection, Response, query, quote
 from rootless.errors import Unavailable

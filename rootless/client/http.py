@@ -11,8 +11,8 @@ import errno
 from _socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SOCK_CLOEXEC, SOCK_STREAM
 from _socket import socket as RawSocket
 
-from rootless import lightos as os
 from rootless.client import jsonlite
+from rootless.client import lightos as os
 from rootless.errors import InvalidInput, RootlessError, Unavailable
 
 TYPE_CHECKING = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _stat import S_ISDIR
 
-from rootless import lightos as os
+from rootless.client import lightos as os
 from rootless.errors import InvalidInput, RootlessError
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootless import lightos as os
+from rootless.client import lightos as os
 from rootless.client.rawsignal import raw as sig
 from rootless.errors import RootlessError
 

@@ -13,7 +13,7 @@ import errno
 import select
 from _stat import S_ISCHR
 
-from rootless import lightos as os
+from rootless.client import lightos as os
 from rootless.client.http import BrokenReply, Connection
 from rootless.client.rawsignal import raw
 

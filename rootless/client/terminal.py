@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import termios
 
-from rootless import lightos as os
+from rootless.client import lightos as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

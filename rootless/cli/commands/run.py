@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sys
 
-from rootless import lightos as os
 from rootless.cli.command import Command, Invocation
 from rootless.cli.createbody import create_body
 from rootless.cli.createflags import RUN_FLAGS
 from rootless.cli.exits import EXIT_CODES, exit_status
 from rootless.cli.flags import UsageError
+from rootless.client import lightos as os
 from rootless.client.api import Client, finish_hijack, quote, start_hijack
 from rootless.client.http import ApiError
 from rootless.errors import RootlessError, Unavailable

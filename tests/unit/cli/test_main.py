@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from rootless import lightos
 from rootless.cli import main as entry
 from rootless.cli.exits import exit_status
 from rootless.cli.nearest import nearest
 from rootless.cli.pulling import split_target
 from rootless.cli.registry import GROUPS, TOP
 from rootless.cli.usage import command_help
+from rootless.client import lightos
 from rootless.client.http import ApiError
 from rootless.errors import RootlessError
 from tests.unit.client.server import reply, serving

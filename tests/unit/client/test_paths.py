@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rootless import lightos
-from rootless.client import paths
+from rootless.client import lightos, paths
 from rootless.client.autostart import connect_or_start
 from rootless.errors import InvalidInput, RootlessError, Unavailable
 
