@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import select
 import socket
 import subprocess
 import tarfile
@@ -230,10 +231,10 @@ def test_clients_that_vanish_leak_nothing(
                 assert sock.recv(64).startswith(b"HTTP/1.1 200")
             if half_close:
                 sock.shutdown(socket.SHUT_WR)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     # Five are for what the daemon opens once, such as inotify; a leak would be twenty.
     while len(descriptors(engine)) > before + 5 and time.monotonic() < deadline:
-        get(engine, "/_ping")
+        select.select([], [], [], 0.05)  # the processor is for those that clean up
     left = descriptors(engine)
     assert len(left) <= before + 5, left
     assert "Traceback" not in engine.log.read_text()
