@@ -12,6 +12,8 @@ from __future__ import annotations
 import _socket
 import os
 
+from rootless.errors import Unavailable
+
 RawSocket = _socket.socket
 """What ``socket.socket`` is made of: the same methods, without the conveniences."""
 
@@ -29,15 +31,17 @@ def packet_pair() -> tuple[RawSocket, RawSocket]:
 def receive(sock: RawSocket, size: int) -> tuple[bytes, list[int]]:
     """One message of at most ``size`` bytes and its descriptors (close-on-exec); b'' at the end.
 
-    Raises ValueError for a longer one.
+    Raises Unavailable for a longer one.
     """
     data, ancillary, flags, _ = sock.recvmsg(size, _SPACE, _CLOEXEC)
     # One item at most, SCM_RIGHTS: nothing else was asked for.
     fds: list[int] = memoryview(ancillary[0][2]).cast("i").tolist() if ancillary else []
-    if flags & _CUT:
+    if flags & _CUT or not data:
         for fd in fds:
             os.close(fd)
-        raise ValueError("a message between the engine's processes was cut")
+        fds = []
+    if flags & _CUT:
+        raise Unavailable("a message between the engine's processes was cut")
     return data, fds
 
 

@@ -93,7 +93,6 @@ class Builder:
         # dies after it knows the container by nothing else.
         join_cgroup(self.plan.cgroup, self.pid)
         write_state(os.getppid(), self.pid)
-        self._tell_helpers()
         terminal = self.plan.stdio.terminal
         if not terminal:
             self._hand_over([fd for fd in self._in_order(self.streams.ours) if fd >= 0])
@@ -104,7 +103,11 @@ class Builder:
         self.streams.close_theirs()
         mark("sandbox ready")
 
-    def _tell_helpers(self) -> None:
+    def tell_helpers(self) -> None:
+        """Give the shim the FUSE servers to adopt and to end; it answers each with a byte.
+
+        Before init gets its mounts: it takes anything to read here for the shim's end.
+        """
         while self.context.helpers:
             self.tell(HELPER, self.context.helpers.pop())
             # Only when the shim is ready to adopt it may this process end.
@@ -167,7 +170,7 @@ class Builder:
     def give_up(self) -> None:
         """Undo what the shim does not know of; it kills init when the builder ends."""
         with contextlib.suppress(OSError):
-            self._tell_helpers()
+            self.tell_helpers()
         forget_state(os.getppid())
 
     def accompany(self) -> None:
@@ -239,10 +242,10 @@ def _rehearse(template: bytes) -> None:
     copies it: better while nobody waits.
     """
     plan = _plan_of(template, [])
-    if sequence.frame_of(plan) == sequence.frame_of(plan):
-        streams = Streams(plan.stdio)
-        streams.close_theirs()
-        streams.close_ours()
+    sequence.frame_of(plan)
+    streams = Streams(plan.stdio)
+    streams.close_theirs()
+    streams.close_ours()
 
 
 def _plan_of(data: bytes, fds: list[int]) -> LaunchPlan:

@@ -281,7 +281,8 @@ def execute(
 def _die_with(shim: socket.socket) -> None:
     """End with the shim; a change of ids takes the setting back, so it comes after (prctl(2)).
 
-    The other end of ``shim`` belongs to the shim alone; nothing of it is unread by now.
+    The other end of ``shim`` belongs to the shim alone; what it may have said was heard
+    before init had its mounts (``Builder.tell_helpers``).
     """
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL, what="PR_SET_PDEATHSIG")
     if select.select([shim], [], [], 0)[0]:

@@ -144,7 +144,7 @@ def _serve(
         if tag in (CONTAINER, SPARE):
             try:
                 if tag == SPARE:
-                    spare.make(data, zygote)  # small by construction: never in a memory file
+                    spare.make(data, zygote)
                 elif not spare.use(data, fds):
                     zygote.fork_shim(data, fds)
             except BrokenPipeError:

@@ -63,6 +63,7 @@ def finish(builder: Builder) -> None:
 
 def _finish_prepared(builder: Builder) -> None:
     plan, fds = builder.plan, builder.context.fds
+    builder.tell_helpers()
     if plan.oom_score_adj:
         _set_oom_score(builder.pid, plan.oom_score_adj)
     if plan.process.seccomp:

@@ -24,8 +24,13 @@ class Spare:
         self._key = wire.NO_KEY
 
     def make(self, data: bytes, zygote: Zygote) -> None:
-        """Have one made as ``data`` says; it waits at the other end of a socket."""
+        """Have one made as ``data`` says; it waits at the other end of a socket.
+
+        Not for a plan so long that it is in a memory file: its next of kind is not near.
+        """
         self.drop()
+        if wire.key_of(data) == wire.NO_KEY:
+            return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             zygote.fork_shim(data, [theirs.fileno()])

@@ -14,18 +14,13 @@ import socket
 from dataclasses import fields, is_dataclass
 
 from rootless.errors import RootlessError, Unavailable
+from rootless.linux import bare
 
 _CLASSES: dict[str, tuple[type, tuple[str, ...]]] = {}
 _INLINE_LIMIT = 64 << 10
-_MAX_FDS = 250
 NO_KEY = bytes(8)
 IN_PLACE, IN_MEMORY_FILE = b"J", b"M"
 """First byte of a raw message: where its body is."""
-# Plain numbers: operations on the enumerations that the socket module has
-# instead touch much memory, which a shim keeps.
-_CLOEXEC, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_TRUNC) | int(socket.MSG_CTRUNC)
-_SOL_SOCKET, _SCM_RIGHTS = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS)
-_FD_SPACE = socket.CMSG_SPACE(_MAX_FDS * 4)
 _HEADER = 10
 MAX_MESSAGE = _INLINE_LIMIT + 4096
 """Bytes of a raw message."""
@@ -108,24 +103,10 @@ def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
 def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     """Receive a message without looking into it; see :func:`tag_of`, :func:`key_of`."""
     try:
-        data, ancillary, flags, _ = sock.recvmsg(MAX_MESSAGE, _FD_SPACE, _CLOEXEC)
+        data, fds = bare.receive(sock, MAX_MESSAGE)
     except ConnectionResetError:
         return None  # the other side died before it had read everything (unix(7)): its end, too
-    fds: list[int] = []
-    for level, kind, payload in ancillary:
-        if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
-            numbers = array.array("i")
-            numbers.frombytes(payload[: len(payload) - len(payload) % 4])
-            fds.extend(numbers)
-    if not data:
-        for fd in fds:
-            os.close(fd)
-        return None
-    if flags & _CUT:
-        for fd in fds:
-            os.close(fd)
-        raise Unavailable("a message between the engine's processes was cut")
-    return data, fds
+    return (data, fds) if data else None
 
 
 def raw(body: bytes) -> bytes:
