@@ -305,7 +305,6 @@ class Containers:
         self._core.policy.admit_action(identity, "container.diff", ref)
         unit = self._find(ref)
         await unit.made()
-        unit.fresh = False
         found = await self._core.call(
             "storage.tree.changes",
             mount=rootfs_to_json(unit.record.spec.rootfs),

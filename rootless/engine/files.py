@@ -222,7 +222,6 @@ class Files:
 
     def _fields(self, unit: Unit, **more: object) -> dict[str, object]:
         spec = unit.record.spec
-        unit.fresh = False
         maps = [[m.inside, m.outside, m.size] for m in spec.userns.maps]
         fields: dict[str, object] = {"mount": rootfs_to_json(spec.rootfs), "maps": maps, **more}
         if unit.record.state.running:
@@ -292,7 +291,6 @@ class Files:
     async def diff(self, unit: Unit) -> AsyncIterator[bytes]:
         """The changes as a layer."""
         await unit.made()
-        unit.fresh = False
         fields: dict[str, object] = {
             "mount": rootfs_to_json(unit.record.spec.rootfs),
             "ignore": list(self.made_mount_points(unit)),

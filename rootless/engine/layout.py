@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rootless.engine.core import Core
 from rootless.engine.etcfiles import ETC_FILES
+from rootless.engine.resolve import default_seccomp_profile
 from rootless.engine.resolve_network import check_joined_running
 from rootless.errors import HostUnsupported
 from rootless.linux import cgroupfs, cgrouplimits
@@ -34,7 +35,7 @@ def make_layout(core: Core, spec: ContainerSpec, directory: Path) -> ContainerLa
         seccomp_path=seccomp,
         seccomp_flags=flags,
         seccomp_original=original,
-        seccomp_early=_is_our_own(core, spec),
+        seccomp_early=_is_our_own(spec),
         cgroup=cgroup_path(core, spec),
         etc_files=tuple((f"{directory}/{name}", target) for name, target in ETC_FILES),
         namespace_pids=joined(core, spec),
@@ -77,10 +78,10 @@ def seccomp_filter(core: Core, spec: ContainerSpec) -> tuple[str, int, str]:
     return _stored(str(cache), compiled.loaded), compiled.flags, original
 
 
-def _is_our_own(core: Core, spec: ContainerSpec) -> bool:
+def _is_our_own(spec: ContainerSpec) -> bool:
     """Whether the profile is the built-in one, which allows what init still has to do."""
     seccomp = spec.seccomp
-    return seccomp.kind == "default" and not (core.settings.seccomp_profile or seccomp.log)
+    return not seccomp.log and seccomp.profile == default_seccomp_profile("")
 
 
 _stored_paths: dict[tuple[str, bytes], str] = {}

@@ -45,7 +45,7 @@ class Unit:
         self.health_task: asyncio.Task[None] | None = None
         self.execs: set[str] = set()
         self.fresh = False
-        """Nobody has looked into the root file system's directories yet."""
+        """Nobody has looked into the root file system's directories yet; see :meth:`made`."""
         self.making: asyncio.Task[object] | None = None
         """Makes the root file system's directories; see :meth:`made`."""
         self._waiters: dict[WaitCondition, set[asyncio.Future[WaitResult]]] = {}
@@ -74,7 +74,11 @@ class Unit:
         task.add_done_callback(self.releasing.discard)
 
     async def made(self) -> None:
-        """The container's directories are there; raises what making them failed with."""
+        """The container's directories are there; raises what making them failed with.
+
+        Awaited by whoever looks into them: afterwards they are this container's for good.
+        """
+        self.fresh = False
         if self.making is not None:
             await asyncio.shield(self.making)
             self.making = None
