@@ -16,6 +16,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rootless.linux.procfs import start_time
 from rootless.network.starter import Starter
 
 STOP_TIMEOUT = 2.0
@@ -34,16 +35,6 @@ class HelperProcess:
     pid: int
     start_time: int
     pidfd: int
-
-
-def start_time(pid: int) -> int:
-    """Field 22 of /proc/PID/stat (proc(5)); ProcessLookupError when there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            # The name may hold spaces and parentheses; what follows the last ')' may not.
-            return int(file.read().rpartition(")")[2].split()[19])
-    except FileNotFoundError as error:
-        raise ProcessLookupError(pid) from error
 
 
 _starter = Starter()

@@ -15,7 +15,6 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from rootless.linux import procfs
-from rootless.network.helper import start_time
 from rootless.network.relay_main import RELAY
 
 SLIRP = "slirp4netns"
@@ -56,7 +55,7 @@ def find(fds: Descriptors, *, init_pid: int, shim_pid: int) -> Place:
     if not init_pid:
         return Place()
     try:
-        started = start_time(init_pid)
+        started = procfs.start_time(init_pid)
     except ProcessLookupError:
         return Place()
     inodes = (os.fstat(fd).st_ino for fd in (fds.netns_fd, fds.userns_fd, fds.exit_fd))
@@ -96,7 +95,7 @@ def reopened(place: Place) -> Iterator[Descriptors]:
                 for name, inode in (("net", place.netns), ("user", place.userns))
             )
             # Asked after both were opened: who has this number now had it all the time.
-            if start_time(place.init_pid) != place.init_start:
+            if procfs.start_time(place.init_pid) != place.init_start:
                 raise PlaceGone
             exit_fd = _opened(stack, _pipe_of(place), place.exit_pipe)
         except OSError as error:  # ended, or closed to this user

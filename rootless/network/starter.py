@@ -91,7 +91,7 @@ class Starter:
         data = [json.dumps(message).encode()]
         try:
             socket.send_fds(self.open(), data, fds)
-        except BrokenPipeError:  # it was killed
+        except ConnectionError:  # it was killed, perhaps with a request unread (unix(7))
             self.close()
             socket.send_fds(self.open(), data, fds)
 
