@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rootless.model.decision import Decision
-from rootless.model.facts import CgroupFacts, HostFacts
+from rootless.model.facts import CgroupFacts
 from rootless.model.identity import Identity
 from rootless.model.request import ExecRequest, Resources
 from rootless.model.spec import (
@@ -28,20 +28,13 @@ from rootless.model.spec import (
 from rootless.runtime.launcher_client import Created, Launcher
 from rootless.runtime.planner import ContainerLayout, plan_container, plan_exec
 from rootless.runtime.shim_client import ExitStatus, ShimClient, read_state
+from tests.support.facts import HOST
 
-FACTS = HostFacts(
-    kernel=(6, 1),
-    arch="x86_64",
-    uid=1000,
-    gid=1000,
-    user="tester",
-    id_count=65537,
-    native_overlay=True,
+FACTS = replace(
+    HOST,
     fuse_overlayfs="",
     slirp4netns="",
     landlock_abi=0,
-    seccomp_user_notif=True,
-    selinux=False,
     cgroup=CgroupFacts(2, "", "", ()),
 )
 

@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,15 @@ import pytest
 from rootless.archive.limits import LAYER_SHIFT
 from rootless.errors import Conflict, HostUnsupported, SyscallError
 from rootless.linux import fuse, rootfs
-from rootless.model.facts import CgroupFacts, HostFacts
 from rootless.model.spec import IdMap, RootfsMount
 from rootless.storage import drivers, files, tree
 from rootless.storage.drivers.base import GraphDriver
 from rootless.storage.whiteouts import LayerWhiteouts
+from tests.support.facts import HOST
 
 pytestmark = pytest.mark.integration
 
-FACTS = HostFacts(
-    kernel=rootfs.kernel_version(),
-    arch="x86_64",
-    uid=1000,
-    gid=1000,
-    user="u",
-    id_count=65537,
-    native_overlay=True,
-    fuse_overlayfs="/usr/bin/fuse-overlayfs",
-    slirp4netns="",
-    landlock_abi=0,
-    seccomp_user_notif=False,
-    selinux=False,
-    cgroup=CgroupFacts(2, "/sys/fs/cgroup", "", ()),
-)
+FACTS = replace(HOST, kernel=rootfs.kernel_version())
 AUTO = (IdMap(0, 70000, 2000), IdMap(65534, 72000, 1))
 
 pytest_driver = pytest.mark.parametrize("driver", drivers.DRIVERS, ids=lambda d: d.name)

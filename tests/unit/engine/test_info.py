@@ -9,24 +9,11 @@ import pytest
 
 from rootless.engine.settings import EngineSettings
 from rootless.engine.system import security_options, warnings_of
-from rootless.model.facts import CgroupFacts, HostFacts
+from rootless.model.facts import CgroupFacts
+from tests.support.facts import HOST
 
 ALL = ("cpu", "cpuset", "io", "memory", "pids")
-FACTS = HostFacts(
-    kernel=(6, 1),
-    arch="x86_64",
-    uid=1000,
-    gid=1000,
-    user="u",
-    id_count=65537,
-    native_overlay=True,
-    fuse_overlayfs="/usr/bin/fuse-overlayfs",
-    slirp4netns="/usr/bin/slirp4netns",
-    landlock_abi=0,
-    seccomp_user_notif=True,
-    selinux=False,
-    cgroup=CgroupFacts(2, "/sys/fs/cgroup", "/sys/fs/cgroup/u", ALL),
-)
+FACTS = replace(HOST, cgroup=CgroupFacts(2, "/sys/fs/cgroup", "/sys/fs/cgroup/u", ALL))
 
 
 def _options(**settings: object) -> tuple[str, ...]:

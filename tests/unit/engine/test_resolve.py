@@ -36,25 +36,11 @@ from rootless.model.request import (
 from rootless.model.spec import IdMap, MountSpec, RootfsMount, UsernsSpec
 from rootless.model.sysctls import network_sysctls
 from rootless.storage.volumes import Volume
+from tests.support.facts import HOST
 
 from .samples import record
 
-FACTS = HostFacts(
-    kernel=(6, 1),
-    arch="x86_64",
-    uid=1000,
-    gid=1000,
-    user="tester",
-    id_count=65537,
-    native_overlay=True,
-    fuse_overlayfs="/usr/bin/fuse-overlayfs",
-    slirp4netns="/usr/bin/slirp4netns",
-    landlock_abi=4,
-    seccomp_user_notif=True,
-    selinux=False,
-    cgroup=CgroupFacts(2, "/sys/fs/cgroup", "", ()),
-    init_binary="/usr/bin/tini",
-)
+FACTS = replace(HOST, init_binary="/usr/bin/tini")
 IMAGE = ImageRecord(
     id="sha256:" + "a" * 64,
     created_ns=0,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rootless.engine.resolve_security import MASKED_PATHS, READONLY_PATHS
-from rootless.model.facts import CgroupFacts, HostFacts
 from rootless.model.identity import Identity
 from rootless.model.request import ContainerRequest, HostConfig, PortBinding, Resources
 from rootless.model.spec import (
@@ -25,25 +24,12 @@ from rootless.model.spec import (
 from rootless.policy.load import load_policy
 from rootless.policy.paths import EnginePaths
 from rootless.policy.policy import Policy
+from tests.support.facts import HOST
 
 HOME = "/home/nobody-here"
 
 IDENTITY = Identity("unix", "tester", uid=1000)
-FACTS = HostFacts(
-    kernel=(6, 1),
-    arch="x86_64",
-    uid=1000,
-    gid=1000,
-    user="tester",
-    id_count=65537,
-    native_overlay=True,
-    fuse_overlayfs="",
-    slirp4netns="/usr/bin/slirp4netns",
-    landlock_abi=4,
-    seccomp_user_notif=True,
-    selinux=False,
-    cgroup=CgroupFacts(2, "/sys/fs/cgroup", "", ()),
-)
+FACTS = replace(HOST, fuse_overlayfs="")
 PATHS = EnginePaths(
     data_root=Path(f"{HOME}/.local/share/rootless"),
     exec_root=Path("/run/user/4711/rootless"),
