@@ -37,6 +37,8 @@ class RootlessError(Exception):
 
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
+    exit_status: int | None = None
+    """What a command ends with because of it; None where no command has said."""
 
     def __init__(
         self,

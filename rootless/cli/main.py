@@ -52,7 +52,7 @@ def run(words: list[str]) -> int:
     except UsageError as error:
         return _report(error, error.status)
     except RootlessError as error:
-        return _report(error, getattr(error, "exit_status", 1))
+        return _report(error, 1 if error.exit_status is None else error.exit_status)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

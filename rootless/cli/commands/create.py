@@ -21,7 +21,7 @@ def run(call: Invocation) -> int:
     try:
         sys.stdout.write(create(call, body) + "\n")
     except RootlessError as error:
-        error.exit_status = 1  # type: ignore[attr-defined]
+        error.exit_status = 1
         raise
     return 0
 

@@ -21,7 +21,7 @@ def run(call: Invocation) -> int:
     except RootlessError as error:
         status = exit_status(error)
         # Docker: 126 and 127 as for run; a missing or stopped container is 1.
-        error.exit_status = 1 if status == 125 else status  # type: ignore[attr-defined]
+        error.exit_status = 1 if status == 125 else status
         raise
 
 

@@ -37,8 +37,8 @@ def run(call: Invocation) -> int:
     try:
         return _run(call)
     except RootlessError as error:
-        if not hasattr(error, "exit_status"):
-            error.exit_status = exit_status(error)  # type: ignore[attr-defined]
+        if error.exit_status is None:
+            error.exit_status = exit_status(error)
         raise
 
 
@@ -152,7 +152,7 @@ def create(
     except BaseException as error:
         if isinstance(error, RootlessError):
             # Nothing ran: no path in the message makes it a command that is missing.
-            error.exit_status = CREATE_FAILED  # type: ignore[attr-defined]
+            error.exit_status = CREATE_FAILED
         if cidfile is not None:
             os.close(cidfile)
             os.unlink(call["cidfile"])

@@ -25,7 +25,7 @@ def run(call: Invocation) -> int:
     try:
         return _attached(call)
     except RootlessError as error:
-        error.exit_status = exit_status(error)  # type: ignore[attr-defined]
+        error.exit_status = exit_status(error)
         raise
 
 

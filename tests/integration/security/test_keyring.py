@@ -39,7 +39,7 @@ async def test_containers_do_not_possess_the_users_session_keyring() -> None:
     # The session of this process, not of whoever runs the tests; it ends with the process.
     if raw(keyctl, _JOIN, None) < 0:
         assert ctypes.get_errno() == errno.ENOSYS
-        pytest.skip("the kernel has no key management")
+        pytest.skip("host lacks key management in the kernel")
     assert raw(_ADD_KEY[machine], b"user", b"rootless-test", b"secret", 6, _SESSION) > 0
     assert raw(keyctl, _SEARCH, _SESSION, b"user", b"rootless-test", 0) > 0
     launcher = await Launcher.start()
