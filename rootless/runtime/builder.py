@@ -263,14 +263,3 @@ def _build(builder: Builder, last_capability: int) -> None:
         builder.give_up()
         with contextlib.suppress(OSError):
             wire.send(builder.reply, wire.error_fields(error, "sandbox"))
-
-
-def stop_helpers(pids: list[int]) -> None:
-    """End and reap the programs that served the sandbox.
-
-    A FUSE server ends with its mount; the signal is for one whose mount was never made.
-    """
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(pid, signal.SIGTERM)
-            os.waitpid(pid, 0)

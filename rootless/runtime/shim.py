@@ -220,4 +220,6 @@ def _clean_up(container: _Container) -> None:
         os.close(fd)
     if container.rootfs >= 0:
         os.close(container.rootfs)
-    builder.stop_helpers(container.helpers)
+    for pid in container.helpers:
+        # A FUSE server ends with its mount, when all is written; a signal could only lose data.
+        os.waitpid(pid, 0)
