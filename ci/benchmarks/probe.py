@@ -93,6 +93,8 @@ async def _run(box: Sandbox, plan: LaunchPlan) -> dict[str, object]:
     created = await box.launcher.create(plan)
     ready = time.monotonic_ns()
     created.close_fds()
+    await created.ready()
+    stands = time.monotonic_ns()
     await created.go(listen=True)
     executed = time.monotonic_ns()
     shim = ShimClient(Path(plan.directory))
@@ -104,6 +106,7 @@ async def _run(box: Sandbox, plan: LaunchPlan) -> dict[str, object]:
     trace = flatten(created.trace, begin)
     trace += [
         ("daemon: created", (ready - begin) / 1e3),
+        ("daemon: sandbox stands", (stands - begin) / 1e3),
         ("daemon: executed", (executed - begin) / 1e3),
         ("daemon: exit status read", (end - begin) / 1e3),
     ]

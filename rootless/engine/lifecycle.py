@@ -25,7 +25,7 @@ from rootless.engine.volume_ranges import VolumeRanges
 from rootless.errors import Conflict, NotFound, NotModified, RootlessError, StartFailed
 from rootless.linux import cgroupfs, procfs
 from rootless.model.identity import Identity
-from rootless.model.records import ContainerStatus, Health, NetworkState
+from rootless.model.records import ContainerState, ContainerStatus, Health, NetworkState
 from rootless.model.spec import AdmittedSpec
 
 if TYPE_CHECKING:
@@ -73,11 +73,12 @@ class Lifecycle:
             raise Conflict("container is marked for removal and cannot be started")
 
     async def _start(self, unit: Unit, identity: Identity) -> None:
+        before = unit.record.state
         try:
             async with self.volume_ranges.claim(unit):
                 await self._launch(unit, identity)
         except BaseException as error:
-            self._failed(unit, error)
+            self._failed(unit, before, error)
             if unit.record.spec.auto_remove and not isinstance(error, asyncio.CancelledError):
                 await self._remove(unit)
             raise
@@ -122,11 +123,14 @@ class Lifecycle:
                 await each.join(shim)
             await created.go(listen=True)
             shim.ending = created.ended
-        except BaseException:
+        except BaseException as error:
+            failure = await created.failure() if isinstance(error, RootlessError) else None
             created.cancel()
             if unit.shim is not None:
                 await unit.shim.end()
             await core.network.disconnect(unit.id)
+            if failure is not None:
+                raise failure from error  # whatever else failed did so because of it
             raise
         finally:
             created.close_fds()
@@ -169,7 +173,7 @@ class Lifecycle:
         )
         unit.ended.clear()
 
-    def _failed(self, unit: Unit, error: BaseException) -> None:
+    def _failed(self, unit: Unit, before: ContainerState, error: BaseException) -> None:
         """The start did not happen: nothing runs, and inspect says why."""
         for waiting in tuple(unit.pending):
             waiting.fail()
@@ -178,7 +182,6 @@ class Lifecycle:
         cgroups.drop(self._core, unit)
         code = error.exit_code if isinstance(error, StartFailed) else 125
         text = str(error) if isinstance(error, RootlessError) else "the start was interrupted"
-        before = unit.record.state
         status: ContainerStatus = "exited" if before.finished_ns else "created"
         self._core.registry.transition(
             unit,
@@ -189,7 +192,6 @@ class Lifecycle:
                 shim_pid=0,
                 exit_code=code,
                 error=text,
-                finished_ns=before.finished_ns,
                 health=None,
             ),
             NetworkState(),

@@ -91,7 +91,7 @@ class LaunchPlan:
     cgroup: str = ""
     oom_score_adj: int = 0
     trace: bool = False
-    """Report when each step was done, for the start-up benchmark."""
+    """Say when the sandbox stands, and when each step was done (``ci/bench startup``, tests)."""
 
 
 @dataclass(frozen=True, slots=True)

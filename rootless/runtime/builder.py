@@ -25,7 +25,6 @@ from rootless.runtime.context import EngineContext
 from rootless.runtime.shim_files import (
     ENDED_EARLY,
     Streams,
-    failure_of,
     forget_state,
     join_cgroup,
     listen,
@@ -88,6 +87,7 @@ class Builder:
         if self.pid < 0:
             sandbox.make(self, last_capability)
         else:
+            self.report()
             sandbox.finish(self)
         # While init works. Before ``go`` the state must be there: a daemon that
         # dies after it knows the container by nothing else.
@@ -102,6 +102,8 @@ class Builder:
         self.streams.give_to(self.plan.maps, owner)
         self.streams.close_theirs()
         mark("sandbox ready")
+        if self.plan.trace:
+            wire.send(self.reply, {"ready": (take(), self.marks)})
 
     def tell_helpers(self) -> None:
         """Give the shim the FUSE servers to adopt and to end; it answers each with a byte.
@@ -142,12 +144,14 @@ class Builder:
             os._exit(0)  # the spare's init was killed: the daemon begins again, without a spare
         message = answer[0] if answer else ENDED_EARLY
         if "error" in message or answer is None:
-            raise failure_of(message)
+            raise wire.failure_of(message)
         self.marks = message.get("trace")
         return message, answer[1]
 
     def report(self) -> None:
-        """Tell the daemon that init waits; with it go the descriptors a network needs.
+        """Tell the daemon that init is there; with it go the descriptors a network needs.
+
+        The daemon has its own share of work, and does it while the sandbox is made.
 
         The last one is the read end of a pipe whose other end init's shim
         holds: a helper such as slirp4netns ends with it, whoever else dies before.
@@ -160,7 +164,6 @@ class Builder:
             "created": True,
             "shim_pid": os.getppid(),
             "init_pid": self.pid,
-            "trace": (take(), self.marks) if self.plan.trace else None,
         }
         wire.send(self.reply, message, (netns, userns, exit_read))
         # Whoever held the mounts last takes them down, and that waits for the
@@ -180,12 +183,12 @@ class Builder:
         and it is undone; afterwards it goes on without (live restore).
         """
         if wire.receive(self.reply) is None:
-            raise StartFailed("the start was given up", step="go", exit_code=125)
+            raise StartFailed("the start was given up", step=wire.GIVEN_UP, exit_code=125)
         wire.send(self.sync, {"go": True})
         while (answer := wire.receive(self.sync)) is not None:
             message, fds = answer
             if "error" in message:
-                raise failure_of(message)
+                raise wire.failure_of(message)
             original = os.open(self.plan.process.seccomp_original, os.O_RDONLY | os.O_CLOEXEC)
             self.tell(LISTENER, 0, fds[0], original)
             os.close(fds[0])
@@ -257,7 +260,6 @@ def _plan_of(data: bytes, fds: list[int]) -> LaunchPlan:
 def _build(builder: Builder, last_capability: int) -> None:
     try:
         builder.build(last_capability)
-        builder.report()
         builder.accompany()
     except BaseException as error:
         builder.give_up()

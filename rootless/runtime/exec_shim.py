@@ -21,7 +21,6 @@ from rootless.runtime.shim_denied import DeniedCalls
 from rootless.runtime.shim_files import (
     ENDED_EARLY,
     Streams,
-    failure_of,
     forget_state,
     join_cgroup,
     listen,
@@ -71,7 +70,7 @@ class ExecShim:
         answer = wire.receive(self.sync)
         message = answer[0] if answer else ENDED_EARLY
         if answer is None or "error" in message:
-            raise failure_of(message)
+            raise wire.failure_of(message)
         self.streams.give_to(id_map(plan.init_pid), message)
         self.streams.close_theirs()
         join_cgroup(plan.cgroup, self.pid)

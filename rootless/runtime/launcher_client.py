@@ -17,7 +17,10 @@ from rootless.runtime import sequence, wire
 
 @dataclass(slots=True)
 class Created:
-    """A sandbox that waits for :meth:`go`.
+    """A sandbox that is being made and waits for :meth:`go` then.
+
+    Its init exists and its shim listens, so the caller prepares the rest meanwhile.
+    What goes wrong in the sandbox is told by :meth:`go`, or by :meth:`failure`.
 
     The descriptors are the caller's to close; an exec has none (-1).
     ``exit_fd`` reads the end of a pipe that the shim holds open.
@@ -30,28 +33,34 @@ class Created:
     exit_fd: int
     _reply: _Reply
     trace: object = None
-    """Marks of shim and init (``runtime.trace``) when the plan asked for them."""
+    """Marks of builder and init (``runtime.trace``) after :meth:`ready`."""
     _end: dict[str, object] | None = None
+
+    async def ready(self) -> None:
+        """Wait until the sandbox stands and only ``go`` is missing; raises StartFailed.
+
+        Only the builder of a plan with ``trace`` says so.
+        """
+        answer = await self._reply.receive()
+        if answer is None or "ready" not in answer[0]:
+            self._reply.close()
+            raise wire.failure_of(answer[0] if answer else _ENDED_EARLY)
+        self.trace = answer[0]["ready"]
 
     async def go(self, *, listen: bool = False) -> None:
         """Let init execute the program; returns when execve(2) succeeded, raises StartFailed.
 
         With ``listen`` the end is heard by :meth:`ended`, which must be called then.
         """
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it failed before, and has said why
             self._reply.send({"go": True})
-            answer = await self._reply.receive()
-        except BrokenPipeError:
-            answer = None  # the builder was killed
+        answer = await self._reply.receive()
         message = answer[0] if answer else {}
         if "finished_ns" in message:
             self._end = message  # it was quicker than the word that it runs
         elif "started" not in message:
             self._reply.close()
-            raise _failure(
-                message
-                or {"error": "the container ended before its program was executed", "step": "Exec"}
-            )
+            raise wire.failure_of(message or _ENDED_EARLY)
         if not listen:
             self._reply.close()
 
@@ -70,6 +79,17 @@ class Created:
         finally:
             self._reply.close()
         return self._end
+
+    async def failure(self) -> StartFailed | None:
+        """Give the start up; why the sandbox failed, None when it did not or has been told."""
+        if self._reply.closed:
+            return None
+        self._reply.shutdown()
+        answer = await self._reply.receive()
+        self._reply.close()
+        if answer is None or answer[0].get("step") in (None, wire.GIVEN_UP):
+            return None
+        return wire.failure_of(answer[0])
 
     def cancel(self) -> None:
         """Give the start up: the shim kills init and undoes the sandbox."""
@@ -132,9 +152,15 @@ class _Reply:
             except ConnectionError:
                 return None
 
+    @property
+    def closed(self) -> bool:
+        """Nothing more is heard."""
+        return self._sock.fileno() < 0
+
     def shutdown(self) -> None:
         """Tell the other side that nobody wants the result any more."""
-        self._sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # it is gone
+            self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self._sock.close()
@@ -145,15 +171,10 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _failure(message: dict[str, object]) -> RootlessError:
-    hint = message.get("hint")
-    return StartFailed(
-        str(message["error"]),
-        step=str(message.get("step", "")),
-        exit_code=int(str(message.get("exit_code", 125))),
-        hint=str(hint) if hint else None,
-        context={"code": message.get("code"), "errno": message.get("errno")},
-    )
+_ENDED_EARLY: dict[str, object] = {
+    "error": "the container ended before its program was executed",
+    "step": "Exec",
+}
 
 
 class _EndedSilently(StartFailed):
@@ -273,7 +294,7 @@ class Launcher:
         return reply
 
     async def create(self, plan: LaunchPlan) -> Created:
-        """Make a container's sandbox up to the point before its program runs."""
+        """Have a container's sandbox made, up to the point before its program runs."""
         key = frame_key(plan)
         message: dict[str, object] = {"plan": plan}
         try:
@@ -315,11 +336,11 @@ class Launcher:
                 raise _EndedSilently(
                     "the shim ended while it made the sandbox", step="sandbox", exit_code=125
                 )
-            raise _failure(answer[0])
+            raise wire.failure_of(answer[0])
         body, fds = answer
         netns, userns, exit_fd = fds if len(fds) == 3 else (-1, -1, -1)
         pids = int(str(body["shim_pid"])), int(str(body["init_pid"]))
-        return Created(*pids, netns, userns, exit_fd, reply, body.get("trace"))
+        return Created(*pids, netns, userns, exit_fd, reply)
 
     async def call(self, function: str, /, **arguments: object) -> object:
         """Run a function of the preloaded modules in a child inside the engine's namespaces."""

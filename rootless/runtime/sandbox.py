@@ -37,10 +37,12 @@ def make(builder: Builder, last_capability: int) -> None:
     """
     if sequence.is_framed(builder.plan):
         make_frame(builder, last_capability)
+        builder.report()
         finish(builder)
         return
     _prepare(builder.plan.prepare, builder.context)
     make_frame(builder, last_capability)
+    builder.report()
     _finish_prepared(builder)
 
 

@@ -19,7 +19,7 @@ import os
 import socket
 import time
 
-from rootless.errors import StartFailed, SyscallError
+from rootless.errors import SyscallError
 from rootless.linux import process
 from rootless.linux.procfs import start_time
 from rootless.model.plan import ProcessPlan, StdioPlan
@@ -184,18 +184,6 @@ def prepare_process() -> None:
     """A session of its own; signals of terminals and stopping sessions are ignored already."""
     os.setsid()
     process.default_signal(_SIGCHLD)
-
-
-def failure_of(message: dict[str, object]) -> StartFailed:
-    """The error that the other side of a wire reported."""
-    hint = message.get("hint")
-    return StartFailed(
-        str(message["error"]),
-        step=str(message.get("step", "")),
-        exit_code=int(str(message.get("exit_code", 125))),
-        hint=str(hint) if hint else None,
-        context={"code": message.get("code"), "errno": message.get("errno")},
-    )
 
 
 ENDED_EARLY: dict[str, object] = {

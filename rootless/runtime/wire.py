@@ -13,7 +13,7 @@ import os
 import socket
 from dataclasses import fields, is_dataclass
 
-from rootless.errors import RootlessError, Unavailable
+from rootless.errors import RootlessError, StartFailed, Unavailable
 from rootless.linux import bare
 
 _CLASSES: dict[str, tuple[type, tuple[str, ...]]] = {}
@@ -24,6 +24,8 @@ IN_PLACE, IN_MEMORY_FILE = b"J", b"M"
 _HEADER = 10
 MAX_MESSAGE = _INLINE_LIMIT + 4096
 """Bytes of a raw message."""
+GIVEN_UP = "go"
+"""Step of the failure of a start that nobody wants any more."""
 
 
 def register(*classes: type) -> None:
@@ -105,7 +107,9 @@ def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     try:
         data, fds = bare.receive(sock, MAX_MESSAGE)
     except ConnectionResetError:
-        return None  # the other side died before it had read everything (unix(7)): its end, too
+        # The other side ended before it had read everything (unix(7)). That is said
+        # once, and before what it may have sent: then come its last words, or its end.
+        data, fds = bare.receive(sock, MAX_MESSAGE)
     return (data, fds) if data else None
 
 
@@ -165,3 +169,15 @@ def error_fields(error: BaseException, step: str = "") -> dict[str, object]:
         "exit_code": 125,
         "errno": getattr(error, "errno", 0) or 0,
     }
+
+
+def failure_of(message: dict[str, object]) -> StartFailed:
+    """The error that the other side of a wire reported."""
+    hint = message.get("hint")
+    return StartFailed(
+        str(message["error"]),
+        step=str(message.get("step", "")),
+        exit_code=int(str(message.get("exit_code", 125))),
+        hint=str(hint) if hint else None,
+        context={"code": message.get("code"), "errno": message.get("errno")},
+    )

@@ -133,9 +133,15 @@ class Sandbox:
         return AdmittedSpec(spec, Identity("unix", "tester"), Decision(allowed=True, policy="test"))
 
     async def create(self, spec: ContainerSpec, **layout: object) -> Created:
-        """Make the sandbox, waiting for ``go``."""
+        """Make the sandbox; it stands and waits for ``go``."""
         plan = plan_container(self.admitted(spec), FACTS, self.layout(spec, **layout))
-        return await self.launcher.create(plan)
+        created = await self.launcher.create(replace(plan, trace=True))
+        try:
+            await created.ready()
+        except BaseException:
+            created.close_fds()
+            raise
+        return created
 
     async def start(self, spec: ContainerSpec, **layout: object) -> ShimClient:
         """Start the container."""

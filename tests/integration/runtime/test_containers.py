@@ -619,6 +619,7 @@ async def _traced(sandbox: Sandbox, spec: ContainerSpec) -> str:
     plan = plan_container(sandbox.admitted(spec), FACTS, sandbox.layout(spec))
     created = await sandbox.launcher.create(replace(plan, trace=True))
     created.close_fds()
+    await created.ready()
     await created.go()
     assert (await ShimClient(sandbox.base / spec.id).wait()).code == 0
     return str(created.trace)
