@@ -82,15 +82,16 @@ async def _planned(box: Sandbox, seccomp: Path) -> LaunchPlan:
     spec = await box.spec("/bin/true", userns=userns)
     layout = box.layout(spec, seccomp_path=str(seccomp))
     plan = replace(plan_container(box.admitted(spec), FACTS, layout), trace=True)
-    box.launcher.prepare(plan, ahead=True)
+    box.launcher.prepare(plan, ahead=True, enter=True)
     return plan
 
 
 async def _run(box: Sandbox, plan: LaunchPlan) -> dict[str, object]:
+    from rootless.runtime.launcher_client import entry_key
     from rootless.runtime.shim_client import ShimClient
 
     begin = time.monotonic_ns()
-    created = await box.launcher.create(plan)
+    created = await box.launcher.create(plan, key=entry_key(plan))
     ready = time.monotonic_ns()
     created.close_fds()
     await created.ready()

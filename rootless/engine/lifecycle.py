@@ -93,13 +93,13 @@ class Lifecycle:
         for name in ("exit.json", "shim.json"):
             (directory / name).unlink(missing_ok=True)
         plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
-        core.spares.claim(unit, plan)
+        key = core.spares.claim(unit, plan)
         etcfiles.write_etc(core, spec, directory)
         await unit.released()
         unit.cgroup = layout.make_cgroup(core, spec)
         launcher = await core.launcher()
         await unit.made()
-        created = await launcher.create(plan)
+        created = await launcher.create(plan, key=key)
         unit.admitted = admitted
         try:
             connection = await core.network.connect(

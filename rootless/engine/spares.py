@@ -32,11 +32,15 @@ QUIET = 0.015
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What a spare was made like. ``directory`` is where its root file system writes to."""
+    """What a spare was made like. ``directory`` is where its root file system writes to.
+
+    One that ``entered`` it serves only a container that can have the directory.
+    """
 
     key: bytes
     rootfs: RootfsMount
     directory: Path
+    entered: bool
 
 
 class Spares:
@@ -49,27 +53,36 @@ class Spares:
         self._timer: asyncio.TimerHandle | None = None
         self._order: _Order | None = None
 
-    def claim(self, unit: Unit, plan: LaunchPlan) -> None:
-        """Let ``unit`` have the directory that the spare has mounted, if it can serve its start."""
-        from rootless.runtime.launcher_client import frame_key
+    def claim(self, unit: Unit, plan: LaunchPlan) -> bytes:
+        """Let ``unit`` have the directory that the spare has mounted, if it can serve its start.
+
+        The key for ``Launcher.create``.
+        """
+        from rootless.runtime.launcher_client import entry_key, frame_key
+        from rootless.runtime.wire import NO_KEY
 
         self.stop()
-        order, self._order = self._order, None
+        order = self._order
         fresh, unit.fresh = unit.fresh, False
         if order is None:
-            return
+            return frame_key(plan)
+        key = entry_key(plan) if order.entered else frame_key(plan)
         rootfs = unit.record.spec.rootfs
         if (
             fresh
-            and frame_key(plan) == order.key
+            and key == order.key
             and _placed(rootfs, order.directory) == order.rootfs
             and _is_untouched(rootfs.upper, order.rootfs.upper)
         ):
             with contextlib.suppress(SyscallError):
                 exchange(order.directory, unit.directory)
+                self._order = None
                 self._housekeeping.give_back(rootfs, unit.directory, order.directory)
-                return
-        self._housekeeping.remove(order.directory)
+                return key
+        if order.entered:
+            return NO_KEY  # it waits for another
+        self._drop_order()
+        return key
 
     def forget(self) -> None:
         """Serve nobody with the one that waits: layers are removed, perhaps some it has mounted.
@@ -77,6 +90,9 @@ class Spares:
         An image that comes again has other files under the same names.
         """
         self.stop()
+        self._drop_order()
+
+    def _drop_order(self) -> None:
         if self._order is not None:
             self._housekeeping.remove(self._order.directory)
             self._order = None
@@ -98,23 +114,37 @@ class Spares:
             self._timer = None
 
     def _make(self, unit: Unit, plan: LaunchPlan) -> None:
-        from rootless.runtime.launcher_client import frame_key
+        from rootless.runtime.launcher_client import entry_key, frame_key
+        from rootless.runtime.sequence import relocate
         from rootless.runtime.steps.rootfs import MountRootfs
+        from rootless.runtime.wire import NO_KEY
 
         self._timer = None
         launcher, rootfs = self._launcher(), unit.record.spec.rootfs
         if launcher is None:
             return
+        key = entry_key(plan)
+        enter = key != NO_KEY
+        if (waiting := self._order) is not None:
+            if key == waiting.key and _placed(rootfs, waiting.directory) == waiting.rootfs:
+                return
+            self._drop_order()
         directory = None
         if rootfs.driver == "overlay":
             directory = self._housekeeping.reserve(rootfs, unit.directory)
         if directory is not None:
             placed = _placed(rootfs, directory)
-            self._order = _Order(frame_key(plan), placed, directory)
-            plan = replace(plan, prepare=(MountRootfs(placed),))
+            self._order = _Order(key if enter else frame_key(plan), placed, directory, enter)
+            plan = relocate(plan, placed, str(directory))
+            if not enter:
+                plan = replace(plan, prepare=(MountRootfs(placed),))
         # What that container alone was to know does not belong here.
         process = replace(plan.process, args=(), env=())
-        launcher.prepare(replace(plan, process=process), ahead=directory is not None)
+        launcher.prepare(
+            replace(plan, process=process),
+            ahead=directory is not None,
+            enter=enter and directory is not None,
+        )
 
 
 def _placed(rootfs: RootfsMount, directory: Path) -> RootfsMount:

@@ -242,6 +242,19 @@ def setdomainname(name: str) -> None:
     libc.check(libc.libc.setdomainname(raw, len(raw)), "setdomainname", name)
 
 
+def keep_from_this_processor(pid: int) -> None:
+    """Let ``pid`` run on any of its processors but the one this process is on, if it has others.
+
+    Who gets a message is woken on the sender's processor, as if the sender slept
+    next, unless another one is idle; and in a virtual machine an idle processor
+    passes for one that its host has taken away (kernel/sched/fair.c,
+    available_idle_cpu). Two processes that are to work at once need to be told.
+    """
+    others = os.sched_getaffinity(pid) - {libc.libc.sched_getcpu()}
+    if others:
+        os.sched_setaffinity(pid, others)
+
+
 def close_from(first: int) -> None:
     """Close every descriptor from ``first`` up (close_range(2))."""
     libc.syscall("close_range", first, 0xFFFFFFFF, 0)

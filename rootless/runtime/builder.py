@@ -52,6 +52,10 @@ class Builder:
         self.sync, self.peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.template = b""
         self.ahead: Ahead | None = None
+        self.enters = False
+        """Whether init is to wait in the root file system that is mounted ahead,"""
+        self.entered = False
+        """and whether it does."""
         self.pid = -1
         self.marks: object = None
 
@@ -64,15 +68,31 @@ class Builder:
         if select.select([self.shim], [], [], 0)[0]:
             os._exit(0)  # it ended before
 
-    def take_order(self, plan: LaunchPlan, reply: socket.socket) -> None:
-        """Work for this request from now on; its frame must be the one that was made."""
-        self.fits = sequence.frame_of(plan) == sequence.frame_of(self.plan)
-        self.plan = plan
+    def enter_ahead(self) -> None:
+        """Give init the root file system that is mounted ahead, if it is, and what belongs to it.
+
+        Init enters it while nobody waits: to change the root waits for the
+        kernel's other processors (synchronize_rcu in pivot_root(2)).
+        """
+        sandbox.hand_over(self, {} if self.ahead is None else self.ahead.fds)
+        if self.ahead is not None:
+            self.entered = True
+            self.ahead.forget_files()
+
+    def take_order(self, plan: LaunchPlan, reply: socket.socket) -> bool:
+        """Work for this request from now on; False when what was made does not fit it."""
+        made, self.plan = self.plan, plan
         self.reply = reply
         self.context = EngineContext(plan.directory)
-        if self.ahead is not None and not self.ahead.give_to(plan, self.context):
-            self.ahead.close()
         self.streams = Streams(plan.stdio)
+        given = False
+        if self.ahead is not None:
+            given = self.ahead.give_to(plan, self.context, entered=self.entered)
+            if not given:
+                self.ahead.close()
+        if self.entered and not (given and sequence.entry_of(plan) == sequence.entry_of(made)):
+            return False
+        return sequence.frame_of(plan) == sequence.frame_of(made)
 
     def tell(self, kind: int, number: int = 0, *fds: int, text: str = "") -> None:
         """Send the shim a message."""
@@ -81,14 +101,15 @@ class Builder:
 
     def build(self, last_capability: int) -> None:
         """Everything up to the point where init waits for ``go``."""
-        if not self.fits:
-            raise StartFailed("the spare sandbox does not fit", step="frame", exit_code=125)
+        if self.entered:
+            sandbox.finish(self)  # little is left to do, and init waits for it
         self.listener = listen(self.plan.directory)
         if self.pid < 0:
             sandbox.make(self, last_capability)
         else:
             self.report()
-            sandbox.finish(self)
+            if not self.entered:
+                sandbox.finish(self)
         # While init works. Before ``go`` the state must be there: a daemon that
         # dies after it knows the container by nothing else.
         join_cgroup(self.plan.cgroup, self.pid)
@@ -220,19 +241,28 @@ def run(
             # The name tells an idle spare (its builder and init) from a container's.
             process.set_name("rootless-spare")
             builder.template = data
+            builder.enters = bool(message["enter"])
             sandbox.make_frame(builder, last_capability)
             _rehearse(data)
             if message["ahead"]:
                 builder.ahead = Ahead.mount(plan)
+            if builder.enters:
+                builder.enter_ahead()
             order = wire.receive_raw(orders)
             orders.close()
             if order is None:
                 os._exit(0)  # nobody needed it
             process.set_name("rootless-shim")
             _, fds = order
+            with contextlib.suppress(OSError):
+                process.keep_from_this_processor(builder.pid)
             wire.forward(builder.sync, *order)  # init decodes it at the same time
             plan = _plan_of(*order)
-        builder.take_order(plan, socket.socket(fileno=fds[0]))
+            fits = builder.take_order(plan, socket.socket(fileno=fds[0]))
+            if not fits:
+                os._exit(0)  # without a word: the daemon begins again, without a spare
+        else:
+            builder.take_order(plan, socket.socket(fileno=fds[0]))
         _build(builder, last_capability)
     finally:
         os._exit(0)
@@ -246,6 +276,7 @@ def _rehearse(template: bytes) -> None:
     """
     plan = _plan_of(template, [])
     sequence.frame_of(plan)
+    sequence.entry_of(plan)
     streams = Streams(plan.stdio)
     streams.close_theirs()
     streams.close_ours()

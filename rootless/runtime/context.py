@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from rootless.runtime.users import ResolvedUser
+
 
 @dataclass(slots=True)
 class EngineContext:
@@ -38,6 +40,10 @@ class InitContext:
     last_capability: int = 40
     terminal_master: int = -1
     terminal_slave: int = -1
+    user: tuple[tuple[object, ...], ResolvedUser] | None = None
+    """Whom the image's files name, found out before the container was asked for."""
+    processors: set[int] = field(default_factory=set)
+    """Where the program may run; empty for where init may."""
 
     def take(self, name: str) -> int:
         """The descriptor called ``name``; the caller closes it."""

@@ -7,6 +7,7 @@ files. :func:`isolated.forbid_imports` makes that impossible rather than unlikel
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -27,7 +28,7 @@ from rootless.linux.terminal import make_controlling
 from rootless.model.plan import LaunchPlan, ProcessPlan
 from rootless.runtime import users, wire
 from rootless.runtime.context import InitContext
-from rootless.runtime.sequence import FRAME, is_framed
+from rootless.runtime.sequence import ENTRY, FRAME, is_framed
 from rootless.runtime.steps.base import InitStep
 from rootless.runtime.trace import mark, take
 
@@ -61,6 +62,7 @@ def run(
     shim: socket.socket,
     *,
     spare: bool,
+    enters: bool,
     template: bytes,
     last_capability: int,
 ) -> NoReturn:
@@ -68,7 +70,8 @@ def run(
 
     ``shim`` ends with the shim. ``sync`` speaks with the builder. Init hears
     ``mapped`` when the id maps are written, does the frame's steps as in
-    ``frame``, hears its own plan when it is a ``spare``, then of the descriptors
+    ``frame``, enters the root file system with them if it ``enters`` one ahead,
+    hears its own plan when it is a ``spare``, then of the descriptors
     that were prepared for it, says ``ready`` (with the terminal's master) when the
     sandbox stands, hears ``go``, and then says what went wrong or nothing:
     execve(2) closes the socket. ``template`` is a message like the one that a
@@ -87,26 +90,50 @@ def run(
             process.unshare(process.CLONE_NEWIPC, "ipc namespace")
         if not is_framed(frame):
             _receive_prepared(sync, ctx)
+        done: tuple[type, ...] = FRAME
         for item in frame.enter:
             step = type(item).__name__
             if isinstance(item, FRAME):
                 item.apply(ctx)
                 mark(step)
+        if enters and _enter_ahead(frame, sync, ctx):
+            done += ENTRY
         if template:
             wire.decode(template, [])
-        plan = _receive_plan(sync) if spare else frame
+        if spare:
+            # The builder narrows it for the time that both work.
+            ctx.processors = os.sched_getaffinity(0)
+            plan = _receive_plan(sync)
+        else:
+            plan = frame
         if is_framed(frame):
             _receive_prepared(sync, ctx)
         mark("prepared")
         for item in plan.enter:
             step = type(item).__name__
-            if not isinstance(item, FRAME):
+            if not isinstance(item, done):
                 assert isinstance(item, InitStep)
                 item.apply(ctx)
                 mark(step)
         _finish(plan.process, ctx, sync, shim)
     except BaseException as error:
         fail(sync, error, step)
+
+
+def _enter_ahead(frame: LaunchPlan, sync: socket.socket, ctx: InitContext) -> bool:
+    """Enter the root file system of ``frame`` and look up its user there, if it could be mounted.
+
+    No program of the image runs before ``go``, so what is read here stays true.
+    """
+    _receive_prepared(sync, ctx)
+    if "rootfs" not in ctx.fds:
+        return False
+    for item in frame.enter:
+        if isinstance(item, ENTRY):
+            item.apply(ctx)
+    with contextlib.suppress(RootlessError):  # the start will tell
+        ctx.user = _user_key(frame.process), resolve_user(frame.process, ctx.root)
+    return True
 
 
 def _receive_plan(sync: socket.socket) -> LaunchPlan:
@@ -140,6 +167,11 @@ def fail(sync: socket.socket, error: BaseException, step: str) -> NoReturn:
     except OSError:
         os._exit(125)  # the shim is gone: nobody is left to tell
     os._exit(125)
+
+
+def _user_key(plan: ProcessPlan) -> tuple[object, ...]:
+    """All that :func:`resolve_user` takes from the plan."""
+    return (plan.user, plan.groups, plan.forbid_root)
 
 
 def resolve_user(plan: ProcessPlan, root: int) -> users.ResolvedUser:
@@ -190,13 +222,19 @@ def enter_directory(plan: ProcessPlan, root: int, owner: users.ResolvedUser) -> 
 def _finish(
     plan: ProcessPlan, ctx: InitContext, sync: socket.socket, shim: socket.socket
 ) -> NoReturn:
-    user = resolve_user(plan, ctx.root)
+    if ctx.user is not None and ctx.user[0] == _user_key(plan):
+        user = ctx.user[1]
+    else:
+        user = resolve_user(plan, ctx.root)
     enter_directory(plan, ctx.root, user)
     os.setsid()
     stdio = [ctx.fds.get(name, -1) for name in STREAMS]
     if ctx.terminal_slave >= 0:
         stdio = [ctx.terminal_slave] * 3
     bpf = plan_filter(ctx)
+    if ctx.processors:
+        with contextlib.suppress(OSError):  # a cpuset that has none of them
+            os.sched_setaffinity(0, ctx.processors)
     stdio = with_null(stdio, ctx.root)
     take_on(plan, user, stdio, bpf, shim=shim, last_capability=ctx.last_capability)
     mark("TakeCredentials")

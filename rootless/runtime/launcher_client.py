@@ -188,7 +188,19 @@ def frame_key(plan: LaunchPlan) -> bytes:
     """
     if plan.nproc or not sequence.is_framed(plan):
         return wire.NO_KEY
-    return (hash(sequence.frame_of(plan)) & 0xFFFFFFFFFFFFFFFF or 1).to_bytes(8, "little")
+    return _key_of(sequence.frame_of(plan))
+
+
+def entry_key(plan: LaunchPlan) -> bytes:
+    """Names the spare that is in the root file system already; NO_KEY when none can be."""
+    entry = sequence.entry_of(plan)
+    if entry is None or frame_key(plan) == wire.NO_KEY:
+        return wire.NO_KEY
+    return _key_of((sequence.frame_of(plan), entry))
+
+
+def _key_of(value: object) -> bytes:
+    return (hash(value) & 0xFFFFFFFFFFFFFFFF or 1).to_bytes(8, "little")
 
 
 class Launcher:
@@ -293,9 +305,13 @@ class Launcher:
             reply.theirs.close()
         return reply
 
-    async def create(self, plan: LaunchPlan) -> Created:
-        """Have a container's sandbox made, up to the point before its program runs."""
-        key = frame_key(plan)
+    async def create(self, plan: LaunchPlan, *, key: bytes | None = None) -> Created:
+        """Have a container's sandbox made, up to the point before its program runs.
+
+        ``key`` names the spare to make it of: :func:`frame_key`, unless the caller knows better.
+        """
+        if key is None:
+            key = frame_key(plan)
         message: dict[str, object] = {"plan": plan}
         try:
             return await self._created(message, tag=b"c", key=key)
@@ -304,16 +320,18 @@ class Launcher:
             # container has run yet, so it is begun again, without one.
             return await self._created(message, tag=b"c")
 
-    def prepare(self, plan: LaunchPlan, *, ahead: bool) -> None:
+    def prepare(self, plan: LaunchPlan, *, ahead: bool, enter: bool = False) -> None:
         """Have a sandbox made that a later :meth:`create` with an equal frame gets.
 
         ``ahead``: with the root file system of ``plan`` mounted, for a container
         whose own is the same. Its directories must be nobody else's until then.
+        ``enter``: and with init in it already. This one is only for a create with
+        the same :func:`entry_key`.
         """
-        key = frame_key(plan)
+        key = entry_key(plan) if enter else frame_key(plan)
         if key == wire.NO_KEY:
             return
-        message: dict[str, object] = {"plan": plan, "ahead": ahead}
+        message: dict[str, object] = {"plan": plan, "ahead": ahead, "enter": enter}
         with contextlib.suppress(OSError):  # nobody relies on it
             wire.send(self._sock, message, tag=b"s", key=key)
 

@@ -58,8 +58,9 @@ def make_frame(builder: Builder, last_capability: int) -> None:
 
 
 def finish(builder: Builder) -> None:
-    """Prepare the mounts of the container and give them to init."""
-    _prepare(builder.plan.prepare, builder.context)
+    """Prepare the mounts of the container, unless init is in them, and give init what it lacks."""
+    if not builder.entered:
+        _prepare(builder.plan.prepare, builder.context)
     _finish_prepared(builder)
 
 
@@ -73,7 +74,7 @@ def _finish_prepared(builder: Builder) -> None:
     for name, fd in zip(init.STREAMS, builder.streams.theirs, strict=True):
         if fd >= 0:
             fds[name] = fd
-    _hand_over(builder)
+    hand_over(builder, {n: fd for n, fd in fds.items() if n != "rootfs" or not builder.entered})
     for name in init.STREAMS:
         fds.pop(name, None)
 
@@ -96,11 +97,10 @@ def _prepare(steps: tuple[Step, ...], context: EngineContext) -> None:
         mark(type(step).__name__)
 
 
-def _hand_over(builder: Builder) -> None:
-    """Send init everything that was prepared, in as many messages as it takes."""
-    fds = builder.context.fds
+def hand_over(builder: Builder, fds: dict[str, int]) -> None:
+    """Send init what was prepared, in as many messages as it takes, at least one."""
     names = list(fds)
-    for start in range(0, len(names), _FDS_A_MESSAGE):
+    for start in range(0, max(len(names), 1), _FDS_A_MESSAGE):
         part = names[start : start + _FDS_A_MESSAGE]
         message: dict[str, object] = {
             "prepared": part,
@@ -147,6 +147,7 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
                 builder.peer,
                 builder.shim,
                 spare=builder.orders is not None,
+                enters=builder.enters,
                 template=builder.template,
                 last_capability=last_capability,
             )

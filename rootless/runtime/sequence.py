@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rootless.model.plan import ExecPlan, LaunchPlan, LogPlan, ProcessPlan, StdioPlan
+from dataclasses import replace
+
+from rootless.model.plan import ExecPlan, LaunchPlan, LogPlan, ProcessPlan, StdioPlan, Step
 from rootless.model.spec import IdMap, MountSpec, RootfsMount
 from rootless.runtime import wire
 from rootless.runtime.steps.filesystems import (
@@ -58,6 +60,9 @@ They run while the mounts are prepared, or before any container is asked for.
 Settings come before /proc/sys turns read-only.
 """
 
+ENTRY = (EnterRootfs, PlaceMount)
+"""Steps of init that a spare does too when all mounts are known before; see :func:`entry_of`."""
+
 ENTER = (
     *FRAME,
     EnterRootfs,
@@ -83,3 +88,44 @@ def frame_of(plan: LaunchPlan) -> tuple[object, ...]:
     """All that a frame is made from: two plans with an equal one can use the same."""
     steps = tuple(step for step in plan.enter if isinstance(step, FRAME))
     return (plan.owner, plan.maps, plan.namespaces, plan.nproc, steps)
+
+
+def entry_of(plan: LaunchPlan) -> tuple[object, ...] | None:
+    """What is mounted besides the root file system, the container's directory left out.
+
+    None when that takes more than the directory, which a spare can have before
+    any container is asked for, or when anything has to be done in between.
+    """
+    own = f"{plan.directory}/"
+    for step in plan.prepare:
+        if not isinstance(step, (MountRootfs, CloneSource)):
+            return None
+        if isinstance(step, CloneSource) and not step.mount.source.startswith(own):
+            return None
+    if not all(isinstance(step, (*FRAME, *ENTRY, SetHostname)) for step in plan.enter):
+        return None
+    return tuple(
+        _relocated(step, own, "") for step in (*plan.prepare, *plan.enter) if _has_source(step)
+    )
+
+
+def relocate(plan: LaunchPlan, rootfs: RootfsMount, directory: str) -> LaunchPlan:
+    """``plan`` with this root file system, and the files of its directory from ``directory``."""
+    own, new = f"{plan.directory}/", f"{directory}/"
+    steps = [
+        MountRootfs(rootfs) if isinstance(step, MountRootfs) else _relocated(step, own, new)
+        for step in plan.prepare
+    ]
+    entered = [_relocated(step, own, new) for step in plan.enter]
+    return replace(plan, directory=directory, prepare=tuple(steps), enter=tuple(entered))
+
+
+def _has_source(step: Step) -> bool:
+    return isinstance(step, (CloneSource, PlaceMount))
+
+
+def _relocated(step: Step, own: str, new: str) -> Step:
+    if not isinstance(step, (CloneSource, PlaceMount)) or not step.mount.source.startswith(own):
+        return step
+    source = new + step.mount.source.removeprefix(own)
+    return replace(step, mount=replace(step.mount, source=source))

@@ -134,6 +134,6 @@ def test_init_imports_nothing_once_it_runs() -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         wire.send(ours, {"mapped": True})
         init.become_root = become_root
-        init.run(None, theirs, theirs, spare=False, template=b"", last_capability=40)  # type: ignore[arg-type]
+        init.run(None, theirs, theirs, spare=False, enters=False, template=b"", last_capability=40)  # type: ignore[arg-type]
 
     assert _in_fork(probe) == 1

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from rootless.model.spec import RootfsMount
+from rootless.model.spec import MountSpec, RootfsMount
 from rootless.runtime import ahead
 from rootless.runtime.ahead import Ahead
 from rootless.runtime.context import EngineContext
 from rootless.runtime.steps.rootfs import MountRootfs
+from rootless.runtime.steps.sources import CloneSource
 
 
 def _directories(root: Path) -> RootfsMount:
@@ -34,11 +35,29 @@ def test_directories_that_came_anew_are_others(tmp_path: Path, replaced: str) ->
     rootfs = _directories(tmp_path)
     # As the mount does: held open, the number of what is removed is not given away again.
     held = os.open(tmp_path / (replaced or "layer"), os.O_PATH)
-    made = Ahead(rootfs, ahead._inodes(rootfs), held)
+    made = Ahead(rootfs, ahead._inodes(rootfs), {"rootfs": held})
     if replaced:
         shutil.rmtree(tmp_path / replaced)
         (tmp_path / replaced).mkdir()
     plan: Any = SimpleNamespace(prepare=(MountRootfs(rootfs),))
     context = EngineContext("")
-    assert made.give_to(plan, context) is (replaced == "")
+    assert made.give_to(plan, context, entered=False) is (replaced == "")
+    made.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_files_that_came_anew_are_others(tmp_path: Path, *, replaced: bool) -> None:
+    """Init is in the ones that were there, and a container is to have its own."""
+    rootfs = _directories(tmp_path)
+    file = tmp_path / "hosts"
+    file.write_text("ahead")
+    held = os.open(file, os.O_PATH)
+    mount = MountSpec(type="bind", target="/etc/hosts", source=str(file), recursive=False)
+    plan: Any = SimpleNamespace(prepare=(MountRootfs(rootfs), CloneSource(0, mount)))
+    inodes = (*ahead._inodes(rootfs), *ahead._sources(plan))
+    made = Ahead(rootfs, inodes, {"rootfs": held})
+    if replaced:
+        file.unlink()
+        file.write_text("other")
+    assert made.give_to(plan, EngineContext(""), entered=True) is not replaced
     made.close()
