@@ -8,7 +8,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
-from rootless.errors import InvalidInput
+from rootless.errors import InvalidInput, NotFound
 from rootless.model.records import LogEntry
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Attached:
         await self.join(shim)
 
     async def ask(self, shim: ShimClient) -> None:
-        """The first half of :meth:`connect`: the shim is at work while others are, too."""
+        """The first half of :meth:`connect`; a program let go afterwards is heard in full."""
         stdin, stdout, stderr = self._wanted
         if not self._ready.done():
             self._asked = await shim.ask_attach(stdin=stdin, stdout=stdout, stderr=stderr)
@@ -112,6 +112,13 @@ class Attached:
             await made.close()
         else:
             self._ready.set_result(made)
+
+    async def join_late(self, shim: ShimClient) -> None:
+        """:meth:`join` when the program has been let go; it may be over, and its shim killed."""
+        try:
+            await self.join(shim)
+        except NotFound:
+            self.fail()
 
     def fail(self) -> None:
         """There will be no process: iteration ends."""

@@ -161,10 +161,12 @@ class Execs:
         try:
             live.shim = ShimClient(directory)
             if attached is not None:
-                await attached.connect(live.shim)
+                await attached.ask(live.shim)
             live.record = replace(live.record, running=True, pid=created.init_pid)
             core.state.put_exec(live.record)
             await created.go()
+            if attached is not None:
+                await attached.join_late(live.shim)
         except BaseException:
             created.cancel()
             raise

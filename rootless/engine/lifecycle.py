@@ -119,9 +119,9 @@ class Lifecycle:
             for each in waiting:
                 await each.ask(shim)
             self._running(unit, created, connection)
-            for each in waiting:
-                await each.join(shim)
             await created.go(listen=True)
+            for each in waiting:
+                await each.join_late(shim)
             shim.ending = created.ended
         except BaseException as error:
             failure = await created.failure() if isinstance(error, RootlessError) else None

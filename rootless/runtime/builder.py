@@ -57,6 +57,8 @@ class Builder:
         self.entered = False
         """and whether it does."""
         self.pid = -1
+        self.held: tuple[int, ...] = ()
+        self.master: list[int] = []
         self.marks: object = None
 
     def die_with_shim(self) -> None:
@@ -114,12 +116,7 @@ class Builder:
         # dies after it knows the container by nothing else.
         join_cgroup(self.plan.cgroup, self.pid)
         write_state(os.getppid(), self.pid)
-        terminal = self.plan.stdio.terminal
-        if not terminal:
-            self._hand_over([fd for fd in self._in_order(self.streams.ours) if fd >= 0])
-        owner, master = self._await_ready()
-        if terminal:
-            self._hand_over(master)
+        owner, self.master = self._await_ready()
         self.streams.give_to(self.plan.maps, owner)
         self.streams.close_theirs()
         mark("sandbox ready")
@@ -142,9 +139,14 @@ class Builder:
         stdin, stdout, stderr = streams
         return stdout, stderr, stdin
 
-    def _hand_over(self, streams: list[int]) -> None:
-        """Give the shim what it serves: its socket and the streams, with the options for them."""
+    def _hand_over(self) -> None:
+        """Give the shim what it serves and holds: its socket, the streams and options for them.
+
+        Whoever held the mounts last takes them down, and that waits for the
+        kernel's other processors: better the shim than the container at its end.
+        """
         plan = self.plan
+        streams = self.master or [fd for fd in self._in_order(self.streams.ours) if fd >= 0]
         options = (
             plan.directory,
             "1" if plan.stdio.stdin_once else "0",
@@ -153,6 +155,7 @@ class Builder:
             str(plan.log.max_files),
             plan.cgroup,
         )
+        self.tell(HOLD, 0, *self.held)
         rootfs, listener = self.context.fds["rootfs"], self.listener.fileno()
         self.tell(SANDBOX, 0, rootfs, listener, *streams, text="\0".join(options))
         self.listener.close()
@@ -187,9 +190,7 @@ class Builder:
             "init_pid": self.pid,
         }
         wire.send(self.reply, message, (netns, userns, exit_read))
-        # Whoever held the mounts last takes them down, and that waits for the
-        # kernel's other processors: better the shim than the container at its end.
-        self.tell(HOLD, 0, self.reply.fileno(), exit_write, mounts)
+        self.held = (self.reply.fileno(), exit_write, mounts)
 
     def give_up(self) -> None:
         """Undo what the shim does not know of; it kills init when the builder ends."""
@@ -206,6 +207,9 @@ class Builder:
         if wire.receive(self.reply) is None:
             raise StartFailed("the start was given up", step=wire.GIVEN_UP, exit_code=125)
         wire.send(self.sync, {"go": True})
+        # The shim makes itself ready while the program is executed. What that writes
+        # waits in the pipes, and who wants it has asked at the socket.
+        self._hand_over()
         while (answer := wire.receive(self.sync)) is not None:
             message, fds = answer
             if "error" in message:

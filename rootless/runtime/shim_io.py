@@ -15,6 +15,9 @@ Clients connect to ``shim.sock`` and send one line of JSON:
 Nothing is dropped: a client that does not read stops the reading of the
 process' output once a mebibyte waits for it, and the process then blocks in
 write(2), as it would on a pipe to that client.
+
+Who has asked before the program was let go gets all of its output, without
+waiting for the answer: questions are heard before output is read.
 """
 
 from __future__ import annotations
@@ -135,8 +138,12 @@ class Pump:
     # -- the loop ----------------------------------------------------------
 
     def step(self, timeout: float | None = None) -> None:
-        """Wait for events once and handle them."""
-        for fd, events in self._epoll.poll(timeout):
+        """Wait for events once and handle them, new clients first."""
+        found = self._epoll.poll(timeout)
+        if len(found) > 1:
+            accepts = self.listener.fileno()
+            found.sort(key=lambda event: event[0] != accepts)
+        for fd, events in found:
             handler = self._handlers.get(fd)
             if handler is not None:
                 # A hang-up or an error is found out by reading.
@@ -279,14 +286,17 @@ class Pump:
     # -- clients -----------------------------------------------------------
 
     def _accept(self, _events: int) -> None:
-        try:
-            fd = bare.accept(self.listener)
-        except OSError:
-            return
-        os.set_blocking(fd, False)
-        client = Client(fd)
-        self.clients.add(client)
-        self._update_client(client)
+        """Take every new client, and what it has said already."""
+        while True:
+            try:
+                fd = bare.accept(self.listener)
+            except OSError:
+                return
+            os.set_blocking(fd, False)
+            client = Client(fd)
+            self.clients.add(client)
+            self._update_client(client)
+            self._client_readable(client)
 
     def _update_client(self, client: Client) -> None:
         if client not in self.clients:

@@ -189,8 +189,9 @@ async def test_stdin_reaches_the_process_and_ends(sandbox: Sandbox) -> None:
     created = await sandbox.create(spec)
     created.close_fds()
     client = ShimClient(sandbox.base / spec.id)
-    attachment = await client.attach(stdin=True, stdout=True, stderr=True)
+    attachment = await client.ask_attach(stdin=True, stdout=True, stderr=True)
     await created.go()
+    await attachment.accepted(spec.id)
     block = b"x" * (1 << 20)
     for _ in range(32):
         await attachment.write(block)
@@ -207,8 +208,9 @@ async def test_a_slow_reader_loses_nothing(sandbox: Sandbox) -> None:
     created = await sandbox.create(spec, log_path="")
     created.close_fds()
     client = ShimClient(sandbox.base / spec.id)
-    attachment = await client.attach(stdin=False, stdout=True, stderr=False)
+    attachment = await client.ask_attach(stdin=False, stdout=True, stderr=False)
     await created.go()
+    await attachment.accepted(spec.id)
     await asyncio.sleep(0.3)  # long enough for every buffer on the way to fill up
     total = 0
     async for _, data in attachment:
@@ -227,8 +229,9 @@ async def test_terminal(sandbox: Sandbox) -> None:
     created = await sandbox.create(spec)
     created.close_fds()
     client = ShimClient(sandbox.base / spec.id)
-    attachment = await client.attach(stdin=True, stdout=True, stderr=True)
+    attachment = await client.ask_attach(stdin=True, stdout=True, stderr=True)
     await created.go()
+    await attachment.accepted(spec.id)
     seen = b""
     answered = False
     async for stream, data in attachment:

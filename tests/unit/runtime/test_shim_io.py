@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rootless.runtime.shim_io import CLOSE_STDIN, RESIZE, STDERR, STDIN, STDOUT, Pump
+from rootless.runtime.shim_io import CLOSE_STDIN, READ, RESIZE, STDERR, STDIN, STDOUT, Pump
 
 _HEADER = struct.Struct(">BxxxI")
 _CEILING = 3 << 20
@@ -180,3 +180,23 @@ def test_a_frame_beyond_its_bound_ends_the_connection(world: World, kind: int, l
     client.send(_HEADER.pack(kind, length))
     world.settle()
     assert client.recv(10) == b""
+
+
+def test_who_asked_before_the_output_gets_all_of_it(world: World) -> None:
+    """Several may have; the answer comes before the output, whatever the pump saw first."""
+    world.settle()
+    asked = []
+    for _ in range(3):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(world.path)
+        sock.settimeout(5)
+        world.clients.append(sock)
+        sock.send(b'{"op": "attach", "stdout": true}\n')
+        asked.append(sock)
+    os.write(world.out, b"first")
+    # Registered anew, the output is what epoll tells first.
+    world.pump.forget(world.pump.listener.fileno())
+    world.pump.watch(world.pump.listener.fileno(), READ, world.pump._accept)
+    world.settle()
+    for sock in asked:
+        assert sock.recv(100) == b'{"ok": true}\n' + _HEADER.pack(STDOUT, 5) + b"first"
