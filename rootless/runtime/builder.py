@@ -58,7 +58,6 @@ class Builder:
         """and whether it does."""
         self.pid = -1
         self.held: tuple[int, ...] = ()
-        self.master: list[int] = []
         self.marks: object = None
 
     def die_with_shim(self) -> None:
@@ -116,7 +115,12 @@ class Builder:
         # dies after it knows the container by nothing else.
         join_cgroup(self.plan.cgroup, self.pid)
         write_state(os.getppid(), self.pid)
-        owner, self.master = self._await_ready()
+        terminal = self.plan.stdio.terminal
+        if not terminal:
+            self._hand_over([fd for fd in self._in_order(self.streams.ours) if fd >= 0])
+        owner, master = self._await_ready()
+        if terminal:
+            self._hand_over(master)
         self.streams.give_to(self.plan.maps, owner)
         self.streams.close_theirs()
         mark("sandbox ready")
@@ -139,14 +143,15 @@ class Builder:
         stdin, stdout, stderr = streams
         return stdout, stderr, stdin
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, streams: list[int]) -> None:
         """Give the shim what it serves and holds: its socket, the streams and options for them.
+
+        Before ``go``: a reader that comes late would mix up stdout and stderr.
 
         Whoever held the mounts last takes them down, and that waits for the
         kernel's other processors: better the shim than the container at its end.
         """
         plan = self.plan
-        streams = self.master or [fd for fd in self._in_order(self.streams.ours) if fd >= 0]
         options = (
             plan.directory,
             "1" if plan.stdio.stdin_once else "0",
@@ -207,9 +212,6 @@ class Builder:
         if wire.receive(self.reply) is None:
             raise StartFailed("the start was given up", step=wire.GIVEN_UP, exit_code=125)
         wire.send(self.sync, {"go": True})
-        # The shim makes itself ready while the program is executed. What that writes
-        # waits in the pipes, and who wants it has asked at the socket.
-        self._hand_over()
         while (answer := wire.receive(self.sync)) is not None:
             message, fds = answer
             if "error" in message:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 
 from rootless.model.plan import ExecPlan, LaunchPlan, LogPlan, ProcessPlan, StdioPlan, Step
 from rootless.model.spec import IdMap, MountSpec, RootfsMount
@@ -90,6 +91,10 @@ def frame_of(plan: LaunchPlan) -> tuple[object, ...]:
     return (plan.owner, plan.maps, plan.namespaces, plan.nproc, steps)
 
 
+_REST = attrgetter(*(field.name for field in fields(MountSpec) if field.name != "source"))
+"""Everything about a mount but its source."""
+
+
 def entry_of(plan: LaunchPlan) -> tuple[object, ...] | None:
     """What is mounted besides the root file system, the container's directory left out.
 
@@ -105,7 +110,9 @@ def entry_of(plan: LaunchPlan) -> tuple[object, ...] | None:
     if not all(isinstance(step, (*FRAME, *ENTRY, SetHostname)) for step in plan.enter):
         return None
     return tuple(
-        _relocated(step, own, "") for step in (*plan.prepare, *plan.enter) if _has_source(step)
+        (step.index, step.mount.source.removeprefix(own), *_REST(step.mount))
+        for step in plan.enter
+        if isinstance(step, PlaceMount)
     )
 
 
@@ -118,10 +125,6 @@ def relocate(plan: LaunchPlan, rootfs: RootfsMount, directory: str) -> LaunchPla
     ]
     entered = [_relocated(step, own, new) for step in plan.enter]
     return replace(plan, directory=directory, prepare=tuple(steps), enter=tuple(entered))
-
-
-def _has_source(step: Step) -> bool:
-    return isinstance(step, (CloneSource, PlaceMount))
 
 
 def _relocated(step: Step, own: str, new: str) -> Step:

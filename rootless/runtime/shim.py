@@ -61,6 +61,20 @@ def _sender(pidfd: int) -> Callable[[int], None]:
     return send
 
 
+def _rehearse() -> None:
+    """Do for nothing what the sandbox will ask for first; see ``builder``."""
+    log = JsonLog(os.devnull, 0, 1)
+    pump = Pump(bare.packet_pair()[0], log, stdin_once=False)
+    output, program = os.pipe2(os.O_CLOEXEC)
+    connect_streams(pump, [output, os.dup(output)], -1)
+    os.write(program, b"\n")
+    pump.step(0)
+    os.close(program)
+    pump.drain_outputs()
+    pump.finish(b"")
+    log.close()
+
+
 class _Container:
     """What the shim knows of its container; filled by the builder's messages."""
 
@@ -147,6 +161,7 @@ def run_container(data: bytes, fds: list[int], orders: int, last_capability: int
     """
     try:
         prepare_process()
+        spare = orders >= 0
         news, tell = bare.packet_pair()
         child = os.fork()
         if child == 0:
@@ -158,6 +173,8 @@ def run_container(data: bytes, fds: list[int], orders: int, last_capability: int
         for fd in fds:
             os.close(fd)
         container = _Container(news, child)
+        if spare:
+            _rehearse()
         if container.await_sandbox():
             _serve(container)
         _clean_up(container)

@@ -11,7 +11,7 @@ import array
 import json
 import os
 import socket
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 
 from rootless.errors import RootlessError, StartFailed, Unavailable
 from rootless.linux import bare
@@ -34,32 +34,34 @@ def register(*classes: type) -> None:
         _CLASSES[cls.__name__] = (cls, tuple(f.name for f in fields(cls)))
 
 
-def pack(value: object) -> object:
-    """``value`` as JSON types; a dataclass becomes an object tagged with its class."""
-    if isinstance(value, (str, int, float, type(None))):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [pack(item) for item in value]
-    if isinstance(value, dict):
-        return {key: pack(item) for key, item in value.items()}
-    if is_dataclass(value) and type(value).__name__ in _CLASSES:
-        name = type(value).__name__
-        packed: dict[str, object] = {f: pack(getattr(value, f)) for f in _CLASSES[name][1]}
-        packed["#"] = name
-        return packed
-    raise TypeError(f"{type(value).__name__} is not registered for the wire")
+def _tagged(value: object) -> dict[str, object]:
+    """What the encoder does not know: an object of a registered class, as its name and fields."""
+    cls, names = _CLASSES.get(type(value).__name__, (None, ()))
+    if cls is not type(value):
+        raise TypeError(f"{type(value).__name__} is not registered for the wire")
+    return {"#": cls.__name__, "=": [getattr(value, name) for name in names]}
 
 
-def unpack(value: object) -> object:
-    """The inverse of :func:`pack`; lists come back as tuples, as frozen data wants them."""
-    if isinstance(value, list):
-        return tuple(unpack(item) for item in value)
-    if isinstance(value, dict):
-        name = value.pop("#", None)
-        if name is None:
-            return {key: unpack(item) for key, item in value.items()}
-        return _CLASSES[name][0](**{key: unpack(item) for key, item in value.items()})
-    return value
+def _untagged(found: dict[str, object]) -> object:
+    """The inverse of :func:`_tagged`; lists become tuples, as frozen data wants them."""
+    name = found.get("#")
+    if name is None:
+        for key, value in found.items():
+            if type(value) is list:
+                found[key] = _tuple(value)
+        return found
+    values = found["="]
+    assert isinstance(values, list)
+    return _CLASSES[str(name)][0](*_tuple(values))
+
+
+def _tuple(values: list[object]) -> tuple[object, ...]:
+    return tuple([_tuple(value) if type(value) is list else value for value in values])
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=_tagged)
+_DECODER = json.JSONDecoder(object_hook=_untagged)
+"""Made once: json.dumps() and json.loads() would make one each time."""
 
 
 def send(
@@ -77,7 +79,7 @@ def send(
     A long message (an environment may have megabytes) goes through an unnamed
     memory file, since a packet is bounded by the socket's buffer.
     """
-    body = json.dumps(pack(message), separators=(",", ":")).encode()
+    body = _ENCODER.encode(message).encode()
     if len(body) <= _INLINE_LIMIT:
         _send(sock, IN_PLACE + tag + key + body, fds)
         return
@@ -144,7 +146,7 @@ def decode(data: bytes, fds: list[int]) -> dict[str, object]:
             os.close(memory)
     else:
         body = data[_HEADER:]
-    message = unpack(json.loads(body))
+    message = _DECODER.decode(body.decode())
     if not isinstance(message, dict):
         raise Unavailable("a message between the engine's processes is not an object")
     return message

@@ -52,10 +52,14 @@ def test_a_plan_and_descriptors_arrive_as_they_were(size: int) -> None:
 
 
 def test_only_registered_classes_cross() -> None:
-    with pytest.raises(TypeError, match="not registered"):
-        wire.pack({"x": object()})
-    with pytest.raises(KeyError):
-        wire.unpack({"#": "Popen", "args": ["true"]})
+    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with a, b:
+        with pytest.raises(TypeError, match="not registered"):
+            wire.send(a, {"x": object()})
+        with pytest.raises(TypeError, match="not registered"):
+            wire.send(a, {"x": type("IdMap", (), {})()})
+        with pytest.raises(KeyError):
+            wire.decode(wire.raw(b'{"x": {"#": "Popen", "=": [["true"]]}}'), [])
 
 
 def test_errors_keep_what_the_user_needs() -> None:
