@@ -74,7 +74,8 @@ async def _planned(box: Sandbox, seccomp: Path) -> LaunchPlan:
     """
     from dataclasses import replace
 
-    from rootless.model.spec import IdMap, UsernsSpec
+    from rootless.model.mounts import IdMap
+    from rootless.model.spec import UsernsSpec
     from rootless.runtime.planner import plan_container
     from tests.support.sandbox import FACTS
 

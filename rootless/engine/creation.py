@@ -21,9 +21,10 @@ from rootless.errors import Denied
 from rootless.linux import cgrouplimits
 from rootless.model.decision import Decision
 from rootless.model.identity import Identity
+from rootless.model.mounts import RootfsMount
 from rootless.model.records import ContainerRecord, ImageRecord, PlanReport
 from rootless.model.request import ContainerRequest
-from rootless.model.spec import AdmittedSpec, RootfsMount, UsernsSpec
+from rootless.model.spec import AdmittedSpec, UsernsSpec
 from rootless.storage import drivers, idranges
 from rootless.storage.tree import rootfs_to_json
 from rootless.storage.volumes import Volume

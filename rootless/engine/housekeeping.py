@@ -21,7 +21,7 @@ from pathlib import Path
 
 from rootless.engine.etcfiles import make_etc
 from rootless.errors import RootlessError
-from rootless.model.spec import RootfsMount
+from rootless.model.mounts import RootfsMount
 from rootless.storage.tree import rootfs_to_json
 
 _log = logging.getLogger(__name__)

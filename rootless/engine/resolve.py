@@ -30,15 +30,10 @@ from rootless.engine.restart import check_policy
 from rootless.engine.settings import EngineSettings
 from rootless.errors import HostUnsupported, InvalidInput
 from rootless.model.facts import HostFacts
+from rootless.model.mounts import MountSpec, RootfsMount
 from rootless.model.records import ImageRecord
 from rootless.model.request import ContainerConfig, ContainerRequest, HostConfig, LogConfig
-from rootless.model.spec import (
-    ContainerSpec,
-    ImageSpec,
-    MountSpec,
-    RootfsMount,
-    UsernsSpec,
-)
+from rootless.model.spec import ContainerSpec, ImageSpec, UsernsSpec
 from rootless.resources import resource_path
 from rootless.storage.volumes import Volume
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rootless import ids
 from rootless.errors import InvalidInput
+from rootless.model.mounts import MountSpec
 from rootless.model.request import MountRequest
-from rootless.model.spec import MountSpec
 from rootless.storage import localdriver
 from rootless.storage.volumes import Volume
 from rootless.units import MAX_NUMBER, parse_size, whole_number

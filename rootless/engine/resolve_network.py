@@ -10,9 +10,10 @@ from dataclasses import replace
 from rootless.engine.settings import EngineSettings
 from rootless.errors import Conflict, HostUnsupported, InvalidInput
 from rootless.model.facts import HostFacts
+from rootless.model.mounts import IdMap
 from rootless.model.records import ContainerRecord
 from rootless.model.request import ContainerConfig, EndpointRequest, HostConfig, PortBinding
-from rootless.model.spec import IdMap, NamespacesSpec, NetworkSpec
+from rootless.model.spec import NamespacesSpec, NetworkSpec
 from rootless.model.sysctls import network_sysctls
 from rootless.network import files
 from rootless.units import whole_number

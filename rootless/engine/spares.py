@@ -22,8 +22,8 @@ from rootless.errors import SyscallError
 from rootless.linux.sync import exchange
 
 if TYPE_CHECKING:
+    from rootless.model.mounts import RootfsMount
     from rootless.model.plan import LaunchPlan
-    from rootless.model.spec import RootfsMount
     from rootless.runtime.launcher_client import Launcher
 
 QUIET = 0.015

@@ -17,7 +17,8 @@ from dataclasses import asdict
 from rootless.engine.core import Core
 from rootless.engine.unit import Unit
 from rootless.errors import Conflict
-from rootless.model.spec import ContainerSpec, IdMap
+from rootless.model.mounts import IdMap
+from rootless.model.spec import ContainerSpec
 
 
 class VolumeRanges:

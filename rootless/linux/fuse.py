@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from rootless.errors import HostUnsupported, SyscallError
 from rootless.linux import mounts, process
-from rootless.model.spec import IdMap, RootfsMount
+from rootless.model.mounts import IdMap, RootfsMount
 
 PROGRAM = "fuse-overlayfs"
 DEVICE = "/dev/fuse"

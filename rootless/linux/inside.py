@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from rootless.errors import SyscallError
 from rootless.linux import isolated, process
-from rootless.model.spec import IdMap
+from rootless.model.mounts import IdMap
 
 _RIGHTS = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP")
 """What archives need: owners, modes, and the capabilities of files."""

@@ -6,7 +6,7 @@ import errno
 import os
 from dataclasses import dataclass
 
-from rootless.model.spec import IdMap
+from rootless.model.mounts import IdMap
 
 
 @dataclass(frozen=True, slots=True)

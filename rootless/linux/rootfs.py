@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from rootless.errors import HostUnsupported, SyscallError
 from rootless.linux import fuse, mounts
-from rootless.model.spec import RootfsMount
+from rootless.model.mounts import RootfsMount
 
 MAX_LAYERS = 500
 """Lower directories the kernel's overlay takes (OVL_MAX_STACK, fs/overlayfs)."""

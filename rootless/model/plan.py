@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rootless.model.spec import IdMap
+from rootless.model.mounts import IdMap
 
 
 @dataclass(frozen=True, slots=True)

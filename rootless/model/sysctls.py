@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rootless.model.spec import IdMap
+from rootless.model.mounts import IdMap
 
 PING_GROUPS_TOP = 65535
 """The highest group that is given ping sockets. The kernel keeps the range in host ids

@@ -16,8 +16,9 @@ from rootless.errors import Denied
 from rootless.model.decision import Decision, Finding, merged
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
+from rootless.model.mounts import MountSpec
 from rootless.model.request import ExecRequest, Resources
-from rootless.model.spec import AdmittedSpec, ContainerSpec, MountSpec
+from rootless.model.spec import AdmittedSpec, ContainerSpec
 from rootless.policy.kinds import matches_pattern
 from rootless.policy.paths import EnginePaths
 from rootless.policy.policy import Policy

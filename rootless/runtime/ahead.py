@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from rootless.errors import RootlessError
+from rootless.model.mounts import RootfsMount
 from rootless.model.plan import LaunchPlan
-from rootless.model.spec import RootfsMount
 from rootless.runtime.context import EngineContext
 from rootless.runtime.steps.base import EngineStep
 from rootless.runtime.steps.rootfs import MountRootfs

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from rootless.linux import process
 from rootless.linux.cgrouplimits import keeps_pids
 from rootless.model.facts import HostFacts
+from rootless.model.mounts import MountSpec
 from rootless.model.plan import ExecPlan, LaunchPlan, LogPlan, ProcessPlan, StdioPlan, Step
 from rootless.model.request import ExecRequest
-from rootless.model.spec import AdmittedSpec, ContainerSpec, MountSpec
+from rootless.model.spec import AdmittedSpec, ContainerSpec
 from rootless.runtime import sequence
 from rootless.runtime.steps.filesystems import (
     AssembleTrees,

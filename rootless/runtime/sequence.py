@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from operator import attrgetter
 
+from rootless.model.mounts import IdMap, MountSpec, RootfsMount
 from rootless.model.plan import ExecPlan, LaunchPlan, LogPlan, ProcessPlan, StdioPlan, Step
-from rootless.model.spec import IdMap, MountSpec, RootfsMount
 from rootless.runtime import wire
 from rootless.runtime.steps.filesystems import (
     AssembleTrees,

@@ -22,8 +22,8 @@ import time
 from rootless.errors import SyscallError
 from rootless.linux import process
 from rootless.linux.procfs import start_time
+from rootless.model.mounts import IdMap
 from rootless.model.plan import ProcessPlan, StdioPlan
-from rootless.model.spec import IdMap
 
 _SIGCHLD = 17
 

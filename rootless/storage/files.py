@@ -28,7 +28,7 @@ from rootless.archive.writer import TarWriter, entry
 from rootless.errors import Conflict, InvalidInput, NotFound, RootlessError, SyscallError
 from rootless.linux.inside import path_of
 from rootless.linux.openat2 import openat2
-from rootless.model.spec import RootfsMount
+from rootless.model.mounts import RootfsMount
 from rootless.storage import changes, merged, walk, whiteouts
 
 _GO_TYPES = {

@@ -22,7 +22,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from rootless.errors import Exhausted, InvalidInput
-from rootless.model.spec import IdMap, UsernsSpec
+from rootless.model.mounts import IdMap
+from rootless.model.spec import UsernsSpec
 
 SHARED_SIZE = 65536
 OWNERS = 4096

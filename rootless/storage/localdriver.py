@@ -11,7 +11,7 @@ from typing import Literal
 
 from rootless import units
 from rootless.errors import HostUnsupported, InvalidInput
-from rootless.model.spec import MountSpec
+from rootless.model.mounts import MountSpec
 
 _TMPFS_IGNORED = frozenset(("rw", "defaults", "suid", "dev", "exec"))
 _KNOWN = frozenset(("type", "device", "o"))

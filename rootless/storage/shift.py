@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rootless.archive.limits import LAYER_SHIFT, IdShift
 from rootless.errors import HostUnsupported
-from rootless.model.spec import IdMap
+from rootless.model.mounts import IdMap
 
 NOBODY = 65534
 

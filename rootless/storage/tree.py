@@ -20,7 +20,7 @@ from rootless.archive.limits import IdShift
 from rootless.errors import InvalidInput, RootlessError, SyscallError
 from rootless.linux import sync
 from rootless.linux.rootfs import open_dir
-from rootless.model.spec import IdMap, RootfsMount
+from rootless.model.mounts import IdMap, RootfsMount
 from rootless.storage import changes as _changes
 from rootless.storage import drivers, merged, ownership, walk, whiteouts
 from rootless.storage.copy import Copier, copy_metadata

@@ -24,7 +24,7 @@ from pathlib import Path
 from rootless import ids
 from rootless.errors import Conflict, NotFound, RootlessError
 from rootless.linux.sync import fsync_dir, write_new
-from rootless.model.spec import IdMap
+from rootless.model.mounts import IdMap
 from rootless.storage import localdriver
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"

@@ -26,7 +26,7 @@ from typing import BinaryIO, Literal
 from rootless.archive.limits import LAYER_SHIFT, IdShift
 from rootless.errors import InvalidInput, NotFound, RootlessError, SyscallError
 from rootless.linux import inroot, inside, isolated, mounts, openat2, procfs, rootfs
-from rootless.model.spec import IdMap
+from rootless.model.mounts import IdMap
 from rootless.storage import files, shift, tree, walk
 from rootless.storage.tree import Json
 

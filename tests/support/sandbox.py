@@ -11,17 +11,16 @@ from pathlib import Path
 from rootless.model.decision import Decision
 from rootless.model.facts import CgroupFacts
 from rootless.model.identity import Identity
+from rootless.model.mounts import IdMap, RootfsMount
 from rootless.model.request import ExecRequest, Resources
 from rootless.model.spec import (
     AdmittedSpec,
     ContainerSpec,
-    IdMap,
     ImageSpec,
     NamespacesSpec,
     NetworkSpec,
     PrivilegesSpec,
     ProcessSpec,
-    RootfsMount,
     SeccompSpec,
     UsernsSpec,
 )

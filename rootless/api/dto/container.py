@@ -10,8 +10,8 @@ from rootless.api.dto.network import endpoint
 from rootless.api.dto.ports import port_list, port_map
 from rootless.api.dto.times import rfc3339
 from rootless.ids import short_id
+from rootless.model.mounts import MountSpec
 from rootless.model.records import ContainerRecord, ContainerState, ContainerView, Health
-from rootless.model.spec import MountSpec
 from rootless.units import human_duration
 
 

@@ -9,7 +9,8 @@ from functools import cached_property
 
 from rootless.model.decision import Severity
 from rootless.model.facts import HostFacts
-from rootless.model.spec import ContainerSpec, MountSpec
+from rootless.model.mounts import MountSpec
+from rootless.model.spec import ContainerSpec
 from rootless.policy.paths import EnginePaths, MountTable, own_storage
 from rootless.policy.policy import Policy
 

@@ -10,7 +10,7 @@ from rootless.errors import SyscallError
 from rootless.linux import mounts
 from rootless.linux.inroot import ensure_dir
 from rootless.linux.rootfs import mount_rootfs
-from rootless.model.spec import RootfsMount
+from rootless.model.mounts import RootfsMount
 from rootless.runtime.context import EngineContext, InitContext
 from rootless.runtime.steps.base import EngineStep, InitStep
 

@@ -9,7 +9,7 @@ from rootless.errors import Denied, InvalidInput, SyscallError
 from rootless.linux import mounts
 from rootless.linux.inroot import ensure_dir, ensure_like
 from rootless.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
-from rootless.model.spec import MountSpec
+from rootless.model.mounts import MountSpec
 from rootless.runtime.context import EngineContext, InitContext
 from rootless.runtime.steps.base import EngineStep, InitStep
 from rootless.runtime.steps.filesystems import refuse_proc

@@ -1,7 +1,7 @@
 """What a graph driver is, and what all of them share.
 
 A driver plans in the daemon (pure: paths and options to a
-:class:`~rootless.model.spec.RootfsMount`) and prepares inside the engine's user
+:class:`~rootless.model.mounts.RootfsMount`) and prepares inside the engine's user
 namespace. Mounting is ``linux.rootfs``, reading and removing are the same for
 all drivers and need only the form of their whiteouts.
 """
@@ -16,7 +16,7 @@ from typing import Protocol
 from rootless.errors import HostUnsupported, SyscallError
 from rootless.linux.rootfs import open_dir
 from rootless.model.facts import HostFacts
-from rootless.model.spec import IdMap, RootfsMount
+from rootless.model.mounts import IdMap, RootfsMount
 from rootless.storage.copy import copy_metadata
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rootless.linux import rootfs
 from rootless.model.facts import HostFacts
-from rootless.model.spec import IdMap, RootfsMount
+from rootless.model.mounts import IdMap, RootfsMount
 from rootless.storage.drivers import base
 
 

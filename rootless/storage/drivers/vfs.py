@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from rootless.model.facts import HostFacts
-from rootless.model.spec import IdMap, RootfsMount
+from rootless.model.mounts import IdMap, RootfsMount
 from rootless.storage import merged, walk
 from rootless.storage.copy import Copier
 from rootless.storage.drivers import base

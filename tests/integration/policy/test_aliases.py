@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rootless.linux import process
-from rootless.model.spec import MountSpec
+from rootless.model.mounts import MountSpec
 from rootless.policy.admission import preview
 from tests.unit.policy.cases import FACTS, IDENTITY, PATHS, policy, spec
 

@@ -14,15 +14,9 @@ import pytest
 from rootless.errors import RootlessError, StartFailed
 from rootless.linux import procfs
 from rootless.linux.sync import exchange
+from rootless.model.mounts import IdMap, MountSpec
 from rootless.model.request import Resources, RlimitRequest
-from rootless.model.spec import (
-    ContainerSpec,
-    IdMap,
-    MountSpec,
-    NamespacesSpec,
-    PrivilegesSpec,
-    UsernsSpec,
-)
+from rootless.model.spec import ContainerSpec, NamespacesSpec, PrivilegesSpec, UsernsSpec
 from rootless.runtime.planner import plan_container
 from rootless.runtime.shim_client import ShimClient, read_state
 from tests.support.sandbox import FACTS, Sandbox

@@ -21,6 +21,7 @@ from rootless.engine.resolve import Allocation, World, resolve
 from rootless.engine.settings import EngineSettings
 from rootless.linux.process import CAPABILITIES, mask_of
 from rootless.model.identity import Identity
+from rootless.model.mounts import IdMap, MountSpec
 from rootless.model.records import ImageRecord
 from rootless.model.request import (
     ContainerConfig,
@@ -30,7 +31,7 @@ from rootless.model.request import (
     Resources,
     RlimitRequest,
 )
-from rootless.model.spec import AdmittedSpec, ContainerSpec, IdMap, MountSpec, UsernsSpec
+from rootless.model.spec import AdmittedSpec, ContainerSpec, UsernsSpec
 from rootless.policy.admission import admit
 from rootless.policy.load import builtin
 from rootless.policy.paths import EnginePaths

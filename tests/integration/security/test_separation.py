@@ -13,8 +13,9 @@ import pytest
 from rootless.archive import extract as unpacking
 from rootless.archive.limits import NO_SHIFT
 from rootless.errors import RootlessError
+from rootless.model.mounts import MountSpec
 from rootless.model.request import Resources
-from rootless.model.spec import MountSpec, NamespacesSpec, UsernsSpec
+from rootless.model.spec import NamespacesSpec, UsernsSpec
 from rootless.runtime.shim_client import read_state
 from tests.integration.storage.conftest import run_in_engine
 from tests.support import tarmaker

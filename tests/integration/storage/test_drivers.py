@@ -15,7 +15,7 @@ import pytest
 from rootless.archive.limits import LAYER_SHIFT
 from rootless.errors import Conflict, HostUnsupported, SyscallError
 from rootless.linux import fuse, rootfs
-from rootless.model.spec import IdMap, RootfsMount
+from rootless.model.mounts import IdMap, RootfsMount
 from rootless.storage import drivers, files, tree
 from rootless.storage.drivers.base import GraphDriver
 from rootless.storage.whiteouts import LayerWhiteouts

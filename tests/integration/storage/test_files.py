@@ -29,7 +29,7 @@ from rootless.errors import (
     SyscallError,
 )
 from rootless.linux import inside, mounts, process, procfs
-from rootless.model.spec import IdMap
+from rootless.model.mounts import IdMap
 from rootless.storage import drivers, files, shift, tree, worker
 
 pytestmark = pytest.mark.integration

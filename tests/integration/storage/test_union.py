@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rootless.linux import rootfs
-from rootless.model.spec import RootfsMount
+from rootless.model.mounts import RootfsMount
 from rootless.storage import drivers, merged, tree
 from rootless.storage.copy import Copier
 from rootless.storage.merged import Directory

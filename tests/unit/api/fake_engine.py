@@ -18,6 +18,7 @@ from rootless.ids import new_id
 from rootless.model.decision import Decision, Finding
 from rootless.model.event import Event
 from rootless.model.identity import Identity
+from rootless.model.mounts import IdMap, MountSpec, RootfsMount
 from rootless.model.records import (
     Change,
     ContainerRecord,
@@ -50,14 +51,11 @@ from rootless.model.request import (
 )
 from rootless.model.spec import (
     ContainerSpec,
-    IdMap,
     ImageSpec,
-    MountSpec,
     NamespacesSpec,
     NetworkSpec,
     PrivilegesSpec,
     ProcessSpec,
-    RootfsMount,
     SeccompSpec,
     UsernsSpec,
 )

@@ -8,17 +8,16 @@ from dataclasses import replace
 from rootless import ids
 from rootless.model.decision import Decision
 from rootless.model.identity import Identity
+from rootless.model.mounts import IdMap, RootfsMount
 from rootless.model.records import ContainerRecord, ContainerState
 from rootless.model.request import ContainerConfig, MountRequest, PortBinding, Resources
 from rootless.model.spec import (
     ContainerSpec,
-    IdMap,
     ImageSpec,
     NamespacesSpec,
     NetworkSpec,
     PrivilegesSpec,
     ProcessSpec,
-    RootfsMount,
     SeccompSpec,
     UsernsSpec,
 )

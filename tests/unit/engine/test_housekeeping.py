@@ -13,7 +13,7 @@ from rootless.engine import housekeeping
 from rootless.engine.etcfiles import ETC_FILES
 from rootless.engine.housekeeping import Housekeeping
 from rootless.errors import RootlessError, Unavailable
-from rootless.model.spec import RootfsMount
+from rootless.model.mounts import RootfsMount
 from rootless.storage import drivers, tree
 
 

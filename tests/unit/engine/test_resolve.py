@@ -18,6 +18,7 @@ from rootless.engine.resolve_security import DEFAULT_CAPABILITIES, parse_userns
 from rootless.engine.settings import EngineSettings
 from rootless.errors import HostUnsupported, InvalidInput, NotFound, RootlessError
 from rootless.model.facts import CgroupFacts, HostFacts
+from rootless.model.mounts import IdMap, MountSpec, RootfsMount
 from rootless.model.records import ContainerRecord, ImageRecord
 from rootless.model.request import (
     ContainerConfig,
@@ -33,7 +34,7 @@ from rootless.model.request import (
     RestartPolicy,
     RlimitRequest,
 )
-from rootless.model.spec import IdMap, MountSpec, RootfsMount, UsernsSpec
+from rootless.model.spec import UsernsSpec
 from rootless.model.sysctls import network_sysctls
 from rootless.storage.volumes import Volume
 from tests.support.facts import HOST

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from rootless.linux import procfs
-from rootless.model.spec import IdMap
+from rootless.model.mounts import IdMap
 
 
 def test_stat_line_with_hostile_name() -> None:

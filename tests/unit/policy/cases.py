@@ -8,16 +8,15 @@ from typing import Any
 
 from rootless.engine.resolve_security import MASKED_PATHS, READONLY_PATHS
 from rootless.model.identity import Identity
+from rootless.model.mounts import IdMap, RootfsMount
 from rootless.model.request import ContainerRequest, HostConfig, PortBinding, Resources
 from rootless.model.spec import (
     ContainerSpec,
-    IdMap,
     ImageSpec,
     NamespacesSpec,
     NetworkSpec,
     PrivilegesSpec,
     ProcessSpec,
-    RootfsMount,
     SeccompSpec,
     UsernsSpec,
 )

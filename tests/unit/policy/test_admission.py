@@ -11,8 +11,9 @@ import pytest
 import rootless
 from rootless.errors import Denied, InvalidInput
 from rootless.model.identity import Identity
+from rootless.model.mounts import MountSpec
 from rootless.model.request import ExecRequest, Resources
-from rootless.model.spec import MountSpec, NamespacesSpec, PrivilegesSpec, ProcessSpec, SeccompSpec
+from rootless.model.spec import NamespacesSpec, PrivilegesSpec, ProcessSpec, SeccompSpec
 from rootless.policy.admission import (
     admit,
     admit_action,

@@ -7,14 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootless.model.mounts import MountSpec
 from rootless.model.request import PortBinding, Resources
-from rootless.model.spec import (
-    ContainerSpec,
-    MountSpec,
-    NamespacesSpec,
-    NetworkSpec,
-    PrivilegesSpec,
-)
+from rootless.model.spec import ContainerSpec, NamespacesSpec, NetworkSpec, PrivilegesSpec
 from rootless.policy.admission import preview
 from rootless.policy.fields import FIELDS, Field
 from rootless.policy.policy import Policy, meet

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from rootless.errors import Denied
+from rootless.model.mounts import MountSpec
 from rootless.model.request import PortBinding, Resources
 from rootless.model.spec import (
     ContainerSpec,
     DeviceSpec,
-    MountSpec,
     NamespacesSpec,
     NetworkSpec,
     PrivilegesSpec,

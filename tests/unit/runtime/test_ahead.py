@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rootless.model.spec import MountSpec, RootfsMount
+from rootless.model.mounts import MountSpec, RootfsMount
 from rootless.runtime import ahead
 from rootless.runtime.ahead import Ahead
 from rootless.runtime.context import EngineContext

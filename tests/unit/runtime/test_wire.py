@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from rootless.errors import StartFailed
+from rootless.model.mounts import IdMap, MountSpec, RootfsMount
 from rootless.model.plan import LaunchPlan, LogPlan, ProcessPlan, StdioPlan
-from rootless.model.spec import IdMap, MountSpec, RootfsMount
 from rootless.runtime import sequence, wire
 from rootless.runtime.steps.rootfs import MountRootfs
 from rootless.runtime.steps.sources import PlaceMount

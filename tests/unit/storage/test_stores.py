@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootless.errors import Conflict, HostUnsupported, InvalidInput, NotFound, RootlessError
-from rootless.model.spec import IdMap
+from rootless.model.mounts import IdMap
 from rootless.storage import localdriver
 from rootless.storage.layers import LayerMeta, LayerStore
 from rootless.storage.volumes import ANONYMOUS_LABEL, VolumeStore
