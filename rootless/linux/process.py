@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # without enumerations, see bare
+import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from rootless.errors import SyscallError
 from rootless.linux import libc
@@ -242,17 +243,28 @@ def setdomainname(name: str) -> None:
     libc.check(libc.libc.setdomainname(raw, len(raw)), "setdomainname", name)
 
 
-def keep_from_this_processor(pid: int) -> None:
-    """Let ``pid`` run on any of its processors but the one this process is on, if it has others.
+@contextlib.contextmanager
+def waking_elsewhere(pid: int) -> Iterator[None]:
+    """Whatever wakes ``pid`` in here starts it on another processor than ours, if it may have one.
 
     Who gets a message is woken on the sender's processor, as if the sender slept
     next, unless another one is idle; and in a virtual machine an idle processor
     passes for one that its host has taken away (kernel/sched/fair.c,
     available_idle_cpu). Two processes that are to work at once need to be told.
+    Afterwards it may run anywhere: the other processor may have got busy.
     """
-    others = os.sched_getaffinity(pid) - {libc.libc.sched_getcpu()}
-    if others:
-        os.sched_setaffinity(pid, others)
+    allowed = os.sched_getaffinity(pid)
+    others = allowed - {libc.libc.sched_getcpu()}
+    try:
+        if others:
+            os.sched_setaffinity(pid, others)
+    except OSError:
+        others = set()  # then not
+    try:
+        yield
+    finally:
+        if others:
+            os.sched_setaffinity(pid, allowed)
 
 
 def close_from(first: int) -> None:

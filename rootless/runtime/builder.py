@@ -260,9 +260,8 @@ def run(
                 os._exit(0)  # nobody needed it
             process.set_name("rootless-shim")
             _, fds = order
-            with contextlib.suppress(OSError):
-                process.keep_from_this_processor(builder.pid)
-            wire.forward(builder.sync, *order)  # init decodes it at the same time
+            with process.waking_elsewhere(builder.pid):
+                wire.forward(builder.sync, *order)  # init decodes it at the same time
             plan = _plan_of(*order)
             fits = builder.take_order(plan, socket.socket(fileno=fds[0]))
             if not fits:

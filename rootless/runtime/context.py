@@ -42,8 +42,6 @@ class InitContext:
     terminal_slave: int = -1
     user: tuple[tuple[object, ...], ResolvedUser] | None = None
     """Whom the image's files name, found out before the container was asked for."""
-    processors: set[int] = field(default_factory=set)
-    """Where the program may run; empty for where init may."""
 
     def take(self, name: str) -> int:
         """The descriptor called ``name``; the caller closes it."""

@@ -100,12 +100,7 @@ def run(
             done += ENTRY
         if template:
             wire.decode(template, [])
-        if spare:
-            # The builder narrows it for the time that both work.
-            ctx.processors = os.sched_getaffinity(0)
-            plan = _receive_plan(sync)
-        else:
-            plan = frame
+        plan = _receive_plan(sync) if spare else frame
         if is_framed(frame):
             _receive_prepared(sync, ctx)
         mark("prepared")
@@ -232,9 +227,6 @@ def _finish(
     if ctx.terminal_slave >= 0:
         stdio = [ctx.terminal_slave] * 3
     bpf = plan_filter(ctx)
-    if ctx.processors:
-        with contextlib.suppress(OSError):  # a cpuset that has none of them
-            os.sched_setaffinity(0, ctx.processors)
     stdio = with_null(stdio, ctx.root)
     take_on(plan, user, stdio, bpf, shim=shim, last_capability=ctx.last_capability)
     mark("TakeCredentials")

@@ -15,8 +15,10 @@ from rootless.errors import RootlessError, StartFailed
 from rootless.linux import procfs
 from rootless.linux.sync import exchange
 from rootless.model.mounts import IdMap, MountSpec
+from rootless.model.plan import LaunchPlan
 from rootless.model.request import Resources, RlimitRequest
 from rootless.model.spec import ContainerSpec, NamespacesSpec, PrivilegesSpec, UsernsSpec
+from rootless.runtime.launcher_client import entry_key, frame_key
 from rootless.runtime.planner import plan_container
 from rootless.runtime.shim_client import ShimClient, read_state
 from tests.support.sandbox import FACTS, Sandbox
@@ -568,10 +570,14 @@ async def test_time_namespace(sandbox: Sandbox) -> None:
     assert log.strip() != os.readlink("/proc/self/ns/time")
 
 
-async def _spare(sandbox: Sandbox, spec: ContainerSpec, *, ahead: bool = False) -> int:
-    """Order a spare like ``spec`` and wait for it: its shim's pid."""
-    plan = plan_container(sandbox.admitted(spec), FACTS, sandbox.layout(spec))
-    sandbox.launcher.prepare(plan, ahead=ahead)
+async def _spare(
+    sandbox: Sandbox, spec: ContainerSpec, *, ahead: bool = False, plan: LaunchPlan | None = None
+) -> int:
+    """Order a spare like ``spec`` and wait for it: its shim's pid. With ``plan``, in its root."""
+    enter = plan is not None
+    if plan is None:
+        plan = plan_container(sandbox.admitted(spec), FACTS, sandbox.layout(spec))
+    sandbox.launcher.prepare(plan, ahead=ahead or enter, enter=enter)
     while ahead and not Path(spec.rootfs.work, "work").exists():
         await asyncio.sleep(0.005)  # overlayfs makes it when it mounts
     while True:
@@ -601,6 +607,45 @@ async def test_a_spare_serves_the_next_container(sandbox: Sandbox) -> None:
         await asyncio.sleep(0.005)
     await client.signal(9)
     await client.wait()
+
+
+async def test_a_spares_container_may_run_on_every_processor(sandbox: Sandbox) -> None:
+    """Its init is kept from one for a moment (``process.waking_elsewhere``)."""
+    spec = await sandbox.spec("sed", "-n", "s/^Cpus_allowed:.//p", "/proc/self/status")
+    await _spare(sandbox, replace(spec, userns=COMMON))
+    _, log = await sandbox.run(replace(spec, userns=COMMON))
+    allowed = sum(1 << number for number in os.sched_getaffinity(0))
+    assert int(log.replace(",", ""), 16) == allowed
+
+
+@pytest.mark.parametrize("kind", ["same", "other", "absent"])
+async def test_a_spare_waits_in_the_root_file_system(sandbox: Sandbox, kind: str) -> None:
+    """It serves the container whose files it has mounted and nobody else; who gets none has own."""
+    ready = await sandbox.spec("true", userns=COMMON)
+    spec = await sandbox.spec("cat", "/etc/hosts", userns=COMMON)
+    plans = []
+    for each, text in ((ready, "ahead"), (spec, "own")):
+        file = sandbox.base / each.id / "hosts"
+        file.write_text(text)
+        layout = sandbox.layout(each, etc_files=((str(file), "/etc/hosts"),))
+        plans.append(plan_container(sandbox.admitted(each), FACTS, layout))
+    if kind == "absent":
+        (sandbox.base / ready.id / "hosts").unlink()
+    pid = await _spare(sandbox, ready, plan=plans[0])
+    if kind != "absent":
+        init = max(p for p in procfs.descendants(pid) if _comm(p) == "rootless-spare")
+        entered = 'until grep -q " /etc/hosts " "/proc/$0/mountinfo"; do :; done'
+        await sandbox.shell(entered, str(init))
+    assert entry_key(plans[0]) == entry_key(plans[1]) != frame_key(plans[1])
+    if kind == "same":
+        exchange(sandbox.base / ready.id, sandbox.base / spec.id)
+    created = await sandbox.launcher.create(plans[1], key=entry_key(plans[1]))
+    created.close_fds()
+    await created.go()
+    client = ShimClient(sandbox.base / spec.id)
+    assert (await client.wait()).code == 0
+    assert (created.shim_pid == pid) is (kind != "other")
+    assert sandbox.log(spec) == ("ahead" if kind == "same" else "own")
 
 
 async def test_a_spare_with_another_frame_is_not_used(sandbox: Sandbox) -> None:
