@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from rootless.cli import createspec as spec
 from rootless.cli.flags import UsageError
-from rootless.cli.mountspec import parse_mount
 from rootless.cli.trust import refuse_trust
 
 TYPE_CHECKING = False
@@ -261,6 +260,8 @@ def _storage(call: Invocation, body: dict[str, Any], host: dict[str, Any]) -> No
     if call["tmpfs"]:
         host["Tmpfs"] = dict(spec.parse_tmpfs(item) for item in call["tmpfs"])
     if call["mount"]:
+        from rootless.cli.mountspec import parse_mount
+
         host["Mounts"] = [parse_mount(item) for item in call["mount"]]
 
 

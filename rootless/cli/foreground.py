@@ -9,7 +9,6 @@ from rootless.client import lightos as os
 from rootless.client.api import Client, quote
 from rootless.client.signals import Foreground, Terminated, die_by
 from rootless.client.stream import Demux, OutputClosed, Pump, Raw, parse_detach_keys
-from rootless.client.terminal import RawMode, window_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,6 +77,8 @@ class Session:
         if settings.tty:
             resize = self._resize
             if settings.stdin and os.isatty(0):
+                from rootless.client.terminal import RawMode
+
                 raw = RawMode(0)
         self._foreground = Foreground(kill=kill, resize=resize, raw=raw)
 
@@ -93,6 +94,8 @@ class Session:
         self._call(f"/{self._settings.target}/kill?signal={name}")
 
     def _resize(self) -> None:
+        from rootless.client.terminal import window_size
+
         size = window_size(1, 0, 2)
         if size is not None:
             self._call(f"/{self._settings.target}/resize?h={size[0]}&w={size[1]}")

@@ -7,7 +7,6 @@ import sys
 from rootless.cli.command import Command, Invocation
 from rootless.cli.descriptors import open_standard
 from rootless.cli.flags import HelpWanted, UsageError, parse
-from rootless.cli.plain import guard
 from rootless.cli.registry import GROUPS, TOP, find
 from rootless.client import lightos as os
 from rootless.errors import RootlessError
@@ -29,7 +28,10 @@ def main() -> NoReturn:
 
     gc.disable()  # short-lived: what is allocated is freed by the kernel
     open_standard()
-    guard()
+    if os.isatty(1) or os.isatty(2):
+        from rootless.cli.plain import guard
+
+        guard()
     os._exit(_flushed(run(sys.argv[1:])))
 
 

@@ -8,6 +8,14 @@ from rootless.policy.kinds import beneath
 from rootless.policy.rules.base import Case, Violation, rule
 
 
+def _open_among(case: Case, field: str, closed: tuple[str, ...]) -> Iterator[str]:
+    """Paths of the policy's ``field`` that no path of ``closed`` covers, in order."""
+    same = frozenset(closed)
+    for path in sorted((case.policy.names_of(field) or frozenset()) - same):
+        if not any(beneath(path, root) for root in closed):
+            yield path
+
+
 @rule(
     "filesystem.masked-paths",
     "high",
@@ -16,14 +24,13 @@ from rootless.policy.rules.base import Case, Violation, rule
 )
 def masked(case: Case) -> Iterator[Violation]:
     """Paths the policy wants hidden are hidden."""
-    for path in sorted(case.policy.names_of("filesystem.maskedPaths") or ()):
-        if not any(beneath(path, hidden) for hidden in case.spec.masked_paths):
-            yield Violation(
-                "HostConfig.MaskedPaths",
-                f"without {path}",
-                "the container would read a kernel interface that leaks or harms",
-                "filesystem.maskedPaths",
-            )
+    for path in _open_among(case, "filesystem.maskedPaths", case.spec.masked_paths):
+        yield Violation(
+            "HostConfig.MaskedPaths",
+            f"without {path}",
+            "the container would read a kernel interface that leaks or harms",
+            "filesystem.maskedPaths",
+        )
 
 
 @rule(
@@ -35,14 +42,13 @@ def masked(case: Case) -> Iterator[Violation]:
 def read_only_paths(case: Case) -> Iterator[Violation]:
     """Paths the policy wants read-only are, or are hidden."""
     closed = (*case.spec.masked_paths, *case.spec.readonly_paths)
-    for path in sorted(case.policy.names_of("filesystem.readOnlyPaths") or ()):
-        if not any(beneath(path, root) for root in closed):
-            yield Violation(
-                "HostConfig.ReadonlyPaths",
-                f"without {path}",
-                "the container could write to a kernel interface",
-                "filesystem.readOnlyPaths",
-            )
+    for path in _open_among(case, "filesystem.readOnlyPaths", closed):
+        yield Violation(
+            "HostConfig.ReadonlyPaths",
+            f"without {path}",
+            "the container could write to a kernel interface",
+            "filesystem.readOnlyPaths",
+        )
 
 
 @rule(
