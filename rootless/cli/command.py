@@ -92,13 +92,15 @@ class Invocation:
         set_flags: set[str],
         args: list[str],
         host: str | None,
+        *,
+        client: Client | None = None,
     ) -> None:
         self.command = command
         self.values = values
         self.set_flags = set_flags
         self.args = args
         self.host = host
-        self._client: Client | None = None
+        self._client = client
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]

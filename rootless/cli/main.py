@@ -15,6 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from rootless.client.api import Client
+
+_CONNECTIONS = {"run": 3, "container run": 3, "exec": 2, "container exec": 2}
+"""How many the commands take whose start counts; made while the command is imported."""
 _NEEDS_NO_DAEMON = ("doctor", "setup", "check-policy")
 
 
@@ -126,7 +130,26 @@ def _dispatch(words: list[str]) -> int:
     found = find(rest)
     if found is None:
         return _no_command(rest)
-    path, entry, arguments = found
+    path = found[0]
+    if path not in _CONNECTIONS:
+        return _perform(*found, host, allow_root=allow_root)
+    client = _connect_ahead(host, _CONNECTIONS[path])
+    try:
+        return _perform(*found, host, allow_root=allow_root, client=client)
+    finally:
+        if client is not None:
+            client.close()
+
+
+def _perform(
+    path: str,
+    entry: tuple[str, str, str],
+    arguments: list[str],
+    host: str | None,
+    *,
+    allow_root: bool,
+    client: Client | None = None,
+) -> int:
     command = load(path, entry)
     if entry[0] == "host":  # programs of their own, with their own flags
         return command.run(Invocation(command, {}, set(), arguments, host))
@@ -140,11 +163,22 @@ def _dispatch(words: list[str]) -> int:
         raise
     _check_count(command, parsed.args)
     _refuse_root(allow=allow_root)
-    call = Invocation(command, parsed.values, parsed.given, parsed.args, host)
+    call = Invocation(command, parsed.values, parsed.given, parsed.args, host, client=client)
     try:
         return command.run(call)
     finally:
         call.close()
+
+
+def _connect_ahead(host: str | None, count: int) -> Client | None:
+    from rootless.client.api import Client
+
+    try:
+        client = Client(host)
+    except RootlessError:
+        return None  # told when the command asks for it
+    client.connect_ahead(count)
+    return client
 
 
 def load(path: str, entry: tuple[str, str, str]) -> Command:

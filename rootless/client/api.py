@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from time import monotonic
 
 from rootless.client import lightos as os
 from rootless.client import paths
@@ -14,13 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+_FRESH = 2.0
+"""Seconds for which a connection without a request is used."""
+
 __all__ = ["Client", "query", "quote"]
 
 
 class Client:
     """Speaks to the daemon at ``host``, or to the user's own, which it starts on demand."""
 
-    __slots__ = ("_idle", "_made", "autostart", "socket_path")
+    __slots__ = ("_ahead", "_fresh_until", "_idle", "_made", "autostart", "socket_path")
 
     def __init__(self, host: str | None = None, *, autostart: bool = True) -> None:
         chosen = host or os.environ.get("ROOTLESS_HOST")
@@ -28,10 +32,33 @@ class Client:
         self.autostart = autostart and not chosen
         self._idle: Connection | None = None
         self._made: list[Connection] = []
+        self._ahead: list[Connection] = []
+        self._fresh_until = 0.0
+
+    def connect_ahead(self, count: int) -> None:
+        """Connect before there is anything to say: the daemon has its share of it done meanwhile.
+
+        Nothing is started or reported here; who needs a connection that is missing does that.
+        """
+        self._fresh_until = monotonic() + _FRESH
+        try:
+            for _ in range(count):
+                self._ahead.append(Connection(self.socket_path))
+        except OSError:
+            return
+
+    def _take_ahead(self) -> Connection | None:
+        """One of them that is fresh: the daemon ends what nothing is asked on during a pull."""
+        while self._ahead:
+            connection = self._ahead.pop(0)
+            if monotonic() < self._fresh_until:
+                return connection
+            connection.close()
+        return None
 
     def connect(self) -> Connection:
         """A new connection; ``close`` ends it with the others."""
-        connection = self._connect()
+        connection = self._take_ahead() or self._connect()
         self._made.append(connection)
         return connection
 
@@ -65,8 +92,9 @@ class Client:
     def close(self) -> None:
         """Close every connection that was made; a later request makes a new one."""
         self._idle = None
-        while self._made:
-            self._made.pop().close()
+        for connections in (self._ahead, self._made):
+            while connections:
+                connections.pop().close()
 
     def open(
         self,

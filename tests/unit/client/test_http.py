@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootless.client import jsonlite
+from rootless.client import api, jsonlite
 from rootless.client.api import Client
 from rootless.client.http import ApiError, BrokenReply, query, quote
 from rootless.errors import InvalidInput, Unavailable
@@ -94,6 +94,43 @@ def test_one_connection_serves_many_requests() -> None:
             assert client.post("/x", {"a": 1}) == []
         client.close()
     assert len(peers) == 1
+
+
+def test_connections_made_ahead_are_used_while_they_are_fresh(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The daemon ends those that nothing is asked on, which a pull may take long enough for."""
+    now = [100.0]
+    monkeypatch.setattr(api, "monotonic", lambda: now[0])
+    peers: list[socket.socket] = []
+
+    def answer(peer: socket.socket, _request: bytes) -> None:
+        peers.append(peer)
+        peer.sendall(reply("1"))
+
+    with serving(answer) as path:
+        client = Client(path)
+        client.connect_ahead(2)
+        first, second = client._ahead
+        assert client.get("/") == 1
+        assert client._idle is first
+        now[0] += 60
+        other = client.connect()
+        assert other not in {first, second}
+        assert second.sock.fileno() < 0
+        client.close()
+        client.connect_ahead(1)
+        (unused,) = client._ahead
+        client.close()
+        assert unused.sock.fileno() < 0
+    assert len(peers) == 1
+
+
+def test_connecting_ahead_reports_nothing(tmp_path: Path) -> None:
+    client = Client(str(tmp_path / "absent"))
+    client.connect_ahead(3)
+    with pytest.raises(Unavailable, match="is it running"):
+        client.get("/")
 
 
 def test_a_close_is_honoured() -> None:
