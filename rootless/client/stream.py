@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BUFFER = 256 * 1024
+_FIRST_BUFFER = 4096
+"""Until more comes at once: a large one takes the kernel longer than a short output does."""
 _IOV_MAX = 1024
 _HEADER = 8
 
@@ -238,7 +240,7 @@ class Pump:
         feed = self._sink.feed
         if left := self.connection.leftover():
             feed(left)
-        view = memoryview(bytearray(BUFFER))
+        view = memoryview(bytearray(_FIRST_BUFFER))
         sock = self.connection.sock
         with _Wakeup() as wakeup:
             poller = select.poll()
@@ -257,6 +259,8 @@ class Pump:
                 if not size:
                     break
                 feed(view[:size])
+                if size == len(view) < BUFFER:
+                    view = memoryview(bytearray(BUFFER))
         if not self.detached and not self._sink.complete:
             raise BrokenReply("the container's output is cut short: the daemon went away")
 

@@ -93,8 +93,9 @@ class Lifecycle:
         for name in ("exit.json", "shim.json"):
             (directory / name).unlink(missing_ok=True)
         plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
-        key = core.spares.claim(unit, plan)
-        etcfiles.write_etc(core, spec, directory)
+        key, files_mounted = core.spares.claim(unit, plan)
+        if not files_mounted:
+            etcfiles.write_etc(core, spec, directory)
         await unit.released()
         unit.cgroup = layout.make_cgroup(core, spec)
         launcher = await core.launcher()
@@ -102,6 +103,8 @@ class Lifecycle:
         created = await launcher.create(plan, key=key)
         unit.admitted = admitted
         try:
+            if files_mounted:
+                etcfiles.write_etc(core, spec, directory)  # in place: before ``go`` is early enough
             connection = await core.network.connect(
                 spec.network,
                 unit.id,

@@ -53,10 +53,10 @@ class Spares:
         self._timer: asyncio.TimerHandle | None = None
         self._order: _Order | None = None
 
-    def claim(self, unit: Unit, plan: LaunchPlan) -> bytes:
+    def claim(self, unit: Unit, plan: LaunchPlan) -> tuple[bytes, bool]:
         """Let ``unit`` have the directory that the spare has mounted, if it can serve its start.
 
-        The key for ``Launcher.create``.
+        The key for ``Launcher.create``, and whether its files in /etc are mounted, too.
         """
         from rootless.runtime.launcher_client import entry_key, frame_key
         from rootless.runtime.wire import NO_KEY
@@ -65,7 +65,7 @@ class Spares:
         order = self._order
         fresh, unit.fresh = unit.fresh, False
         if order is None:
-            return frame_key(plan)
+            return frame_key(plan), False
         key = entry_key(plan) if order.entered else frame_key(plan)
         rootfs = unit.record.spec.rootfs
         if (
@@ -78,11 +78,11 @@ class Spares:
                 exchange(order.directory, unit.directory)
                 self._order = None
                 self._housekeeping.give_back(rootfs, unit.directory, order.directory)
-                return key
+                return key, order.entered
         if order.entered:
-            return NO_KEY  # it waits for another
+            return NO_KEY, False  # it waits for another
         self._drop_order()
-        return key
+        return key, False
 
     def forget(self) -> None:
         """Serve nobody with the one that waits: layers are removed, perhaps some it has mounted.
