@@ -54,7 +54,7 @@ async def launch(argv: list[str], fds: set[int], log_fd: int) -> HelperProcess:
     """Start ``argv`` through ``sh`` with the descriptors ``fds``.
 
     Its output goes to ``log_fd``, a regular file, and is cut at
-    ``starter.LOG_LIMIT``. The descriptors stay the caller's. ProcessLookupError
+    ``starter_main.LOG_LIMIT``. The descriptors stay the caller's. ProcessLookupError
     when it has ended already.
     """
     job = asyncio.ensure_future(_starter.start(argv, sorted(fds), log_fd))

@@ -13,30 +13,14 @@ those numbers; the answer is ``{"pid": N}``, or ``{}`` when the program has ende
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
-import gc
 import json
-import os
-import resource
-import signal
 import socket
 import subprocess
 from collections.abc import Sequence
 
 from rootless.linux import isolated
-
-LOG_LIMIT = 64 << 10
-"""Bytes; later messages are lost. A container can provoke messages without end."""
-
-_MAX_FDS = 64
-_MAX_MESSAGE = 64 << 10
-_BACKGROUND = '"$@" & echo $! >/proc/self/fd/$0'
-"""For /bin/sh: start the arguments and tell their process id.
-
-The helper becomes nobody's child here, because ``sh`` (the library) would
-otherwise keep a thread that looks for its end every second.
-"""
+from rootless.network import starter_main
+from rootless.network.starter_main import MAX_MESSAGE
 
 
 class Starter:
@@ -53,7 +37,7 @@ class Starter:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                isolated.command(__name__, [str(theirs.fileno())], site_packages=True),
+                isolated.command(starter_main.__name__, [str(theirs.fileno())], site_packages=True),
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
@@ -81,7 +65,7 @@ class Starter:
             with theirs:
                 self._send({"argv": argv, "numbers": fds}, [theirs.fileno(), log_fd, *fds])
             ours.setblocking(False)
-            answer = await asyncio.get_running_loop().sock_recv(ours, _MAX_MESSAGE)
+            answer = await asyncio.get_running_loop().sock_recv(ours, MAX_MESSAGE)
         pid = json.loads(answer or b"{}").get("pid")
         if pid is None:
             raise ProcessLookupError(argv[0])
@@ -94,71 +78,3 @@ class Starter:
         except ConnectionError:  # it was killed, perhaps with a request unread (unix(7))
             self.close()
             socket.send_fds(self.open(), data, fds)
-
-
-def _launch(argv: list[str], numbers: list[int], fds: list[int], log_fd: int) -> int | None:
-    import sh
-
-    above = max([2, *numbers]) + 1
-    pid_read, pid_write = os.pipe2(os.O_CLOEXEC)
-    # No number that the program gets is this pipe's.
-    told_write = fcntl.fcntl(pid_write, fcntl.F_DUPFD_CLOEXEC, above)
-    os.close(pid_write)
-    with open(pid_read, "rb") as told, open("/dev/null", "rb") as null:
-        try:
-            with open(log_fd, "wb", closefd=False) as log:
-                sh.Command("/bin/sh")(
-                    *("-c", _BACKGROUND, str(told_write), *argv),
-                    _bg=True,
-                    _bg_exc=False,
-                    _in=null,
-                    _out=log,
-                    _err=log,
-                    _env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"},
-                    _cwd="/",
-                    _new_session=True,
-                    _pass_fds={*numbers, told_write},
-                    _preexec_fn=lambda: _before_exec(numbers, fds, told_write, above),
-                )
-        finally:
-            os.close(told_write)
-        line = told.readline()
-    return int(line) if line.strip().isdigit() else None
-
-
-def _before_exec(numbers: list[int], fds: list[int], told: int, above: int) -> None:
-    """Runs in ``sh``'s child just before exec."""
-    # The socket is made by a subordinate id and used by the daemon: it needs
-    # write permission for others. Its directory lets nobody but the daemon in.
-    os.umask(0)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LOG_LIMIT, LOG_LIMIT))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Out of the way first, so that none is overwritten before it has its place.
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in fds]
-    for fd, number in zip(high, numbers, strict=True):
-        os.dup2(fd, number)
-    os.set_inheritable(told, True)
-
-
-def main(arguments: list[str]) -> int:
-    """Serve the socket whose descriptor is the only argument until the daemon closes its end."""
-    import sh  # noqa: F401 - before the first request
-
-    requests = socket.socket(fileno=int(arguments[0]))
-    requests.set_inheritable(False)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    gc.collect()
-    gc.freeze()
-    while True:
-        data, fds, _, _ = socket.recv_fds(requests, _MAX_MESSAGE, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
-        if not data:
-            return 0
-        message = json.loads(data)
-        with socket.socket(fileno=fds[0]) as reply:
-            pid = _launch(message["argv"], message["numbers"], fds[2:], fds[1])
-            answer = {} if pid is None else {"pid": pid}
-            with contextlib.suppress(OSError):  # the daemon is gone; the helper ends with its pipe
-                reply.send(json.dumps(answer).encode())
-        for fd in fds[1:]:
-            os.close(fd)

@@ -62,16 +62,20 @@ def _sender(pidfd: int) -> Callable[[int], None]:
 
 
 def _rehearse() -> None:
-    """Do for nothing what the sandbox will ask for first; see ``builder``."""
+    """Do for nothing what the sandbox will ask for first; see ``builder``.
+
+    Only that: what a silent container never asks for would be memory for good.
+    """
     log = JsonLog(os.devnull, 0, 1)
-    pump = Pump(bare.packet_pair()[0], log, stdin_once=False)
+    listener, peer = bare.packet_pair()
+    pump = Pump(listener, log, stdin_once=False)
     output, program = os.pipe2(os.O_CLOEXEC)
     connect_streams(pump, [output, os.dup(output)], -1)
-    os.write(program, b"\n")
     pump.step(0)
-    os.close(program)
-    pump.drain_outputs()
-    pump.finish(b"")
+    for fd in (program, *pump.outputs):
+        os.close(fd)
+    listener.close()
+    peer.close()
     log.close()
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from rootless.errors import HostUnsupported, Unavailable
-from rootless.network import helper, slirp, starter
+from rootless.network import helper, slirp, starter_main
 from rootless.network.helper import HelperProcess
 from rootless.network.slirp_api import SlirpApi
 from tests.integration.network.conftest import (
@@ -306,6 +306,6 @@ async def test_one_that_hangs_is_ended(
 async def test_its_log_is_bounded(attached: HelperProcess) -> None:
     limits = Path(f"/proc/{attached.pid}/limits").read_text()
     line = next(x for x in limits.splitlines() if x.startswith("Max file size"))
-    assert line.split()[3] == str(starter.LOG_LIMIT)
+    assert line.split()[3] == str(starter_main.LOG_LIMIT)
     ignored = int(status(attached.pid)["SigIgn"], 16)
     assert ignored >> (signal.SIGXFSZ - 1) & 1
