@@ -14,8 +14,11 @@ launcher itself never answers.
 
 from __future__ import annotations
 
+# What shims never touch comes first, to be on pages that they never write to.
+import dataclasses as _dataclasses  # noqa: F401
 import gc
 import importlib
+import json as _json  # noqa: F401
 import os
 import select
 import signal
@@ -28,8 +31,8 @@ from rootless.errors import RootlessError, SyscallError
 from rootless.linux import process
 from rootless.linux import rootfs as _rootfs  # noqa: F401 - loaded before the first fork
 from rootless.model.plan import ExecPlan
-from rootless.runtime import exec_shim, wire
 from rootless.runtime import sequence as _sequence  # noqa: F401 - registers the steps
+from rootless.runtime import wire
 from rootless.runtime.shim import CONTAINER
 from rootless.runtime.shim_files import exit_code_of
 from rootless.runtime.spare import Spare
@@ -133,6 +136,8 @@ def _serve(
     functions: dict[str, Callable[..., object]],
     last_capability: int,
 ) -> None:
+    from rootless.runtime import exec_shim as _exec_shim  # noqa: F401 - before the first fork
+
     gc.freeze()
     spare = Spare()
     while True:
@@ -171,6 +176,8 @@ def _handle(
         kind = message["op"]
         plan = message.get("plan")
         if kind == "exec" and isinstance(plan, ExecPlan):
+            from rootless.runtime import exec_shim
+
             exec_shim.run_exec(plan, reply, last_capability=last_capability)
         elif kind == "call":
             arguments = message["arguments"]
