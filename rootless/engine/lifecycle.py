@@ -127,8 +127,12 @@ class Lifecycle:
                 await each.join_late(shim)
             shim.ending = created.ended
         except BaseException as error:
-            failure = await created.failure() if isinstance(error, RootlessError) else None
-            created.cancel()
+            failure = None
+            try:
+                if isinstance(error, RootlessError):
+                    failure = await created.failure()
+            finally:
+                created.cancel()
             if unit.shim is not None:
                 await unit.shim.end()
             await core.network.disconnect(unit.id)

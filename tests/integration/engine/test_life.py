@@ -48,6 +48,23 @@ def test_missing_command_leaves_nothing_with_rm_and_a_reason_without(engine: Eng
     engine.ok("rm", "bad")
 
 
+@pytest.mark.parametrize("network", ["none", "slirp4netns"])
+def test_a_sandbox_that_fails_is_the_reason_and_changes_no_state(
+    engine: Engine, network: str
+) -> None:
+    """Its network is connected while it is made, which may fail because of it, or not."""
+    made = engine.ok("create", "--network", network, "--user", "nosuch", IMAGE, "true")
+    before = _state(engine, made)
+    for _ in range(3):
+        done = engine.run("start", made)
+        assert (done.returncode, "unable to find user nosuch" in done.stderr) == (1, True)
+        state = _state(engine, made)
+        assert "unable to find user nosuch" in state.pop("Error")
+        assert state.pop("ExitCode") == 125
+        assert state == {key: before[key] for key in state}
+    engine.ok("rm", made)
+
+
 def test_states_follow_the_process(engine: Engine) -> None:
     engine.ok("create", "--name", "life", *QUIET, IMAGE, "sleep", "1000")
     assert _state(engine, "life")["Status"] == "created"

@@ -370,6 +370,25 @@ async def test_read_only_root(sandbox: Sandbox) -> None:
     assert log.endswith("ok\n")
 
 
+@pytest.mark.parametrize("user", ["", "nosuch"])
+async def test_giving_up_tells_what_had_failed(sandbox: Sandbox, user: str) -> None:
+    """Whatever else failed may have failed because of it."""
+    spec = await sandbox.spec("true")
+    spec = replace(spec, process=replace(spec.process, user=user))
+    plan = plan_container(sandbox.admitted(spec), FACTS, sandbox.layout(spec))
+    created = await sandbox.launcher.create(plan)
+    ended = os.pidfd_open(created.shim_pid)
+    created.close_fds()
+    failure = await created.failure()
+    assert (str(failure) if failure else "") == (
+        "unable to find user nosuch: no matching entries in passwd file "
+        "(hint: name a user of the image, or a number)"
+        if user
+        else ""
+    )
+    await asyncio.to_thread(_wait_pidfd, ended)
+
+
 async def test_giving_up_before_go_leaves_nothing(sandbox: Sandbox) -> None:
     spec = await sandbox.spec("sleep", "1000")
     created = await sandbox.create(spec)
