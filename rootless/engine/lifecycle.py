@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rootless.engine import cgroups, etcfiles, layout, restart
+from rootless.engine import cgroups, etcfiles, layout, restart, starting
 from rootless.engine.core import Core
 from rootless.engine.resolve_mounts import require_sources, stat_source
 from rootless.engine.resolve_process import parse_signal
@@ -84,18 +84,12 @@ class Lifecycle:
             raise
 
     async def _launch(self, unit: Unit, identity: Identity) -> None:
-        from rootless.runtime.planner import plan_container
         from rootless.runtime.shim_client import ShimClient
 
         core, directory = self._core, unit.directory
         admitted = self.admit(unit, identity)
         spec = admitted.spec
-        for name in ("exit.json", "shim.json"):
-            (directory / name).unlink(missing_ok=True)
-        plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
-        key, files_mounted = core.spares.claim(unit, plan)
-        if not files_mounted:
-            etcfiles.write_etc(core, spec, directory)
+        plan, key, files_due = starting.plan_start(core, unit, admitted)
         await unit.released()
         unit.cgroup = layout.make_cgroup(core, spec)
         launcher = await core.launcher()
@@ -103,8 +97,8 @@ class Lifecycle:
         created = await launcher.create(plan, key=key)
         unit.admitted = admitted
         try:
-            if files_mounted:
-                etcfiles.write_etc(core, spec, directory)  # in place: before ``go`` is early enough
+            if files_due:
+                etcfiles.write_etc(core, spec, directory)
             connection = await core.network.connect(
                 spec.network,
                 unit.id,
@@ -117,7 +111,7 @@ class Lifecycle:
             )
             # It listens: it was its shim that said "created".
             unit.shim = shim = ShimClient(directory)
-            unit.init_start = _start_of(created.init_pid)
+            unit.init_start = starting.start_of(created.init_pid)
             waiting = tuple(unit.pending)
             for each in waiting:
                 await each.ask(shim)
@@ -127,17 +121,8 @@ class Lifecycle:
                 await each.join_late(shim)
             shim.ending = created.ended
         except BaseException as error:
-            failure = None
-            try:
-                if isinstance(error, RootlessError):
-                    failure = await created.failure()
-            finally:
-                created.cancel()
-            if unit.shim is not None:
-                await unit.shim.end()
-            await core.network.disconnect(unit.id)
-            if failure is not None:
-                raise failure from error  # whatever else failed did so because of it
+            if (failure := await starting.abandon(core, unit, created, error)) is not None:
+                raise failure from error
             raise
         finally:
             created.close_fds()
@@ -484,13 +469,3 @@ class Lifecycle:
         unit.pending.clear()
         core.registry.publish(unit, "destroy")
         unit.notify("removed", "not-running", "next-exit")
-
-
-def _start_of(init_pid: int) -> int:
-    """When the first process started, in clock ticks; StartFailed when it was killed already."""
-    try:
-        return procfs.start_time(init_pid)
-    except ProcessLookupError:
-        raise StartFailed(
-            "the container ended before its program was executed", step="Exec", exit_code=125
-        ) from None

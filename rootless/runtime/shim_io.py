@@ -139,11 +139,8 @@ class Pump:
 
     def step(self, timeout: float | None = None) -> None:
         """Wait for events once and handle them, new clients first."""
-        found = self._epoll.poll(timeout)
-        if len(found) > 1:
-            accepts = self.listener.fileno()
-            found.sort(key=lambda event: event[0] != accepts)
-        for fd, events in found:
+        accepts = self.listener.fileno()
+        for fd, events in sorted(self._epoll.poll(timeout), key=lambda event: event[0] != accepts):
             handler = self._handlers.get(fd)
             if handler is not None:
                 # A hang-up or an error is found out by reading.

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from rootless.engine import lifecycle
+from rootless.engine import starting
 from rootless.errors import StartFailed
 
 
@@ -14,4 +14,4 @@ def test_a_first_process_that_was_killed_before_it_was_looked_at() -> None:
     with subprocess.Popen(["/bin/true"]) as process:
         process.wait()
     with pytest.raises(StartFailed, match="ended before its program was executed"):
-        lifecycle._start_of(process.pid)
+        starting.start_of(process.pid)

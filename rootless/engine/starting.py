@@ -1,0 +1,63 @@
+"""What a start does around its sandbox: the plan before it, the way back when it fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rootless.engine import etcfiles, layout
+from rootless.engine.core import Core
+from rootless.engine.unit import Unit
+from rootless.errors import RootlessError, StartFailed
+from rootless.linux import procfs
+from rootless.model.spec import AdmittedSpec
+
+if TYPE_CHECKING:
+    from rootless.model.plan import LaunchPlan
+    from rootless.runtime.launcher_client import Created
+
+
+def plan_start(core: Core, unit: Unit, admitted: AdmittedSpec) -> tuple[LaunchPlan, bytes, bool]:
+    """The plan, the key of the spare for it, and whether the files in /etc are still to be written.
+
+    A spare may have mounted them already. They are written in place, so that it
+    is early enough before ``go``; everybody else needs them before the sandbox.
+    """
+    from rootless.runtime.planner import plan_container
+
+    spec, directory = admitted.spec, unit.directory
+    for name in ("exit.json", "shim.json"):
+        (directory / name).unlink(missing_ok=True)
+    plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
+    key, mounted = core.spares.claim(unit, plan)
+    if not mounted:
+        etcfiles.write_etc(core, spec, directory)
+    return plan, key, mounted
+
+
+async def abandon(
+    core: Core, unit: Unit, created: Created, error: BaseException
+) -> StartFailed | None:
+    """Undo a start that failed with ``error``; why its sandbox had failed, if it had.
+
+    Then whatever else failed did so because of it.
+    """
+    failure = None
+    try:
+        if isinstance(error, RootlessError):
+            failure = await created.failure()
+    finally:
+        created.cancel()
+    if unit.shim is not None:
+        await unit.shim.end()
+    await core.network.disconnect(unit.id)
+    return failure
+
+
+def start_of(init_pid: int) -> int:
+    """When the first process started, in clock ticks; StartFailed when it was killed already."""
+    try:
+        return procfs.start_time(init_pid)
+    except ProcessLookupError:
+        raise StartFailed(
+            "the container ended before its program was executed", step="Exec", exit_code=125
+        ) from None
