@@ -1,6 +1,6 @@
 """HTTP/1.1 connections: aiohttp's server with what Docker's protocol needs on top.
 
-Three things differ from plain aiohttp, and all of them are kept here:
+Four things differ from plain aiohttp, and all of them are kept here:
 
 * The pure-Python parser is used by name, whatever ``AIOHTTP_NO_EXTENSIONS``
   says and whoever imported aiohttp first: the C parser drops bytes that arrive
@@ -8,6 +8,7 @@ Three things differ from plain aiohttp, and all of them are kept here:
 * A client that closes its sending side still gets its answer. ``attach`` and
   ``exec`` depend on it (stdin ends, output goes on), and asyncio would close
   the connection.
+* A body whose chunk ended just when reading paused goes on.
 * A request that only watches (``events``, ``logs``, ``wait`` …) is cancelled as
   soon as its client is gone; one that changes something is finished.
 """
@@ -133,6 +134,18 @@ class Connection(RequestHandler):
         if not self._messages:
             self.close()
         return True
+
+    def resume_reading(self, *arguments: bool, **named: bool) -> None:
+        """The parser goes on too.
+
+        aiohttp 3.14.5's forgets that it was paused only when it stops for that. Paused
+        by the last byte of a chunk it had stopped anyway, and would stop at the next
+        one, which nobody resumes: reading is not paused then.
+        """
+        payload = self._parser._payload_parser if self._parser is not None else None
+        if payload is not None:
+            payload._paused = False
+        super().resume_reading(*arguments, **named)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel a request that only watches."""

@@ -27,6 +27,12 @@ def to_progress(message: dict[str, object]) -> Progress:
     )
 
 
+def _look(task: asyncio.Task[None]) -> None:
+    """Who iterates is told of a failure; where a client left before that, it was the client's."""
+    if not task.cancelled():
+        task.exception()
+
+
 class ProgressStream:
     """Iterates what a running job reports; closing it cancels the job."""
 
@@ -34,6 +40,7 @@ class ProgressStream:
         self._queue: asyncio.Queue[Progress | None] = asyncio.Queue()
         self._first: list[Progress | None] = []
         self._task = asyncio.ensure_future(self._run(work))
+        self._task.add_done_callback(_look)
 
     async def _run(self, work: Callable[[Report], Coroutine[object, object, None]]) -> None:
         try:
@@ -64,5 +71,3 @@ class ProgressStream:
         """Cancel the job if it still runs."""
         self._task.cancel()
         await asyncio.wait([self._task])
-        if not self._task.cancelled():
-            self._task.exception()

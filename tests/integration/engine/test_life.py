@@ -57,7 +57,8 @@ def test_a_sandbox_that_fails_is_the_reason_and_changes_no_state(
     before = _state(engine, made)
     for _ in range(3):
         done = engine.run("start", made)
-        assert (done.returncode, "unable to find user nosuch" in done.stderr) == (1, True)
+        assert done.returncode == 1
+        assert "unable to find user nosuch" in done.stderr
         state = _state(engine, made)
         assert "unable to find user nosuch" in state.pop("Error")
         assert state.pop("ExitCode") == 125

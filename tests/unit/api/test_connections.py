@@ -25,8 +25,8 @@ async def _answer(_request: BaseRequest) -> StreamResponse:
 
 
 @asynccontextmanager
-async def _serving(path: Path) -> AsyncIterator[http.Server]:
-    server = http.Server(_answer, lambda status, text: Response(status=status, text=text))
+async def _serving(path: Path, handler: http.Handler = _answer) -> AsyncIterator[http.Server]:
+    server = http.Server(handler, lambda status, text: Response(status=status, text=text))
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
         sock.listen()
@@ -75,3 +75,36 @@ async def test_connections_are_bounded(tmp_path: Path) -> None:
 async def test_deeply_nested_filters_are_the_clients_error(served: Served) -> None:
     answer = await served.request("GET", f"/containers/json?filters={quote('[' * 20_000)}")
     assert answer.status == 400
+
+
+async def test_a_body_goes_on_after_a_pause_at_the_end_of_a_chunk(tmp_path: Path) -> None:
+    """Reading pauses when the last byte of a chunk fills the buffer; what comes next is the end.
+
+    aiohttp 3.14.5 then waited for ever: its parser took itself to be paused still.
+    """
+    high = 2 * http.READ_BUFFER
+    read, filled = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: BaseRequest) -> StreamResponse:
+        for size in (high, high + 5):
+            while request.content.total_bytes < size:
+                await asyncio.sleep(0)
+            filled.set()
+        body = await request.content.readexactly(high + 5)
+        read.set()
+        body += await request.content.read()
+        return Response(text=body[-10:].decode())
+
+    path = tmp_path / "s"
+    async with _serving(path, handler), asyncio.timeout(20):
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"POST / HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"%x\r\n%s\r\n" % (high, bytes(high)))
+        await filled.wait()
+        writer.write(b"5\r\nhello")
+        await read.wait()
+        writer.write(b"\r\n5\r\nworld\r\n0\r\n\r\n")
+        assert b"200 OK" in await reader.readline()
+        assert (await reader.readuntil(b"helloworld")).endswith(b"helloworld")
+        writer.close()
+        await writer.wait_closed()
