@@ -197,6 +197,14 @@ class Builder:
         wire.send(self.reply, message, (netns, userns, exit_read))
         self.held = (self.reply.fileno(), exit_write, mounts)
 
+    def words_of_init(self) -> dict[str, object] | None:
+        """Why init ended, if it has said so: then what failed here did because of it."""
+        if self.pid > 0 and select.select([self.sync], [], [], 0)[0]:
+            answer = wire.receive(self.sync)
+            if answer is not None and "error" in answer[0]:
+                return answer[0]
+        return None
+
     def give_up(self) -> None:
         """Undo what the shim does not know of; it kills init when the builder ends."""
         with contextlib.suppress(OSError):
@@ -298,6 +306,7 @@ def _build(builder: Builder, last_capability: int) -> None:
         builder.build(last_capability)
         builder.accompany()
     except BaseException as error:
+        message = builder.words_of_init() or wire.error_fields(error, "sandbox")
         builder.give_up()
         with contextlib.suppress(OSError):
-            wire.send(builder.reply, wire.error_fields(error, "sandbox"))
+            wire.send(builder.reply, message)
