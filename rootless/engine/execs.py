@@ -206,8 +206,12 @@ class Execs:
         directory = self.directory(live.unit, live.record.id)
         for name in ("exit.json", "shim.json", "shim.sock"):
             (directory / name).unlink(missing_ok=True)
-        if directory.is_dir():
+        try:
             directory.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._core.discard(directory)  # its shim was killed while it wrote a file
         self._forget_old()
 
     def _forget_old(self) -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from rootless.runtime.shim_client import ExitStatus
 
 _log = logging.getLogger(__name__)
+_AGAIN = 1.0
+"""Seconds after which a process that is to be gone is killed once more."""
 LOST_EXIT_CODE = 255
 """When nobody recorded how the process ended (a shim killed with SIGKILL)."""
 
@@ -398,8 +400,8 @@ class Lifecycle:
             await self.set_frozen(unit, frozen=False)
         await self.signal(unit, number)
         self._core.registry.publish(unit, "kill", signal=str(number))
-        if number == signal.SIGKILL:
-            await unit.ended.wait()
+        while number == signal.SIGKILL and not await self._wait_end(unit, _AGAIN):
+            await self.signal(unit, number)  # one sent during a start may have met nobody
 
     async def restart(
         self, unit: Unit, identity: Identity, *, timeout: int | None, signal_name: str
