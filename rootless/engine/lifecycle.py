@@ -401,6 +401,8 @@ class Lifecycle:
         await self.signal(unit, number)
         self._core.registry.publish(unit, "kill", signal=str(number))
         while number == signal.SIGKILL and not await self._wait_end(unit, _AGAIN):
+            if unit.record.state.pid != state.pid:
+                return  # it ended, and somebody has started the container anew
             await self.signal(unit, number)  # one sent during a start may have met nobody
 
     async def restart(
