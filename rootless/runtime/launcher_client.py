@@ -52,7 +52,7 @@ class Created:
 
         With ``listen`` the end is heard by :meth:`ended`, which must be called then.
         """
-        with contextlib.suppress(BrokenPipeError):  # it failed before, and has said why
+        with contextlib.suppress(ConnectionError):  # it failed before, and has said why
             self._reply.send({"go": True})
         answer = await self._reply.receive()
         message = answer[0] if answer else {}
