@@ -168,9 +168,6 @@ class Builder:
 
     def _await_ready(self) -> tuple[dict[str, object], list[int]]:
         answer = wire.receive(self.sync)
-        if answer is None and self.orders is not None:
-            self.give_up()
-            os._exit(0)  # the spare's init was killed: the daemon begins again, without a spare
         message = answer[0] if answer else ENDED_EARLY
         if "error" in message or answer is None:
             raise wire.failure_of(message)
@@ -271,11 +268,8 @@ def run(
             with process.waking_elsewhere(builder.pid):
                 wire.forward(builder.sync, *order)  # init decodes it at the same time
             plan = _plan_of(*order)
-            fits = builder.take_order(plan, socket.socket(fileno=fds[0]))
-            if not fits:
-                os._exit(0)  # without a word: the daemon begins again, without a spare
-        else:
-            builder.take_order(plan, socket.socket(fileno=fds[0]))
+        if not builder.take_order(plan, socket.socket(fileno=fds[0])):
+            os._exit(0)  # a spare, without a word: the daemon begins again, without one
         _build(builder, last_capability)
     finally:
         os._exit(0)
