@@ -370,10 +370,13 @@ class Lifecycle:
         return True
 
     async def signal(self, unit: Unit, number: int) -> None:
-        """Send a signal to the first process; fine when it just ended."""
+        """Send a signal to the first process; fine when it just ended.
+
+        SIGKILL is for all in the cgroup, and for the first process as well: one
+        that is being started has a shim before it is in its cgroup.
+        """
         if number == signal.SIGKILL and unit.cgroup:
             await asyncio.to_thread(cgroupfs.kill, unit.cgroup)
-            return
         shim = unit.shim
         if shim is None:
             return
@@ -403,7 +406,7 @@ class Lifecycle:
         while number == signal.SIGKILL and not await self._wait_end(unit, _AGAIN):
             if unit.record.state.pid != state.pid:
                 return  # it ended, and somebody has started the container anew
-            await self.signal(unit, number)  # one sent during a start may have met nobody
+            await self.signal(unit, number)  # a lost one would leave it running
 
     async def restart(
         self, unit: Unit, identity: Identity, *, timeout: int | None, signal_name: str

@@ -56,7 +56,10 @@ def _sender(pidfd: int) -> Callable[[int], None]:
     """A function that sends a signal to the process of ``pidfd`` (pidfd_send_signal(2))."""
 
     def send(signum: int) -> None:
-        signal.pidfd_send_signal(pidfd, signal.Signals(signum) if signum < 32 else signum)
+        try:
+            signal.pidfd_send_signal(pidfd, signal.Signals(signum) if signum < 32 else signum)
+        except ProcessLookupError:
+            return  # it has just ended
 
     return send
 
