@@ -10,9 +10,9 @@ import hypothesis
 import pytest
 
 from tests.support import leftovers
-from tests.support.fixtures import docker_cli, engine, fresh_engine, shared_engine
+from tests.support.fixtures import api, docker_cli, engine, fresh_engine, shared_engine
 
-__all__ = ["docker_cli", "engine", "fresh_engine", "shared_engine"]
+__all__ = ["api", "docker_cli", "engine", "fresh_engine", "shared_engine"]
 
 # The checkout may be read-only for the user who runs the tests, and a busy
 # machine is no reason to fail: no database, no deadline. Each run draws other

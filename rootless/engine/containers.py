@@ -260,7 +260,9 @@ class Containers:
         """Its processes as ``ps`` shows them."""
         self._core.policy.admit_action(identity, "container.top", ref)
         unit = self._running(ref)
-        return await top.process_table(unit.record.state.pid, ps_args)
+        table = await top.process_table(unit.record.state.pid, ps_args)
+        self._core.registry.publish(unit, "top")
+        return table
 
     async def logs(
         self,

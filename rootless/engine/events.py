@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from rootless.engine.filters import Filters, check_filters, match_labels
 from rootless.model.event import Event
@@ -53,10 +53,13 @@ class EventBus:
     def subscribe(
         self, filters: Filters, *, since_ns: int = 0, until_ns: int = 0
     ) -> AsyncIterator[Event]:
-        """Past events from ``since_ns`` (0: none) on, then live ones up to ``until_ns``."""
+        """Past events from ``since_ns`` on, then live ones up to ``until_ns``; 0 for no bound.
+
+        Without any bound there are no past ones, as in Docker.
+        """
         check_filters(filters, _KNOWN)
         queue: asyncio.Queue[Event] = asyncio.Queue(BACKLOG)
-        past = [e for e in self._history if since_ns and e.time_ns >= since_ns]
+        past = [e for e in self._history if (since_ns or until_ns) and e.time_ns >= since_ns]
         self._queues.add(queue)
         return self._stream(queue, past, filters, until_ns)
 
@@ -115,33 +118,30 @@ def matches(event: Event, filters: Filters) -> bool:
             hit = match_labels(attributes, values)
         elif key == "scope":
             hit = "local" in values
-        elif key == "daemon":
-            hit = event.type == "daemon" and _names(event, attributes, values)
-        elif key in ("container", "image", "volume", "network"):
-            hit = _about(event, key, attributes, values)
+        elif key == "image":
+            hit = _image(event, attributes, values)
         else:
-            hit = False
+            hit = event.type == key and _begins(event.actor_id, attributes, values)
         if not hit:
             return False
     return True
 
 
-def _names(event: Event, attributes: Mapping[str, str], values: object) -> bool:
-    assert isinstance(values, list | tuple)
+def _begins(actor_id: str, attributes: Mapping[str, str], values: Sequence[str]) -> bool:
+    """An id or a name, or the beginning of one."""
     name = attributes.get("name", "")
-    return any(v in (event.actor_id, name) or _prefix(event.actor_id, v) for v in values)
+    return any(actor_id.startswith(value) or name.startswith(value) for value in values)
 
 
-def _prefix(full: str, text: str) -> bool:
-    return len(text) >= 2 and full.startswith(text)
+def _image(event: Event, attributes: Mapping[str, str], values: Sequence[str]) -> bool:
+    """An image's events and those of its containers, by its name with or without the tag."""
+    if event.type not in ("image", "container"):
+        return False
+    named = attributes.get("name" if event.type == "image" else "image", "")
+    names = {event.actor_id, named}
+    return any(value in names or value in map(_without_tag, names) for value in values)
 
 
-def _about(event: Event, key: str, attributes: Mapping[str, str], values: object) -> bool:
-    assert isinstance(values, list | tuple)
-    if event.type == key:
-        return _names(event, attributes, values)
-    if key == "image" and event.type == "container":
-        return attributes.get("image", "") in values
-    if key == "container":
-        return attributes.get("container", "") in values
-    return False
+def _without_tag(name: str) -> str:
+    head, _, tag = name.partition("@")[0].rpartition(":")
+    return head if head and "/" not in tag else name

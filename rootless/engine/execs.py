@@ -295,7 +295,8 @@ class Execs:
     def _publish(self, unit: Unit, action: str, record: ExecRecord, **more: str) -> None:
         text = action
         if action in ("exec_create", "exec_start"):
-            text = f"{action}: {' '.join(record.request.cmd)}"
+            command, *arguments = record.request.cmd
+            text = f"{action}: {command} {' '.join(arguments)}"  # a blank without any: Docker's
         self._core.registry.publish(unit, text, execID=record.id, **more)
 
 

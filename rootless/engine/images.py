@@ -158,7 +158,7 @@ class Images:
         async with self._lock:
             entry = self.index.find(ref)
             self.index.put(entry.image, [name])
-        self._event("tag", entry.image.id, name.familiar)
+        self._event("tag", entry, name.familiar)
 
     async def remove(
         self, identity: Identity, ref: str, *, force: bool = False, prune_parents: bool = True
@@ -209,7 +209,7 @@ class Images:
     def _untag(self, entry: Entry, text: str) -> ImageDeletion:
         self.index.untag(entry, text)
         familiar = references.parse(text).familiar
-        self._event("untag", entry.image.id, familiar)
+        self._event("untag", entry, familiar)
         return ImageDeletion(untagged=familiar)
 
     def _check_unused(self, entry: Entry, *, ref: str, force: bool) -> None:
@@ -238,7 +238,7 @@ class Images:
     def _delete(self, entry: Entry) -> Sequence[ImageDeletion]:
         lines = [self._untag(entry, text) for text in sorted(entry.names)]
         self.index.remove(entry)
-        self._event("delete", entry.image.id, entry.image.id)
+        self._event("delete", entry, entry.image.id)
         return [*lines, ImageDeletion(deleted=entry.image.id)]
 
     async def collect(self) -> int:
@@ -291,13 +291,13 @@ class Images:
                 lines += [self._untag(entry, text) for text in sorted(entry.names)]
                 self.index.remove(entry)
                 lines.append(ImageDeletion(deleted=entry.image.id))
-                self._event("delete", entry.image.id, entry.image.id)
+                self._event("delete", entry, entry.image.id)
         freed = await self.collect()
         self._core.events.publish("image", "prune", "", {"reclaimed": str(freed)})
         return PruneReport(images=tuple(lines), space_reclaimed=freed)
 
-    def _event(self, action: str, image_id: str, name: str) -> None:
-        self._core.events.publish("image", action, image_id, {"name": name})
+    def _event(self, action: str, entry: Entry, name: str) -> None:
+        self.transfers.event(action, entry.image, name)
 
     # -- transfers -------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rootless.engine import cgroups, etcfiles, layout, restart, starting
+from rootless.engine import cgroups, etcfiles, layout, notices, restart, starting
 from rootless.engine.core import Core
 from rootless.engine.resolve_mounts import require_sources, stat_source
 from rootless.engine.resolve_process import parse_signal
@@ -129,7 +129,7 @@ class Lifecycle:
         finally:
             created.close_fds()
         core.spares.started(unit, plan)
-        core.registry.publish(unit, "start")
+        notices.started(core, unit)
         unit.pending.clear()
         unit.watch_task = asyncio.ensure_future(self.watch(unit))
         if self.on_running is not None:
@@ -279,16 +279,13 @@ class Lifecycle:
             core.registry.publish(unit, "oom")
         for name, count in after.denied_calls:
             core.registry.publish(unit, "seccomp_denied", call=name, count=str(count))
-        core.registry.publish(
-            unit, "die", exitCode=str(status.code), execDuration=str(int(ran_for))
-        )
+        notices.ended(core, unit, exit_code=status.code, ran_for=ran_for)
         # Taken now: whoever waits for the end may start it again at once.
         cgroups.drop(core, unit)
         what = f"the network of {unit.record.name}"
         unit.release(core.background(core.network.disconnect(unit.id), what))
         unit.ended.set()
-        if not verdict.restart:
-            unit.notify("not-running", "next-exit")
+        unit.notify("not-running", "next-exit")  # also of one that is restarted, as in Docker
         core.background(self._after_end(unit, verdict), f"the end of {unit.record.name}")
 
     async def _after_end(self, unit: Unit, verdict: restart.Verdict) -> None:
@@ -350,9 +347,9 @@ class Lifecycle:
         self._mark_stopped(unit)
         if unit.record.state.status == "paused":
             await self.set_frozen(unit, frozen=False)
-        await self.signal(unit, number)
+        await self._send(unit, number)
         if not await self._wait_end(unit, None if seconds < 0 else float(seconds)):
-            await self.signal(unit, signal.SIGKILL)
+            await self._send(unit, signal.SIGKILL)
             await unit.ended.wait()
         self._core.registry.publish(unit, "stop")
 
@@ -385,6 +382,11 @@ class Lifecycle:
         except NotFound:
             return
 
+    async def _send(self, unit: Unit, number: int) -> None:
+        """:meth:`signal` somebody asked for; told before the process can end because of it."""
+        self._core.registry.publish(unit, "kill", signal=str(int(number)))
+        await self.signal(unit, number)
+
     async def kill(self, unit: Unit, signal_name: str) -> None:
         """``kill``: any signal, without waiting unless it is SIGKILL."""
         number = parse_signal(signal_name, default=signal.SIGKILL)
@@ -401,8 +403,7 @@ class Lifecycle:
             self._mark_stopped(unit)
         if state.status == "paused" and number == signal.SIGKILL:
             await self.set_frozen(unit, frozen=False)
-        await self.signal(unit, number)
-        self._core.registry.publish(unit, "kill", signal=str(number))
+        await self._send(unit, number)
         while number == signal.SIGKILL and not await self._wait_end(unit, _AGAIN):
             if unit.record.state.pid != state.pid:
                 return  # it ended, and somebody has started the container anew

@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rootless.engine import cgroups, inside, layout, restart
+from rootless.engine import cgroups, inside, layout, notices, restart
 from rootless.engine.core import Core
 from rootless.engine.creation import Creator
 from rootless.engine.health import HealthMonitor
@@ -175,7 +175,9 @@ class Recovery:
             NetworkState(),
         )
         unit.ended.set()
-        core.registry.publish(unit, "die", exitCode=str(unit.record.state.exit_code))
+        after = unit.record.state
+        ran_for = (after.finished_ns - after.started_ns) / 1e9
+        notices.ended(core, unit, exit_code=after.exit_code, ran_for=ran_for)
 
     # -- what comes after ---------------------------------------------------------
 

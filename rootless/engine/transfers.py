@@ -56,8 +56,10 @@ class Transfers:
         finally:
             self.running -= 1
 
-    def _event(self, action: str, image_id: str, name: str) -> None:
-        self._core.events.publish("image", action, image_id, {"name": name})
+    def event(self, action: str, image: Image, name: str, *, actor: str = "") -> None:
+        """What happened to an image, with its labels; ``actor`` is its id unless given."""
+        attributes = {**dict(image.config.config.labels), "name": name}
+        self._core.events.publish("image", action, actor or image.id, attributes)
 
     async def _record(self, image: Image, names: Sequence[Reference], *, parent: str = "") -> None:
         await self._unpacker.image(image)
@@ -161,7 +163,7 @@ class Transfers:
             names.append(name.with_tag(name.tag))
         await self._record(pulled.image, names)
         report(pulling.final_status(name, newer=newer))
-        self._event("pull", name.familiar, name.familiar_name)
+        self.event("pull", pulled.image, name.familiar_name, actor=name.familiar)
 
     async def push(
         self, identity: Identity, reference: str, *, auth: RegistryAuth | None
@@ -187,7 +189,7 @@ class Transfers:
                     progress=report,
                 )
                 await self._record(entry.image, [name.with_digest(pushed.digest)])
-            self._event("push", name.familiar, name.familiar_name)
+            self.event("push", entry.image, name.familiar_name, actor=name.familiar)
 
         return await ProgressStream(work).begun()
 
@@ -230,7 +232,7 @@ class Transfers:
             items[entry.image.id] = saving.Saved(entry.image, merged)
             for digest in entry.image.blobs:
                 self._content.size(digest)
-            self._event("save", entry.image.id, ref)
+            self.event("save", entry.image, entry.image.id)
         return self._written(lambda out: saving.save(list(items.values()), self._content, out))
 
     async def _written(self, write: Callable[[BinaryIO], None]) -> AsyncIterator[bytes]:
@@ -274,7 +276,7 @@ class Transfers:
                 )
                 for one in loaded:
                     await self._record(one.image, one.tags)
-                    self._event("load", one.image.id, one.image.id)
+                    self.event("load", one.image, one.image.id)
                 for message in loading.messages(loaded):
                     report(message)
 
@@ -324,7 +326,9 @@ class Transfers:
                     ),
                 )
                 await self._record(image, [name] if name is not None else [])
-            self._event("import", image.id, image.id)
+            self.event("import", image, image.id)
+            if name is not None:
+                self.event("tag", image, name.familiar)
             report({"status": image.id})
 
         return await ProgressStream(work).begun()
@@ -370,6 +374,9 @@ class Transfers:
             )
             names = [name] if name is not None else []
             await self._record(image, names, parent=parent.image.id)
+        self.event("create", image, image.id)
+        if name is not None:
+            self.event("tag", image, name.familiar)
         return image.id
 
     async def builtin(self) -> str:

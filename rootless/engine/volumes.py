@@ -43,10 +43,7 @@ class Volumes:
     ) -> VolumeRecord:
         """Make a volume, or return the one of that name."""
         self._core.policy.admit_action(identity, "volume.create", name)
-        existed = bool(name) and self._core.volumes.lookup(name) is not None
         made = await self.make(name, driver=driver, options=options, labels=labels)
-        if not existed:
-            self._core.events.publish("volume", "create", made.name, {"driver": made.driver})
         return self._record(made)
 
     async def make(
@@ -60,7 +57,8 @@ class Volumes:
     ) -> Volume:
         """Make a volume's files; off the event loop, because they are synced."""
         marks = {**labels, ANONYMOUS_LABEL: ""} if anonymous else labels
-        return await asyncio.to_thread(
+        existed = bool(name) and self._core.volumes.lookup(name) is not None
+        made = await asyncio.to_thread(
             self._core.volumes.create,
             name,
             lambda path: self._core.call_from_thread("storage.tree.make_volume", path=path),
@@ -69,6 +67,9 @@ class Volumes:
             driver=driver,
             anonymous=anonymous,
         )
+        if not existed:
+            self._core.events.publish("volume", "create", made.name, {"driver": made.driver})
+        return made
 
     async def list(self, identity: Identity, *, filters: Filters) -> Sequence[VolumeRecord]:
         """Volumes by name."""

@@ -3,6 +3,7 @@
 ``engine``        a running engine, shared by the tests of a module, clean after each test
 ``fresh_engine``  an engine of the test's own, for tests that kill or configure it
 ``docker_cli``    runs the ``docker`` command against ``engine``
+``api``           sends requests to ``engine``
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support import processes
+from tests.support.api import Api
 from tests.support.engine import Engine, new_engine
 
 DockerCli = Callable[..., subprocess.CompletedProcess[str]]
@@ -44,6 +46,12 @@ def fresh_engine() -> Iterator[Engine]:
     """A running engine of the test's own; what it leaves is purged, processes must end."""
     with new_engine() as engine:
         yield engine
+
+
+@pytest.fixture
+def api(engine: Engine) -> Api:
+    """Requests to the engine: ``api("GET", "/containers/json", all=1)``."""
+    return Api(engine)
 
 
 @pytest.fixture

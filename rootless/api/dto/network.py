@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 from rootless.model.records import NetworkState
 from rootless.model.request import EndpointRequest
-
-PREDEFINED = {"slirp4netns": "slirp4netns", "host": "host", "none": "null"}
-"""Name → driver."""
-
-
-def network_id(name: str) -> str:
-    """A stable id for a network that exists by definition."""
-    return hashlib.sha256(f"rootless network {name}".encode()).hexdigest()
+from rootless.network.predefined import PREDEFINED, network_id
 
 
 def network(name: str, driver: str) -> dict[str, object]:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from aiohttp.web_response import Response
 
 from rootless.api.call import Call
-from rootless.api.dto.network import PREDEFINED, endpoint, network, network_id
+from rootless.api.dto.network import endpoint, network
 from rootless.api.router import Route
 from rootless.errors import Denied, HostUnsupported, InvalidInput, NotFound
+from rootless.network.predefined import PREDEFINED, network_id
 
 _FILTERS = frozenset(("driver", "id", "label", "name", "scope", "type", "dangling"))
 

@@ -79,7 +79,10 @@ def test_unknown_filter_is_refused() -> None:
         ({"container": ["aaaa"]}, True),
         ({"container": ["other"]}, False),
         ({"image": ["busybox"]}, True),
+        ({"image": ["busybox:1"]}, True),
         ({"image": ["alpine"]}, False),
+        ({"container": ["we"]}, True),
+        ({"volume": ["web"]}, False),
         ({"label": ["tier=front"]}, True),
         ({"label": ["tier=back"]}, False),
         ({"type": ["container"], "container": ["other"]}, False),
@@ -87,5 +90,5 @@ def test_unknown_filter_is_refused() -> None:
     ],
 )
 def test_filters(filters: dict[str, list[str]], hit: bool) -> None:
-    event = _event(action="exec_create: ls", name="web", image="busybox", tier="front")
+    event = _event(action="exec_create: ls", name="web", image="busybox:1", tier="front")
     assert matches(event, filters) is hit

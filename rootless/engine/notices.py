@@ -1,0 +1,42 @@
+"""What a container's start and end mean for its network and volumes, as Docker's events tell it."""
+
+from __future__ import annotations
+
+from rootless.engine.core import Core
+from rootless.engine.unit import Unit
+from rootless.network.predefined import PREDEFINED, network_id
+
+
+def started(core: Core, unit: Unit) -> None:
+    """Network ``connect``, volume ``mount``, container ``start``."""
+    _network(core, unit, "connect")
+    for mount in unit.record.spec.mounts:
+        if mount.volume_name:
+            attributes = {
+                "driver": "local",
+                "container": unit.id,
+                "destination": mount.target,
+                "read/write": str(not mount.read_only).lower(),
+                "propagation": mount.propagation if mount.type == "bind" else "",
+            }
+            core.events.publish("volume", "mount", mount.volume_name, attributes)
+    core.registry.publish(unit, "start")
+
+
+def ended(core: Core, unit: Unit, *, exit_code: int, ran_for: float) -> None:
+    """Network ``disconnect``, volume ``unmount``, container ``die``; ``ran_for`` in seconds."""
+    _network(core, unit, "disconnect")
+    for mount in unit.record.spec.mounts:
+        if mount.volume_name:
+            attributes = {"driver": "local", "container": unit.id}
+            core.events.publish("volume", "unmount", mount.volume_name, attributes)
+    core.registry.publish(
+        unit, "die", exitCode=str(exit_code), execDuration=str(max(int(ran_for), 0))
+    )
+
+
+def _network(core: Core, unit: Unit, action: str) -> None:
+    name = unit.record.spec.network.mode
+    if name in PREDEFINED:
+        attributes = {"container": unit.id, "name": name, "type": PREDEFINED[name]}
+        core.events.publish("network", action, network_id(name), attributes)
