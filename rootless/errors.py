@@ -9,7 +9,7 @@
     ├── NotFound                  not-found  404
     ├── Conflict                  conflict   409   name taken, wrong state, in use
     ├── NotModified               unchanged  304   already in the wanted state
-    ├── HostUnsupported           host       501   the host lacks what was asked for
+    ├── HostUnsupported           host       400   the host lacks what was asked for
     ├── Unavailable               unavail    503   a helper or peer cannot be reached now
     ├── Exhausted                 exhausted  507   ids, space, or a quota ran out
     ├── StartFailed               start      400   the container's process could not be started
@@ -102,7 +102,7 @@ class HostUnsupported(RootlessError):
     """The host cannot give what was asked for; the hint is the command that mends it."""
 
     code = "host"
-    http_status = 501
+    http_status = 400
 
 
 class Unavailable(RootlessError):

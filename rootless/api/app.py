@@ -19,6 +19,7 @@ from aiohttp.web_response import Response, StreamResponse
 from rootless import __version__
 from rootless.api.call import ApiConfig, Call, json_bytes
 from rootless.api.errors import HttpError, status_and_message
+from rootless.api.fields import check_query, warning_header
 from rootless.api.http import Connection, Runner, Server, listen
 from rootless.api.router import Router
 from rootless.api.routes.table import ROUTES
@@ -88,11 +89,12 @@ class Api:
             self._check_origin(request)
             if "\0" in request.path or "%00" in request.rel_url.raw_query_string:
                 raise InvalidInput("the path and its parameters must not contain NUL")
-            call_path, version = self._split(request.path)
+            call_path, version_text = self._split(request.path)
             found = self._router.find(request.method, call_path)
             if found is None:
                 raise HttpError(404, "page not found")
             route, fields = found
+            version = _CURRENT if version_text is None else parse_version(version_text)
             if connection.identity is None:
                 raise Denied("the client has no identity: no certificate was presented")
             self._check_user(connection.identity)
@@ -101,14 +103,19 @@ class Api:
                 engine=self._engine,
                 identity=connection.identity,
                 fields=fields,
+                query=route.query,
                 version=version,
                 config=self._config,
                 common_headers=self.headers,
             )
             connection.disconnect = route.disconnect
+            if request.query_string:
+                call.warnings += check_query(route.query, request.query.items())
             if request.headers.get("Expect", "").lower() == "100-continue":
                 await self._continue(request)
             response = await route.handler(call)
+            if call.warnings and not response.prepared:
+                response.headers["Warning"] = warning_header(call.warnings)
         except Exception as error:
             if isinstance(error, ConnectionError) and _gone(request):
                 raise
@@ -160,15 +167,13 @@ class Api:
             raise Denied(f"requests from web pages of {origin!r} are refused")
 
     @staticmethod
-    def _split(path: str) -> tuple[str, tuple[int, int]]:
-        """The path without its version and the version."""
+    def _split(path: str) -> tuple[str, str | None]:
+        """The path without its version, and the version as it was written."""
         if "//" in path:
             # A name as inspect gives it: /containers//name/json.
             path = re.sub("//+", "/", path)
         match = _VERSIONED.fullmatch(path)
-        if match is None:
-            return path, _CURRENT
-        return match[2], parse_version(match[1])
+        return (path, None) if match is None else (match[2], match[1])
 
 
 def make_app(engine: Engine, *, config: ApiConfig | None = None) -> Api:

@@ -15,13 +15,13 @@ from aiohttp.web_response import Response
 
 from rootless.api.dto.decode import decode
 from rootless.api.dto.times import parse_query_time
+from rootless.api.fields import Query, says_no
 from rootless.engine.interface import Engine
 from rootless.errors import InvalidInput
 from rootless.model.identity import Identity
 from rootless.units import whole_number
 
 T = TypeVar("T")
-_FALSE = frozenset(("", "0", "no", "false", "none"))
 _encode = msgspec.json.Encoder().encode
 
 MAX_JSON = 4 << 20
@@ -39,9 +39,24 @@ class ApiConfig:
 
 
 class Call:
-    """A request that was matched to a route."""
+    """A request that was matched to a route.
 
-    __slots__ = ("common_headers", "config", "engine", "fields", "identity", "request", "version")
+    ``query`` lists the parameters of the row: a handler that asks for another is wrong.
+    ``warnings`` are what the client is to hear about its request; what no handler takes
+    into its answer goes into a header.
+    """
+
+    __slots__ = (
+        "common_headers",
+        "config",
+        "engine",
+        "fields",
+        "identity",
+        "query",
+        "request",
+        "version",
+        "warnings",
+    )
 
     def __init__(
         self,
@@ -50,6 +65,7 @@ class Call:
         engine: Engine,
         identity: Identity,
         fields: Mapping[str, str],
+        query: Query,
         version: tuple[int, int],
         config: ApiConfig,
         common_headers: Mapping[str, str],
@@ -59,27 +75,35 @@ class Call:
         self.identity = identity
         self.request = request
         self.fields = fields
+        self.query = query
+        self.warnings: list[str] = []
         self.version = version
         self.config = config
 
     # What the client said
 
+    def _value(self, name: str) -> str | None:
+        assert name in self.query, f"{name} is no parameter of this row"
+        return self.request.query.get(name)
+
     def text(self, name: str, default: str = "") -> str:
         """A query parameter."""
-        return self.request.query.get(name, default)
+        value = self._value(name)
+        return default if value is None else value
 
     def texts(self, name: str) -> list[str]:
         """Every value of a repeated query parameter."""
+        assert name in self.query, f"{name} is no parameter of this row"
         return self.request.query.getall(name, [])
 
     def flag(self, name: str, *, default: bool = False) -> bool:
         """A boolean by Docker's rule: everything but '', 0, no, false and none is true."""
-        value = self.request.query.get(name)
-        return default if value is None else value.strip().lower() not in _FALSE
+        value = self._value(name)
+        return default if value is None else not says_no(value)
 
     def number(self, name: str) -> int | None:
         """An integer parameter; ``None`` when it is absent or empty."""
-        value = self.request.query.get(name, "")
+        value = self._value(name)
         if not value:
             return None
         found = whole_number(value.lstrip("+-"))
@@ -89,17 +113,19 @@ class Call:
 
     def time(self, name: str) -> int:
         """Unix nanoseconds of a time parameter (``1700000000.000000001`` or RFC 3339); 0 absent."""
-        return parse_query_time(name, self.request.query.get(name, ""))
+        return parse_query_time(name, self._value(name) or "")
 
     def filters(self) -> dict[str, list[str]]:
         """The ``filters`` parameter, in its present form or that of API 1.21 and before."""
-        text = self.request.query.get("filters", "")
+        text = self._value("filters")
         if not text:
             return {}
         try:
             found = json.loads(text)
         except (ValueError, RecursionError):
             raise InvalidInput(f"invalid filter: not JSON: {text[:200]}") from None
+        if found is None:
+            return {}
         if not isinstance(found, dict):
             raise InvalidInput("invalid filter: must be a JSON object")
         filters: dict[str, list[str]] = {}
@@ -112,18 +138,26 @@ class Call:
                 raise InvalidInput(f"invalid filter {key!r}: values must be a list of strings")
         return filters
 
-    async def json(self, kind: type[T], *, optional: bool = False) -> tuple[T, tuple[str, ...]]:
-        """The JSON body and the paths of fields nobody understands.
+    async def json(self, kind: type[T], *, required: bool = False) -> T:
+        """The JSON body; what of it has no effect becomes warnings.
 
-        An absent body is an error unless ``optional``, which gives the defaults.
+        An absent body is the defaults, as in Docker, unless it is ``required``.
         """
         body = await self.body()
         if not body.strip():
-            if optional:
-                return kind(), ()
-            raise InvalidInput("invalid JSON: got EOF while reading request body")
+            if required:
+                raise InvalidInput("invalid JSON: got EOF while reading request body")
+            return kind()
         self._check_json_type()
-        return decode(body, kind)
+        found, warnings = decode(body, kind)
+        self.warnings += warnings
+        return found
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """The warnings so far, for an answer with a place of its own for them."""
+        found = tuple(self.warnings)
+        self.warnings.clear()
+        return found
 
     def _check_json_type(self) -> None:
         header = self.request.headers.get("Content-Type", "")

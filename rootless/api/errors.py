@@ -31,7 +31,7 @@ def status_and_message(error: BaseException, *, during: str) -> tuple[int, str]:
         return error.http_status, _denied(error)
     if isinstance(error, RootlessError):
         if error.http_status >= 500:
-            # What this engine or host cannot do (501, 503) is an answer, not a failure.
+            # What cannot be had now (503, 507) is an answer, not a failure of the engine.
             level = logging.ERROR if error.http_status == 500 else logging.INFO
             log.log(level, "%s: %s", during, error)
         return error.http_status, str(error)

@@ -26,8 +26,9 @@ from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 
 from rootless.api.call import Call
+from rootless.api.fields import warning_header
 from rootless.api.http import Connection
-from rootless.api.streams import frame, stream_type
+from rootless.api.streams import RAW_STREAM, frame, stream_type
 from rootless.engine.interface import AttachStreams
 
 HIGH_WATER = 1 << 20
@@ -201,10 +202,13 @@ async def hijack(call: Call, *, content_type: str) -> RawStream:
     asked = call.request.headers.get("X-Rootless-Upgrade") == "1"
     stream = RawStream(connection)
     status = "101 UPGRADED" if asked else "200 OK"
-    lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}"]
+    # As Docker: only who asked for the upgrade is told whether there are frames.
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type if asked else RAW_STREAM}"]
     if asked:
         lines += ["Connection: Upgrade", "Upgrade: tcp"]
     lines += [f"{name}: {value}" for name, value in call.common_headers.items()]
+    if call.warnings:
+        lines.append(f"Warning: {warning_header(call.take_warnings())}")
     await stream.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
     if call.request.headers.get("User-Agent", "").startswith(_READS_AHEAD):
         await stream.until_read()

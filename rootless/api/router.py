@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp.web_response import StreamResponse
 
 from rootless.api.call import Call
+from rootless.api.dto.decode import Body
+from rootless.api.fields import Query
 from rootless.api.http import Disconnect
 
 Handler = Callable[[Call], Awaitable[StreamResponse]]
@@ -23,13 +25,18 @@ class Route:
     """One row: ``path`` as ``/containers/{ref}/json``; ``{ref:.*}`` may contain slashes.
 
     ``disconnect`` says what the client's going away does to the request:
-    ``finish`` completes it, ``cancel`` ends it.
+    ``finish`` completes it, ``cancel`` ends it. ``query`` lists the parameters it
+    takes and ``body`` is the struct of its JSON body. ``refused`` says why a row
+    that only answers an error does so.
     """
 
     method: str
     path: str
     handler: Handler
     disconnect: Disconnect = "finish"
+    query: Query = field(default_factory=dict)
+    body: type[Body] | None = None
+    refused: str = ""
 
 
 _FIELD = re.compile(r"\{(\w+)(?::([^}]+))?\}")

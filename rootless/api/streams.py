@@ -11,6 +11,7 @@ from typing import TypeVar
 from aiohttp.web_response import StreamResponse
 
 from rootless.api.call import Call
+from rootless.api.fields import warning_header
 
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ async def open_stream(call: Call, content_type: str, **headers: str) -> StreamRe
     response = StreamResponse(headers={"Content-Type": content_type, **headers})
     for name, value in call.common_headers.items():
         response.headers.setdefault(name, value)
+    if call.warnings:
+        response.headers["Warning"] = warning_header(call.take_warnings())
     await response.prepare(call.request)
     call.request.writer.send_headers()
     return response

@@ -8,14 +8,15 @@ from rootless.errors import InvalidInput
 
 API_VERSION = "1.51"
 MIN_API_VERSION = "1.24"
-_VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})")
+_VERSION = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,3}")
 
 
-def _numbers(text: str) -> tuple[int, int]:
-    match = _VERSION.fullmatch(text)
-    if match is None:
-        raise InvalidInput(f"invalid API version {text!r}", hint=f"use for example v{API_VERSION}")
-    return int(match[1]), int(match[2])
+def _numbers(text: str) -> tuple[int, ...]:
+    """The numbers of a version; missing ones count as zero, as in Docker."""
+    if _VERSION.fullmatch(text) is None:
+        raise InvalidInput(f"invalid API version {text[:40]!r}", hint=f"such as v{API_VERSION}")
+    found = tuple(map(int, text.split(".")))
+    return (*found, 0) if len(found) == 1 else found
 
 
 _MAX = _numbers(API_VERSION)
@@ -30,8 +31,9 @@ def parse_version(text: str) -> tuple[int, int]:
             f"client version {text} is too old. Minimum supported API version is "
             f"{MIN_API_VERSION}, please upgrade your client to a newer version"
         )
-    if version > _MAX:
+    major, minor, *rest = version
+    if (major, minor) > _MAX or ((major, minor) == _MAX and any(rest)):
         raise InvalidInput(
             f"client version {text} is too new. Maximum supported API version is {API_VERSION}"
         )
-    return version
+    return major, minor

@@ -23,6 +23,7 @@ from rootless.images.content import ContentStore
 from rootless.images.reference import Reference
 from rootless.model.identity import Identity
 from rootless.model.records import (
+    DistributionInfo,
     ImageDeletion,
     ImageHistoryEntry,
     ImageRecord,
@@ -314,6 +315,12 @@ class Images:
         return await self.transfers.pull(
             identity, reference, platform=platform, auth=auth, all_tags=all_tags
         )
+
+    async def distribution(
+        self, identity: Identity, reference: str, *, auth: RegistryAuth | None = None
+    ) -> DistributionInfo:
+        """Of a registry."""
+        return await self.transfers.distribution(identity, reference, auth=auth)
 
     async def push(
         self, identity: Identity, reference: str, *, auth: RegistryAuth | None = None

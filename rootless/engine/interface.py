@@ -18,6 +18,7 @@ from rootless.model.records import (
     Change,
     ContainerView,
     DiskUsage,
+    DistributionInfo,
     ExecRecord,
     ImageDeletion,
     ImageHistoryEntry,
@@ -233,6 +234,9 @@ class Images(Protocol):
     async def push(
         self, identity: Identity, reference: str, *, auth: RegistryAuth | None = None
     ) -> AsyncIterator[Progress]: ...
+    async def distribution(
+        self, identity: Identity, reference: str, *, auth: RegistryAuth | None = None
+    ) -> DistributionInfo: ...
     async def tag(self, identity: Identity, ref: str, *, repo: str, tag: str) -> None: ...
     async def remove(
         self, identity: Identity, ref: str, *, force: bool = False, prune_parents: bool = True

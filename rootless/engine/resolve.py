@@ -239,7 +239,7 @@ def _log(wanted: LogConfig, settings: EngineSettings) -> LogConfig:
 
 
 def _warnings(request: ContainerRequest, mode: str) -> tuple[str, ...]:
-    warnings = [f"field {name} is not supported and was ignored" for name in request.ignored_fields]
+    warnings = [*request.warnings]
     if mode == "host" and request.host.port_bindings:
         warnings.append("Published ports are discarded when using host network mode")
     return tuple(warnings)

@@ -24,7 +24,7 @@ from rootless.images.content import ContentStore
 from rootless.images.image import Image, Layer
 from rootless.images.reference import Reference
 from rootless.model.identity import Identity
-from rootless.model.records import RegistryAuth
+from rootless.model.records import DistributionInfo, RegistryAuth
 from rootless.model.request import ContainerConfig
 
 if TYPE_CHECKING:
@@ -192,6 +192,20 @@ class Transfers:
             self.event("push", entry.image, name.familiar_name, actor=name.familiar)
 
         return await ProgressStream(work).begun()
+
+    async def distribution(
+        self, identity: Identity, reference: str, *, auth: RegistryAuth | None
+    ) -> DistributionInfo:
+        """What the registry has under a name. Who may not pull it may not ask either."""
+        from rootless.images.registry import distribution
+
+        name = references.parse(reference).with_default_tag()
+        self._core.policy.admit_image(identity, "pull", str(name))
+        found, platforms_found = await distribution.look_up(
+            name, self._settings(), credentials_of(auth)
+        )
+        rows = tuple((p.os, p.architecture, p.variant) for p in platforms_found)
+        return DistributionInfo(found.media_type, found.digest, found.size, rows)
 
     async def check_login(self, auth: RegistryAuth) -> tuple[str, str]:
         """Ask the registry whether the credentials are right; (status, identity token)."""

@@ -320,6 +320,16 @@ class RegistryAuth:
 
 
 @dataclass(frozen=True, slots=True)
+class DistributionInfo:
+    """What a registry has under a name; ``platforms`` as (os, architecture, variant or '')."""
+
+    media_type: str
+    digest: str
+    size: int
+    platforms: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeRecord:
     """One volume. ``mountpoint`` is its absolute ``_data`` path on the host."""
 

@@ -235,8 +235,8 @@ class ContainerRequest:
     config: ContainerConfig = ContainerConfig()
     host: HostConfig = HostConfig()
     endpoints: tuple[EndpointRequest, ...] = ()
-    ignored_fields: tuple[str, ...] = ()
-    """Body fields nobody understood; each becomes a warning."""
+    warnings: tuple[str, ...] = ()
+    """What of the request has no effect, as sentences for the client."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from rootless.api.dto.decode import Body
 from rootless.api.dto.ports import parse_exposed
+from rootless.api.fields import ignored, limited
 from rootless.errors import InvalidInput
 from rootless.model.request import ContainerConfig, Healthcheck
 
@@ -39,14 +42,16 @@ class Config(Body, frozen=True):
     env: list[str] = []
     cmd: Words = None
     healthcheck: HealthConfig | None = None
-    args_escaped: bool = False
+    args_escaped: Annotated[bool, ignored("only Windows has it")] = False
     image: str = ""
     volumes: dict[str, object] = {}
     working_dir: str = ""
     entrypoint: Words = None
     network_disabled: bool = False
-    mac_address: str = ""
-    on_build: list[str] = []
+    mac_address: Annotated[
+        str, limited("for the first network; clients from 1.44 on say it in EndpointsConfig")
+    ] = ""
+    on_build: Annotated[list[str], limited("kept for images made of the container")] = []
     labels: dict[str, str] = {}
     stop_signal: str = ""
     stop_timeout: int | None = None

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from rootless.api.dto.config import Config, Words, to_config, words
 from rootless.api.dto.decode import Body
 from rootless.api.dto.host_config import Host, to_host_config
+from rootless.api.fields import ignored, limited, refused
 from rootless.errors import InvalidInput
 from rootless.model.request import ContainerRequest, EndpointRequest, ExecRequest
 
@@ -19,24 +22,31 @@ class IpamConfig(Body, frozen=True):
     link_local_ips: list[str] = []
 
 
+_ANSWER = ignored("it is what answers tell, not what is asked for")
+
+
 class Endpoint(Body, frozen=True):
-    """One of ``EndpointsConfig``; what only answers carry is taken and not used."""
+    """One of ``EndpointsConfig``."""
 
     ipam_config: IpamConfig | None = None
-    links: list[str] = []
+    links: Annotated[list[str], refused("links between containers are not supported")] = []
     aliases: list[str] = []
     mac_address: str = ""
-    driver_opts: dict[str, str] = {}
-    gw_priority: int = 0
-    network_id: str = ""
-    endpoint_id: str = ""
-    gateway: str = ""
-    ip_address: str = ""
-    ip_prefix_len: int = 0
-    ipv6_gateway: str = ""
-    global_ipv6_address: str = ""
-    global_ipv6_prefix_len: int = 0
-    dns_names: list[str] = []
+    driver_opts: Annotated[
+        dict[str, str], refused("the networks of this engine take no options")
+    ] = {}
+    gw_priority: Annotated[
+        int, ignored("a container has one network, and its gateway is the only one")
+    ] = 0
+    network_id: Annotated[str, _ANSWER] = ""
+    endpoint_id: Annotated[str, _ANSWER] = ""
+    gateway: Annotated[str, _ANSWER] = ""
+    ip_address: Annotated[str, _ANSWER] = ""
+    ip_prefix_len: Annotated[int, _ANSWER] = 0
+    ipv6_gateway: Annotated[str, _ANSWER] = ""
+    global_ipv6_address: Annotated[str, _ANSWER] = ""
+    global_ipv6_prefix_len: Annotated[int, _ANSWER] = 0
+    dns_names: Annotated[list[str], _ANSWER] = []
 
 
 class Networking(Body, frozen=True):
@@ -66,15 +76,15 @@ class ExecBody(Body, frozen=True):
     privileged: bool = False
     user: str = ""
     working_dir: str = ""
-    detach: bool = False
-    """Sent by the docker CLI, which repeats it on start; only that one counts."""
+    detach: Annotated[bool, limited("the one given at the start counts")] = False
+    """Sent by the docker CLI, which repeats it on start."""
 
 
 class ExecStartBody(Body, frozen=True):
     """How an exec is started."""
 
     detach: bool = False
-    tty: bool = False
+    tty: Annotated[bool, limited("as at the creation of the exec")] = False
     console_size: list[int] = []
 
 
@@ -84,7 +94,7 @@ def console_size(size: list[int]) -> tuple[int, int]:
 
 
 def to_request(
-    body: CreateBody, *, name: str, platform: str, unknown: tuple[str, ...]
+    body: CreateBody, *, name: str, platform: str, warnings: tuple[str, ...]
 ) -> ContainerRequest:
     """One create request."""
     endpoints = []
@@ -111,7 +121,7 @@ def to_request(
         config=to_config(body),
         host=to_host_config(body.host_config),
         endpoints=tuple(endpoints),
-        ignored_fields=unknown,
+        warnings=warnings,
     )
 
 

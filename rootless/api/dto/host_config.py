@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from rootless.api.dto.binds import parse_bind, parse_tmpfs
 from rootless.api.dto.decode import Body
 from rootless.api.dto.mounts import Mount, from_mount, to_mount
 from rootless.api.dto.ports import HostPort, port_map, to_bindings
+from rootless.api.fields import limited, refused
 from rootless.errors import InvalidInput
 from rootless.model.request import (
     DeviceRequest,
@@ -64,6 +67,12 @@ class ThrottleDevice(Body, frozen=True):
     rate: int = 0
 
 
+# A limit that cannot be kept is refused, never taken and forgotten.
+_WINDOWS = refused("only Windows has it")
+_REAL_TIME = refused("real-time scheduling needs cgroup v1")
+_AT_CREATION = refused("it is decided when the container is created")
+
+
 class Limits(Body, frozen=True):
     """The API's ``Resources``, part of a host config and the body of ``update``."""
 
@@ -78,15 +87,17 @@ class Limits(Body, frozen=True):
     blkio_device_write_i_ops: list[ThrottleDevice] = []
     cpu_period: int = 0
     cpu_quota: int = 0
-    cpu_realtime_period: int = 0
-    cpu_realtime_runtime: int = 0
+    cpu_realtime_period: Annotated[int, _REAL_TIME] = 0
+    cpu_realtime_runtime: Annotated[int, _REAL_TIME] = 0
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     devices: list[Device] = []
-    device_cgroup_rules: list[str] = []
-    device_requests: list[dict[str, object]] = []
-    kernel_memory: int = 0
-    kernel_memory_tcp: int = 0
+    device_cgroup_rules: Annotated[list[str], refused("device cgroup rules need real root")] = []
+    device_requests: Annotated[
+        list[dict[str, object]], refused("device requests (GPUs) are not supported")
+    ] = []
+    kernel_memory: Annotated[int, refused("kernel memory limits left Linux with 5.4")] = 0
+    kernel_memory_tcp: Annotated[int, refused("kernel memory limits need cgroup v1")] = 0
     memory_reservation: int = 0
     memory_swap: int = 0
     memory_swappiness: int | None = None
@@ -95,15 +106,19 @@ class Limits(Body, frozen=True):
     init: bool | None = None
     pids_limit: int | None = None
     ulimits: list[Ulimit] = []
-    cpu_count: int = 0
-    cpu_percent: int = 0
-    io_maximum_i_ops: int = 0
-    io_maximum_bandwidth: int = 0
+    cpu_count: Annotated[int, _WINDOWS] = 0
+    cpu_percent: Annotated[int, _WINDOWS] = 0
+    io_maximum_i_ops: Annotated[int, _WINDOWS] = 0
+    io_maximum_bandwidth: Annotated[int, _WINDOWS] = 0
 
 
 class UpdateBody(Limits, frozen=True):
-    """The body of ``update``."""
+    """The body of ``update``: limits of cgroups, and when to restart."""
 
+    cgroup_parent: Annotated[str, _AT_CREATION] = ""
+    devices: Annotated[list[Device], _AT_CREATION] = []
+    ulimits: Annotated[list[Ulimit], _AT_CREATION] = []
+    init: Annotated[bool | None, _AT_CREATION] = None
     restart_policy: Restart | None = None
 
 
@@ -111,13 +126,17 @@ class Host(Limits, frozen=True):
     """The fields of ``HostConfig``."""
 
     binds: list[str] = []
-    container_id_file: str = ""
+    container_id_file: Annotated[
+        str, limited("shown by inspect; it is the client that writes the file")
+    ] = ""
     log_config: Logging = Logging()
-    network_mode: str = ""
+    network_mode: Annotated[
+        str, limited("slirp4netns (also as default, bridge), none, host, container:NAME")
+    ] = ""
     port_bindings: dict[str, list[HostPort]] = {}
     restart_policy: Restart = Restart()
     auto_remove: bool = False
-    volume_driver: str = ""
+    volume_driver: Annotated[str, limited("local")] = ""
     volumes_from: list[str] = []
     mounts: list[Mount] = []
     console_size: list[int] = []
@@ -131,7 +150,7 @@ class Host(Limits, frozen=True):
     extra_hosts: list[str] = []
     group_add: list[str] = []
     ipc_mode: str = ""
-    cgroup: str = ""
+    cgroup: Annotated[str, refused("a container has a cgroup of its own")] = ""
     links: list[str] = []
     oom_score_adj: int = 0
     pid_mode: str = ""
@@ -139,40 +158,24 @@ class Host(Limits, frozen=True):
     publish_all_ports: bool = False
     readonly_rootfs: bool = False
     security_opt: list[str] = []
-    storage_opt: dict[str, str] = {}
+    storage_opt: Annotated[dict[str, str], limited("size")] = {}
     tmpfs: dict[str, str] = {}
     uts_mode: str = ""
-    userns_mode: str = ""
+    userns_mode: Annotated[
+        str, limited("shared, auto, auto:size=N; host would make container root you")
+    ] = ""
     shm_size: int = 0
     sysctls: dict[str, str] = {}
-    runtime: str = ""
-    isolation: str = ""
+    runtime: Annotated[
+        str,
+        limited("the names of this engine's own runtime: rootless, runc, io.containerd.runc.v2"),
+    ] = ""
+    isolation: Annotated[str, limited("default: the others are for Windows")] = ""
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None
     # Not Docker's:
-    storage_driver: str = ""
-    time_namespace: bool = False
-
-
-_REFUSED: tuple[tuple[str, str, str], ...] = (
-    ("device_cgroup_rules", "DeviceCgroupRules", "device cgroup rules need real root"),
-    ("device_requests", "DeviceRequests", "device requests (GPUs) are not supported"),
-    ("cpu_realtime_period", "CpuRealtimePeriod", "real-time scheduling needs cgroup v1"),
-    ("cpu_realtime_runtime", "CpuRealtimeRuntime", "real-time scheduling needs cgroup v1"),
-    ("cpu_count", "CpuCount", "only Windows has it"),
-    ("cpu_percent", "CpuPercent", "only Windows has it"),
-    ("io_maximum_i_ops", "IOMaximumIOps", "only Windows has it"),
-    ("io_maximum_bandwidth", "IOMaximumBandwidth", "only Windows has it"),
-    ("kernel_memory", "KernelMemory", "kernel memory limits left Linux with 5.4"),
-    ("kernel_memory_tcp", "KernelMemoryTCP", "kernel memory limits need cgroup v1"),
-)
-"""A limit that cannot be kept is refused, never taken and forgotten."""
-
-
-def _refuse(body: Limits) -> None:
-    for name, wire, why in _REFUSED:
-        if getattr(body, name):
-            raise InvalidInput(f"HostConfig.{wire} is not supported: {why}")
+    storage_driver: Annotated[str, limited("not Docker's: the driver for this container")] = ""
+    time_namespace: Annotated[bool, limited("not Docker's: a time namespace of its own")] = False
 
 
 def _rates(devices: list[ThrottleDevice]) -> tuple[tuple[str, int], ...]:
@@ -181,7 +184,6 @@ def _rates(devices: list[ThrottleDevice]) -> tuple[tuple[str, int], ...]:
 
 def to_resources(body: Limits) -> Resources:
     """The model's form of the limits."""
-    _refuse(body)
     return Resources(
         memory=body.memory,
         memory_swap=body.memory_swap,

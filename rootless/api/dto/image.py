@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from rootless.api.dto.config import from_config
 from rootless.api.dto.decode import Body
 from rootless.api.dto.times import rfc3339
-from rootless.model.records import ImageDeletion, ImageHistoryEntry, ImageRecord, Progress
+from rootless.model.records import (
+    DistributionInfo,
+    ImageDeletion,
+    ImageHistoryEntry,
+    ImageRecord,
+    Progress,
+)
 
 
 class PlatformBody(Body, frozen=True):
@@ -73,6 +79,16 @@ def history(entry: ImageHistoryEntry) -> dict[str, object]:
         "Size": entry.size,
         "Comment": entry.comment,
     }
+
+
+def distribution(found: DistributionInfo) -> dict[str, object]:
+    """The answer of ``GET /distribution/{name}/json``."""
+    platforms = [
+        {"os": os, "architecture": architecture, **({"variant": variant} if variant else {})}
+        for os, architecture, variant in found.platforms
+    ]
+    descriptor = {"mediaType": found.media_type, "digest": found.digest, "size": found.size}
+    return {"Descriptor": descriptor, "Platforms": platforms}
 
 
 def deletion(line: ImageDeletion) -> dict[str, str]:

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import posixpath
-from typing import cast
+from typing import Annotated, cast
 
 from rootless.api.dto.decode import Body
+from rootless.api.fields import limited, refused
 from rootless.errors import InvalidInput
 from rootless.model.request import MountRequest, MountType, Propagation
 
@@ -51,7 +52,7 @@ class TmpfsOptions(Body, frozen=True):
 class ImageOptions(Body, frozen=True):
     """Options of an image mount."""
 
-    subpath: str = ""
+    subpath: Annotated[str, refused("an image is mounted whole")] = ""
 
 
 class Mount(Body, frozen=True):
@@ -61,7 +62,7 @@ class Mount(Body, frozen=True):
     source: str = ""
     type: str = ""
     read_only: bool = False
-    consistency: str = ""
+    consistency: Annotated[str, limited("means nothing on Linux")] = ""
     bind_options: BindOptions | None = None
     volume_options: VolumeOptions | None = None
     image_options: ImageOptions | None = None

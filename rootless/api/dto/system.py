@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from rootless.api.dto.container import summary as container_summary
 from rootless.api.dto.decode import Body
 from rootless.api.dto.image import summary as image_summary
 from rootless.api.dto.times import rfc3339
 from rootless.api.dto.volume import volume
+from rootless.api.fields import ignored, limited
 from rootless.api.versions import API_VERSION, MIN_API_VERSION
 from rootless.model.event import Event
 from rootless.model.records import DiskUsage, RegistryAuth, SystemInfo, VersionInfo
@@ -17,8 +20,8 @@ class AuthBody(Body, frozen=True, rename="lower"):
 
     username: str = ""
     password: str = ""
-    auth: str = ""
-    email: str = ""
+    auth: Annotated[str, ignored("username and password count")] = ""
+    email: Annotated[str, limited("registries no longer ask for it")] = ""
     serveraddress: str = ""
     identitytoken: str = ""
     registrytoken: str = ""

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from rootless.api.dto.decode import Body
 from rootless.api.dto.times import rfc3339
+from rootless.api.fields import refused
 from rootless.model.records import VolumeRecord
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
@@ -19,7 +22,9 @@ class VolumeBody(Body, frozen=True):
     driver: str = "local"
     driver_opts: dict[str, str] = {}
     labels: dict[str, str] = {}
-    cluster_volume_spec: dict[str, object] | None = None
+    cluster_volume_spec: Annotated[
+        dict[str, object], refused("cluster volumes need a swarm, and this engine is in none")
+    ] = {}
 
 
 def volume(record: VolumeRecord) -> dict[str, object]:

@@ -11,6 +11,7 @@ from aiohttp.web_response import Response, StreamResponse
 from rootless.api.call import Call, json_bytes
 from rootless.api.dto.config import Config, to_config
 from rootless.api.dto.times import rfc3339
+from rootless.api.fields import query
 from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream, send_body
 from rootless.errors import InvalidInput
@@ -103,7 +104,7 @@ async def export(call: Call) -> StreamResponse:
 
 async def commit(call: Call) -> Response:
     """``POST /commit``."""
-    body, _ = await call.json(Config, optional=True)
+    body = await call.json(Config)
     ref = call.text("container")
     if not ref:
         raise InvalidInput("missing parameter: 'container'")
@@ -121,10 +122,23 @@ async def commit(call: Call) -> Response:
     return call.reply({"Id": image_id}, status=201)
 
 
+_PATH = query("path")
 ROUTES = (
-    Route("HEAD", "/containers/{ref}/archive", head),
-    Route("GET", "/containers/{ref}/archive", get, disconnect="cancel"),
-    Route("PUT", "/containers/{ref}/archive", put, disconnect="cancel"),
+    Route("HEAD", "/containers/{ref}/archive", head, query=_PATH),
+    Route("GET", "/containers/{ref}/archive", get, disconnect="cancel", query=_PATH),
+    Route(
+        "PUT",
+        "/containers/{ref}/archive",
+        put,
+        disconnect="cancel",
+        query=query("path", "noOverwriteDirNonDir", "copyUIDGID"),
+    ),
     Route("GET", "/containers/{ref}/export", export, disconnect="cancel"),
-    Route("POST", "/commit", commit),
+    Route(
+        "POST",
+        "/commit",
+        commit,
+        query=query("container", "repo", "tag", "comment", "author", "pause", "changes"),
+        body=Config,
+    ),
 )

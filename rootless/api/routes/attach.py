@@ -12,6 +12,7 @@ from rootless.api.call import Call
 from rootless.api.dto import execs as exec_view
 from rootless.api.dto.create import ExecBody, ExecStartBody, console_size, to_exec
 from rootless.api.dto.times import rfc3339_fixed
+from rootless.api.fields import query
 from rootless.api.hijack import Hijacked, hijack, hijack_for, serve_streams
 from rootless.api.router import Route
 from rootless.api.routes.containers import size
@@ -166,7 +167,7 @@ async def _next(entries: AsyncIterator[LogEntry]) -> LogEntry | None:
 
 async def exec_create(call: Call) -> Response:
     """``POST /containers/{ref}/exec``."""
-    body, _ = await call.json(ExecBody)
+    body = await call.json(ExecBody)
     request = to_exec(body)
     exec_id = await call.engine.execs.create(call.identity, call.fields["ref"], request)
     return call.reply({"Id": exec_id}, status=201)
@@ -178,7 +179,7 @@ async def exec_start(call: Call) -> StreamResponse:
     That the process cannot be started is said in the stream, as Docker does;
     the exit code (126, 127) is in the exec's inspect.
     """
-    body, _ = await call.json(ExecStartBody, optional=True)
+    body = await call.json(ExecStartBody)
     exec_id = call.fields["id"]
     record = await call.engine.execs.inspect(call.identity, exec_id)
     request = record.request
@@ -223,12 +224,19 @@ async def exec_resize(call: Call) -> Response:
     return call.empty(200)
 
 
+_STREAMS = query("detachKeys", "logs", "stream", "stdin", "stdout", "stderr")
+_SIZE = query("h", "w")
+_LOGS = query(
+    *"follow stdout stderr since until timestamps tail details".split(),
+)
 ROUTES = (
-    Route("POST", "/containers/{ref}/attach", attach),
-    Route("GET", "/containers/{ref}/attach/ws", attach_websocket, disconnect="cancel"),
-    Route("GET", "/containers/{ref}/logs", logs, disconnect="cancel"),
-    Route("POST", "/containers/{ref}/exec", exec_create),
-    Route("POST", "/exec/{id}/start", exec_start),
+    Route("POST", "/containers/{ref}/attach", attach, query=_STREAMS),
+    Route(
+        "GET", "/containers/{ref}/attach/ws", attach_websocket, disconnect="cancel", query=_STREAMS
+    ),
+    Route("GET", "/containers/{ref}/logs", logs, disconnect="cancel", query=_LOGS),
+    Route("POST", "/containers/{ref}/exec", exec_create, body=ExecBody),
+    Route("POST", "/exec/{id}/start", exec_start, body=ExecStartBody),
     Route("GET", "/exec/{id}/json", exec_inspect),
-    Route("POST", "/exec/{id}/resize", exec_resize),
+    Route("POST", "/exec/{id}/resize", exec_resize, query=_SIZE),
 )

@@ -10,6 +10,7 @@ from rootless.api.call import Call, json_bytes
 from rootless.api.dto import container as view
 from rootless.api.dto.create import CreateBody, to_request
 from rootless.api.dto.host_config import UpdateBody, to_resources, to_restart
+from rootless.api.fields import ignored, query, refused
 from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream
 from rootless.errors import InvalidInput
@@ -21,8 +22,13 @@ _CONDITIONS = get_args(WaitCondition)
 
 async def create_request(call: Call) -> ContainerRequest:
     """The request in the body and the query of ``create`` (and of a dry run)."""
-    body, unknown = await call.json(CreateBody)
-    return to_request(body, name=call.text("name"), platform=call.text("platform"), unknown=unknown)
+    body = await call.json(CreateBody, required=True)
+    return to_request(
+        body,
+        name=call.text("name"),
+        platform=call.text("platform"),
+        warnings=call.take_warnings(),
+    )
 
 
 async def create(call: Call) -> Response:
@@ -106,7 +112,7 @@ async def rename(call: Call) -> Response:
 
 async def update(call: Call) -> Response:
     """``POST /containers/{ref}/update``."""
-    body, unknown = await call.json(UpdateBody)
+    body = await call.json(UpdateBody)
     policy = body.restart_policy
     warnings = await call.engine.containers.update(
         call.identity,
@@ -114,14 +120,11 @@ async def update(call: Call) -> Response:
         resources=to_resources(body),
         restart_policy=to_restart(policy) if policy is not None and policy.name else None,
     )
-    ignored = [f"field {path} is not known and was ignored" for path in unknown]
-    return call.reply({"Warnings": [*warnings, *ignored]})
+    return call.reply({"Warnings": [*warnings, *call.take_warnings()]})
 
 
 async def remove(call: Call) -> Response:
     """``DELETE /containers/{ref}``."""
-    if call.flag("link"):
-        raise InvalidInput("removing a link is not supported: containers have no legacy links")
     await call.engine.containers.remove(
         call.identity, call.fields["ref"], force=call.flag("force"), volumes=call.flag("v")
     )
@@ -218,23 +221,49 @@ def size(call: Call) -> tuple[int, int]:
     return height, width
 
 
+_STOP = query("t", "signal")
+_START = query(
+    "detachKeys",
+    checkpoint=refused("checkpoints need CRIU and real root"),
+    checkpoint_dir=refused("checkpoints need CRIU and real root"),
+)
 ROUTES = (
-    Route("GET", "/containers/json", list_),
-    Route("POST", "/containers/create", create),
-    Route("POST", "/containers/prune", prune),
-    Route("GET", "/containers/{ref}/json", inspect),
-    Route("POST", "/containers/{ref}/start", start),
-    Route("POST", "/containers/{ref}/wait", wait, disconnect="cancel"),
-    Route("POST", "/containers/{ref}/stop", stop),
-    Route("POST", "/containers/{ref}/restart", restart),
-    Route("POST", "/containers/{ref}/kill", kill),
+    Route(
+        "GET",
+        "/containers/json",
+        list_,
+        query=query(
+            *"all limit size filters".split(),
+            since=ignored("use the filter since"),
+            before=ignored("use the filter before"),
+        ),
+    ),
+    Route("POST", "/containers/create", create, query=query("name", "platform"), body=CreateBody),
+    Route("POST", "/containers/prune", prune, query=query("filters")),
+    Route("GET", "/containers/{ref}/json", inspect, query=query("size")),
+    Route("POST", "/containers/{ref}/start", start, query=_START),
+    Route("POST", "/containers/{ref}/wait", wait, disconnect="cancel", query=query("condition")),
+    Route("POST", "/containers/{ref}/stop", stop, query=_STOP),
+    Route("POST", "/containers/{ref}/restart", restart, query=_STOP),
+    Route("POST", "/containers/{ref}/kill", kill, query=query("signal")),
     Route("POST", "/containers/{ref}/pause", pause),
     Route("POST", "/containers/{ref}/unpause", unpause),
-    Route("POST", "/containers/{ref}/rename", rename),
-    Route("POST", "/containers/{ref}/update", update),
-    Route("POST", "/containers/{ref}/resize", resize),
-    Route("DELETE", "/containers/{ref}", remove),
-    Route("GET", "/containers/{ref}/top", top),
-    Route("GET", "/containers/{ref}/stats", stats, disconnect="cancel"),
+    Route("POST", "/containers/{ref}/rename", rename, query=query("name")),
+    Route("POST", "/containers/{ref}/update", update, body=UpdateBody),
+    Route("POST", "/containers/{ref}/resize", resize, query=query("h", "w")),
+    Route(
+        "DELETE",
+        "/containers/{ref}",
+        remove,
+        query=query("v", "force", link=refused("containers have no links to remove one by one")),
+    ),
+    Route("GET", "/containers/{ref}/top", top, query=query("ps_args")),
+    Route(
+        "GET",
+        "/containers/{ref}/stats",
+        stats,
+        disconnect="cancel",
+        query=query("stream", "one-shot"),
+    ),
     Route("GET", "/containers/{ref}/changes", changes),
 )

@@ -12,6 +12,7 @@ from rootless.api.dto import image as view
 from rootless.api.dto.decode import decode
 from rootless.api.dto.system import AuthBody, to_auth
 from rootless.api.errors import status_and_message
+from rootless.api.fields import ignored, limited, query
 from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream, send_body
 from rootless.errors import InvalidInput, NotFound
@@ -21,13 +22,15 @@ from rootless.model.records import Progress, RegistryAuth
 log = logging.getLogger("rootless.api")
 
 
-def _auth(call: Call) -> RegistryAuth | None:
+def auth(call: Call) -> RegistryAuth | None:
+    """The credentials of X-Registry-Auth; ``None`` without any."""
     raw = call.base64_header("X-Registry-Auth")
     if not raw.strip():
         return None
-    body, _ = decode(raw, AuthBody)
-    auth = to_auth(body)
-    return None if auth == RegistryAuth() else auth
+    body, warnings = decode(raw, AuthBody)
+    call.warnings += (f"X-Registry-Auth: {text}" for text in warnings)
+    found = to_auth(body)
+    return None if found == RegistryAuth() else found
 
 
 async def _send_progress(call: Call, source: AsyncIterator[Progress]) -> StreamResponse:
@@ -47,11 +50,12 @@ async def _send_progress(call: Call, source: AsyncIterator[Progress]) -> StreamR
     return response
 
 
-def _platform(text: str) -> str:
+def _platform(call: Call, text: str) -> str:
     """The API's platform object (``os``, ``architecture``, ``variant``) as os/arch/variant."""
     if not text:
         return ""
-    body, _ = decode(text.encode(), view.PlatformBody)
+    body, warnings = decode(text.encode(), view.PlatformBody)
+    call.warnings += (f"platform: {line}" for line in warnings)
     if not body.os or not body.architecture:
         raise InvalidInput(
             f"invalid platform: {text[:100]}", hint='{"os": "linux", "architecture": "amd64"}'
@@ -62,7 +66,7 @@ def _platform(text: str) -> str:
 async def _check_platform(call: Call, names: Sequence[str], texts: Sequence[str]) -> None:
     """An image is kept for one platform: refuse when another is asked for."""
     for text in texts:
-        wanted = _platform(text)
+        wanted = _platform(call, text)
         for name in names if wanted else ():
             image = await call.engine.images.inspect(call.identity, name)
             actual = platforms.Platform(image.os, image.architecture)
@@ -108,7 +112,7 @@ async def create(call: Call) -> StreamResponse:
             call.identity,
             _reference(image, tag),
             platform=platform,
-            auth=_auth(call),
+            auth=auth(call),
             all_tags=not tag,
         )
         return await _send_progress(call, source)
@@ -142,7 +146,7 @@ async def push(call: Call) -> StreamResponse:
     reference = _reference(call.fields["name"], call.text("tag"))
     if call.text("tag"):  # without one all tags are pushed
         await _check_platform(call, [reference], [call.text("platform")])
-    source = await call.engine.images.push(call.identity, reference, auth=_auth(call))
+    source = await call.engine.images.push(call.identity, reference, auth=auth(call))
     return await _send_progress(call, source)
 
 
@@ -189,7 +193,7 @@ async def save(call: Call) -> StreamResponse:
 
 async def load(call: Call) -> StreamResponse:
     """``POST /images/load``."""
-    platform = _platform(call.text("platform"))
+    platform = _platform(call, call.text("platform"))
     source = await call.engine.images.load(call.identity, call.upload(), platform=platform)
     return await _send_progress(call, source)
 
@@ -205,17 +209,60 @@ async def search(call: Call) -> Response:
     return call.reply([dict(result) for result in found])
 
 
+_MANIFESTS = ignored("an image is kept for one platform, and has one manifest")
+_SAVE = query("names", "platform")
 ROUTES = (
-    Route("GET", "/images/json", list_),
-    Route("GET", "/images/get", save, disconnect="cancel"),
-    Route("GET", "/images/search", search, disconnect="cancel"),
-    Route("POST", "/images/create", create, disconnect="cancel"),
-    Route("POST", "/images/load", load, disconnect="cancel"),
-    Route("POST", "/images/prune", prune),
-    Route("GET", "/images/{name:.+}/json", inspect),
-    Route("GET", "/images/{name:.+}/history", history),
-    Route("GET", "/images/{name:.+}/get", save, disconnect="cancel"),
-    Route("POST", "/images/{name:.+}/push", push, disconnect="cancel"),
-    Route("POST", "/images/{name:.+}/tag", tag),
-    Route("DELETE", "/images/{name:.+}", remove),
+    Route(
+        "GET",
+        "/images/json",
+        list_,
+        query=query(
+            *"all filters shared-size".split(),
+            digests=limited("RepoDigests are always there, as in Docker"),
+            manifests=_MANIFESTS,
+            filter=ignored("use the filter reference"),
+        ),
+    ),
+    Route("GET", "/images/get", save, disconnect="cancel", query=_SAVE),
+    Route(
+        "GET",
+        "/images/search",
+        search,
+        disconnect="cancel",
+        query=query("term", "limit", "filters"),
+    ),
+    Route(
+        "POST",
+        "/images/create",
+        create,
+        disconnect="cancel",
+        query=query(
+            *"fromImage repo tag message changes platform".split(),
+            fromSrc=limited("only -, the body: the daemon fetches nothing by URL"),
+        ),
+    ),
+    Route("POST", "/images/load", load, disconnect="cancel", query=query("quiet", "platform")),
+    Route("POST", "/images/prune", prune, query=query("filters")),
+    Route(
+        "GET",
+        "/images/{name:.+}/json",
+        inspect,
+        query=query("platform", manifests=_MANIFESTS),
+    ),
+    Route("GET", "/images/{name:.+}/history", history, query=query("platform")),
+    Route("GET", "/images/{name:.+}/get", save, disconnect="cancel", query=query("platform")),
+    Route(
+        "POST",
+        "/images/{name:.+}/push",
+        push,
+        disconnect="cancel",
+        query=query("tag", "platform"),
+    ),
+    Route("POST", "/images/{name:.+}/tag", tag, query=query("repo", "tag")),
+    Route(
+        "DELETE",
+        "/images/{name:.+}",
+        remove,
+        query=query("force", "noprune", "platforms"),
+    ),
 )

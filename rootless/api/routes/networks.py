@@ -8,8 +8,9 @@ from aiohttp.web_response import Response
 
 from rootless.api.call import Call
 from rootless.api.dto.network import endpoint, network
+from rootless.api.fields import query
 from rootless.api.router import Route
-from rootless.errors import Denied, HostUnsupported, InvalidInput, NotFound
+from rootless.errors import Denied, InvalidInput, NotFound
 from rootless.network.predefined import PREDEFINED, network_id
 
 _FILTERS = frozenset(("driver", "id", "label", "name", "scope", "type", "dangling"))
@@ -84,7 +85,7 @@ def _with_prefix(address: str, length: int) -> str:
 
 async def refuse(_call: Call) -> Response:
     """Making and joining networks."""
-    raise HostUnsupported(
+    raise InvalidInput(
         "user-defined networks are not supported yet",
         hint="containers use --network slirp4netns, none, host or container:ID",
     )
@@ -101,12 +102,13 @@ async def prune(call: Call) -> Response:
     return call.reply({"NetworksDeleted": None})
 
 
+_WHY = "user-defined networks are not supported yet"
 ROUTES = (
-    Route("GET", "/networks", list_),
-    Route("POST", "/networks/create", refuse),
-    Route("POST", "/networks/prune", prune),
-    Route("GET", "/networks/{ref}", inspect),
-    Route("DELETE", "/networks/{ref}", remove),
-    Route("POST", "/networks/{ref}/connect", refuse),
-    Route("POST", "/networks/{ref}/disconnect", refuse),
+    Route("GET", "/networks", list_, query=query("filters")),
+    Route("POST", "/networks/create", refuse, refused=_WHY),
+    Route("POST", "/networks/prune", prune, query=query("filters")),
+    Route("GET", "/networks/{ref}", inspect, query=query("verbose", "scope")),
+    Route("DELETE", "/networks/{ref}", remove, refused="the predefined networks stay"),
+    Route("POST", "/networks/{ref}/connect", refuse, refused=_WHY),
+    Route("POST", "/networks/{ref}/disconnect", refuse, refused=_WHY),
 )

@@ -8,11 +8,12 @@ from aiohttp.web_response import Response, StreamResponse
 
 from rootless.api.call import Call, json_bytes
 from rootless.api.dto import system as view
-from rootless.api.errors import HttpError
+from rootless.api.dto.create import CreateBody
+from rootless.api.fields import query
 from rootless.api.router import Route
 from rootless.api.routes.containers import create_request
 from rootless.api.streams import Closing, open_stream
-from rootless.errors import HostUnsupported, InvalidInput
+from rootless.errors import InvalidInput
 from rootless.model.decision import Finding
 
 _PING_HEADERS = {
@@ -70,34 +71,9 @@ async def events(call: Call) -> StreamResponse:
 
 async def auth(call: Call) -> Response:
     """``POST /auth``."""
-    body, _ = await call.json(view.AuthBody)
+    body = await call.json(view.AuthBody, required=True)
     status, token = await call.engine.system.auth(call.identity, view.to_auth(body))
     return call.reply({"Status": status, "IdentityToken": token})
-
-
-async def build_prune(call: Call) -> Response:
-    """``POST /build/prune``: there is no build cache, so that ``system prune`` works."""
-    return call.reply({"CachesDeleted": None, "SpaceReclaimed": 0})
-
-
-async def refuse_build(_call: Call) -> Response:
-    """``POST /build``."""
-    raise HostUnsupported(
-        "building images is not supported yet",
-        hint="build elsewhere and load the result: rootless load < image.tar",
-    )
-
-
-async def refuse_swarm(_call: Call) -> Response:
-    """Everything of Swarm."""
-    raise HttpError(
-        503, "This node is not a swarm manager: rootless is one user's engine and has no Swarm"
-    )
-
-
-async def plugins(call: Call) -> Response:
-    """``GET /plugins``: none."""
-    return call.reply([])
 
 
 def _finding(finding: Finding) -> dict[str, str]:
@@ -134,18 +110,8 @@ ROUTES = (
     Route("HEAD", "/_ping", ping),
     Route("GET", "/info", info),
     Route("GET", "/version", version),
-    Route("GET", "/system/df", disk_usage, disconnect="cancel"),
-    Route("GET", "/events", events, disconnect="cancel"),
-    Route("POST", "/auth", auth, disconnect="cancel"),
-    Route("POST", "/build", refuse_build),
-    Route("POST", "/build/prune", build_prune),
-    Route("GET", "/plugins", plugins),
-    *(
-        Route(method, path, refuse_swarm)
-        for noun in ("swarm", "nodes", "services", "tasks", "secrets", "configs")
-        for method in ("GET", "POST", "DELETE")
-        for path in (f"/{noun}", f"/{noun}/{{rest:.*}}")
-    ),
-    Route("PUT", "/volumes/{name}", refuse_swarm),
-    Route("POST", "/rootless/plan", plan),
+    Route("GET", "/system/df", disk_usage, disconnect="cancel", query=query("type")),
+    Route("GET", "/events", events, disconnect="cancel", query=query("since", "until", "filters")),
+    Route("POST", "/auth", auth, disconnect="cancel", body=view.AuthBody),
+    Route("POST", "/rootless/plan", plan, query=query("name", "platform"), body=CreateBody),
 )

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from rootless.api.router import Route
-from rootless.api.routes import archive, attach, containers, images, networks, system, volumes
+from rootless.api.routes import (
+    archive,
+    attach,
+    build,
+    containers,
+    distribution,
+    images,
+    networks,
+    plugins,
+    swarm,
+    system,
+    volumes,
+)
 
 ROUTES: tuple[Route, ...] = (
     *system.ROUTES,
@@ -13,4 +25,8 @@ ROUTES: tuple[Route, ...] = (
     *images.ROUTES,
     *volumes.ROUTES,
     *networks.ROUTES,
+    *distribution.ROUTES,
+    *build.ROUTES,
+    *plugins.ROUTES,
+    *swarm.ROUTES,
 )

@@ -6,8 +6,8 @@ from aiohttp.web_response import Response
 
 from rootless.api.call import Call
 from rootless.api.dto.volume import VolumeBody, volume
+from rootless.api.fields import query
 from rootless.api.router import Route
-from rootless.errors import InvalidInput
 
 
 async def list_(call: Call) -> Response:
@@ -18,9 +18,7 @@ async def list_(call: Call) -> Response:
 
 async def create(call: Call) -> Response:
     """``POST /volumes/create``."""
-    body, _ = await call.json(VolumeBody, optional=True)
-    if body.cluster_volume_spec is not None:
-        raise InvalidInput("cluster volumes are not supported")
+    body = await call.json(VolumeBody)
     record = await call.engine.volumes.create(
         call.identity,
         name=body.name,
@@ -51,9 +49,9 @@ async def prune(call: Call) -> Response:
 
 
 ROUTES = (
-    Route("GET", "/volumes", list_),
-    Route("POST", "/volumes/create", create),
-    Route("POST", "/volumes/prune", prune),
-    Route("GET", "/volumes/{name}", inspect),
-    Route("DELETE", "/volumes/{name}", remove),
+    Route("GET", "/volumes", list_, query=query("filters")),
+    Route("POST", "/volumes/create", create, body=VolumeBody),
+    Route("POST", "/volumes/prune", prune, query=query("filters")),
+    Route("GET", "/volumes/{name:.+}", inspect),
+    Route("DELETE", "/volumes/{name:.+}", remove, query=query("force")),
 )

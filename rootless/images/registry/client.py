@@ -270,6 +270,20 @@ class Repository:
 
     # Blobs, down -------------------------------------------------------------
 
+    async def small_blob(self, blob: Descriptor, limit: int) -> bytes:
+        """A blob of at most ``limit`` bytes, such as a config; verified."""
+        what = f"blob {blob.digest}"
+        response = await self._request("GET", self._url(f"blobs/{blob.digest}"))
+        try:
+            if response.status != 200:
+                raise self._error(await self._answer(response), what)
+            data = await read_bounded(response, limit, what)
+        finally:
+            response.release()
+        if digest_of(data) != blob.digest:
+            raise InvalidInput(f"{what} refused: its content has digest {digest_of(data)}")
+        return data
+
     async def fetch(self, blob: Descriptor, store: ContentStore, meter: Meter) -> None:
         """Download ``blob`` into ``store``, resuming what an earlier attempt left."""
         attempt = furthest = 0

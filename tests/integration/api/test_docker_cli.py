@@ -207,4 +207,4 @@ async def test_system(docker: Docker, served: Served) -> None:
     status, _, err = await docker.run("network", "create", "n")
     assert (status, "not supported yet" in err) == (1, True)
     status, _, err = await docker.run("swarm", "init")
-    assert (status, "has no Swarm" in err) == (1, True)
+    assert (status, "swarm mode is not supported" in err) == (1, True)

@@ -181,7 +181,10 @@ class FakeContainers:
     async def plan(self, identity: Identity, request: ContainerRequest) -> PlanReport:
         spec = make_spec(request, new_id(), request.name or "dry")
         return PlanReport(
-            spec, Decision(True, "builtin"), ("careful",), (("mount", "mount /proc"),)
+            spec,
+            Decision(True, "builtin"),
+            ("careful", *request.warnings),
+            (("mount", "mount /proc"),),
         )
 
     async def create(
@@ -200,7 +203,7 @@ class FakeContainers:
         if any(r.name == name for r in self.records.values()):
             raise Conflict(f'Conflict. The container name "/{name}" is already in use')
         container_id = new_id()
-        warnings = tuple(f"field {f} is not known" for f in request.ignored_fields)
+        warnings = request.warnings
         self.records[container_id] = ContainerRecord(
             spec=make_spec(request, container_id, name),
             config=request.config,

@@ -32,6 +32,31 @@ class Description:
                 if method in ("get", "post", "put", "delete", "head"):
                     yield method.upper(), path
 
+    def parameters(self, method: str, path: str, place: str) -> Iterator[str]:
+        """The names of an endpoint's parameters in ``query``, ``header`` or ``path``."""
+        for found in self._document["paths"][path][method.lower()].get("parameters", ()):
+            parameter = self._resolve(found)
+            if parameter["in"] == place:
+                yield parameter["name"]
+
+    def body_fields(self, method: str, path: str) -> Iterator[str]:
+        """The paths of all fields of an endpoint's body; ``[]`` for items, ``{}`` for values."""
+        for found in self._document["paths"][path][method.lower()].get("parameters", ()):
+            parameter = self._resolve(found)
+            if parameter["in"] == "body":
+                yield from self._fields(parameter["schema"], "")
+
+    def _fields(self, schema: Any, prefix: str) -> Iterator[str]:
+        schema = self._resolve(schema)
+        properties, _ = self._merged(schema)
+        for name, inner in properties.items():
+            yield prefix + name
+            yield from self._fields(inner, f"{prefix}{name}.")
+        if "items" in schema:
+            yield from self._fields(schema["items"], f"{prefix[:-1]}[].")
+        if isinstance(schema.get("additionalProperties"), dict):
+            yield from self._fields(schema["additionalProperties"], f"{prefix[:-1]}{{}}.")
+
     def response(self, method: str, path: str, status: int) -> Any:
         """The schema of one response."""
         found = self._document["paths"][path][method.lower()]["responses"][status]

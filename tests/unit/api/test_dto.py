@@ -36,8 +36,8 @@ SECOND = 10**9
 
 def request(**body: Any) -> ContainerRequest:
     """A create body as the model sees it."""
-    found, unknown = decode(json.dumps(body).encode(), CreateBody)
-    return to_request(found, name="n", platform="", unknown=unknown)
+    found, warnings = decode(json.dumps(body).encode(), CreateBody)
+    return to_request(found, name="n", platform="", warnings=warnings)
 
 
 # Decoding
@@ -48,14 +48,17 @@ def test_names_match_in_any_case_and_null_is_zero() -> None:
     assert found.config.image == "a"
     assert found.config.env == ()
     assert found.host.dns == ("1.1.1.1",)
-    assert found.ignored_fields == ()
+    assert found.warnings == ()
 
 
 def test_unknown_fields_are_listed_with_their_path() -> None:
     found = request(
         Image="a", Bogus=1, HostConfig={"Mounts": [{"Type": "tmpfs", "Target": "/t", "Odd": 1}]}
     )
-    assert found.ignored_fields == ("Bogus", "HostConfig.Mounts[0].Odd")
+    assert found.warnings == (
+        "field Bogus is not known and was ignored",
+        "field HostConfig.Mounts[0].Odd is not known and was ignored",
+    )
 
 
 def test_command_forms() -> None:
@@ -194,8 +197,8 @@ def test_text_that_is_not_utf_8() -> None:
 @given(JSON)
 def test_any_json_is_taken_or_refused_in_words(value: Any) -> None:
     try:
-        found, unknown = decode(json.dumps(value).encode(), CreateBody)
-        to_request(found, name="", platform="", unknown=unknown)
+        found, warnings = decode(json.dumps(value).encode(), CreateBody)
+        to_request(found, name="", platform="", warnings=warnings)
     except InvalidInput:
         return
 

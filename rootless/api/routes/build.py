@@ -1,0 +1,44 @@
+"""Building images, which this engine does not do yet."""
+
+from __future__ import annotations
+
+from aiohttp.web_response import Response, StreamResponse
+
+from rootless.api.call import Call
+from rootless.api.fields import query
+from rootless.api.router import Route
+from rootless.errors import InvalidInput
+
+_WHY = "building images is not supported yet"
+_BUILD = query(
+    *"dockerfile t extrahosts remote q nocache cachefrom pull rm forcerm memory memswap cpushares "
+    "cpusetcpus cpuperiod cpuquota buildargs shmsize squash labels networkmode platform target "
+    "outputs version buildid session cgroupparent cpusetmems isolation securityopt ulimits".split()
+)
+
+
+async def refuse(_call: Call) -> StreamResponse:
+    """``POST /build``, and what BuildKit's clients begin with."""
+    raise InvalidInput(_WHY, hint="build elsewhere and load the result: rootless load < image.tar")
+
+
+async def prune(call: Call) -> Response:
+    """``POST /build/prune``: there is no build cache, so that ``system prune`` works."""
+    call.filters()
+    return call.reply({"CachesDeleted": [], "SpaceReclaimed": 0})
+
+
+ROUTES = (
+    Route("POST", "/build", refuse, query=_BUILD, refused=_WHY),
+    Route(
+        "POST",
+        "/build/prune",
+        prune,
+        query=query(
+            *"keep-storage reserved-space max-used-space min-free-space all filters".split()
+        ),
+    ),
+    Route("POST", "/build/cancel", refuse, query=query("id"), refused=_WHY),
+    Route("POST", "/session", refuse, refused=_WHY),
+    Route("POST", "/grpc", refuse, refused=_WHY),
+)
