@@ -79,7 +79,10 @@ class Transport:
     async def __aenter__(self) -> Transport:
         import aiohttp
 
+        from rootless.images.registry.connections import Connector
+
         self._session = aiohttp.ClientSession(
+            connector=Connector(),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
