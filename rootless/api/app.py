@@ -76,7 +76,9 @@ class Api:
         """``{"message": …}`` with the headers every answer has."""
         if status == 304:
             return Response(status=status, headers=self.headers)
-        body = json_bytes({"message": message}) + b"\n"
+        # Messages quote what the client sent, which may be no text.
+        readable = message.encode("utf-8", "backslashreplace").decode()
+        body = json_bytes({"message": readable}) + b"\n"
         headers = {**self.headers, "Content-Type": "application/json"}
         return Response(status=status, body=body, headers=headers)
 

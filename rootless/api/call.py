@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+from aiohttp.web_protocol import RequestPayloadError
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response
 
 from rootless.api.dto.decode import decode
 from rootless.api.dto.times import parse_query_time
+from rootless.api.errors import HttpError
 from rootless.api.fields import Query, says_no
 from rootless.engine.interface import Engine
 from rootless.errors import InvalidInput
@@ -26,6 +29,8 @@ _encode = msgspec.json.Encoder().encode
 
 MAX_JSON = 4 << 20
 """Bytes of a JSON body: an environment of ARG_MAX (2 MiB) still fits."""
+BODY_SECONDS = 60.0
+"""For a whole JSON body to arrive. Archives may take as long as they like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +178,18 @@ class Call:
         content = self.request.content
         if content.is_eof() and not content.total_bytes:
             return b""
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._bounded_body()
+        except TimeoutError:
+            raise HttpError(
+                408, f"the request's body did not arrive within {BODY_SECONDS:.0f} seconds"
+            ) from None
+
+    async def _bounded_body(self) -> bytes:
         chunks = []
         size = 0
-        while chunk := await content.readany():
+        async for chunk in self.upload():
             size += len(chunk)
             if size > self.config.max_json:
                 raise InvalidInput(
@@ -185,9 +199,15 @@ class Call:
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def upload(self) -> AsyncIterator[bytes]:
+    async def upload(self) -> AsyncIterator[bytes]:
         """The body as it arrives; reading pauses while nobody asks for more."""
-        return self.request.content.iter_any()
+        content = self.request.content
+        try:
+            while piece := await content.readany():
+                yield piece
+        except RequestPayloadError as error:
+            reason = str(error).strip().rpartition("\n")[2].strip()
+            raise InvalidInput(f"the request's body cannot be read: {reason}") from None
 
     def base64_header(self, name: str) -> bytes:
         """A header holding base64url text, padded or not; b'' when it is absent."""

@@ -1,10 +1,11 @@
 """HTTP/1.1 connections: aiohttp's server with what Docker's protocol needs on top.
 
-Four things differ from plain aiohttp, and all of them are kept here:
+Five things differ from plain aiohttp, and all of them are kept here and in ``parser``:
 
 * The pure-Python parser is used by name, whatever ``AIOHTTP_NO_EXTENSIONS``
   says and whoever imported aiohttp first: the C parser drops bytes that arrive
   in one segment with the head of an ``Upgrade: tcp`` request.
+* Connections are bounded in number, heads in size and time.
 * A client that closes its sending side still gets its answer. ``attach`` and
   ``exec`` depend on it (stdin ends, output goes on), and asyncio would close
   the connection.
@@ -16,7 +17,6 @@ Four things differ from plain aiohttp, and all of them are kept here:
 from __future__ import annotations
 
 import asyncio
-import re
 import resource
 import socket
 import sys
@@ -24,47 +24,24 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpRequestParserPy
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 from aiohttp.web_server import Server as AioServer
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from rootless.api.identity import peer_identity
+from rootless.api.parser import MAX_LINE, RequestParser
 from rootless.model.identity import Identity
 
 READ_BUFFER = 256 << 10
 """Bytes of a body (or of early data behind an upgrade) held before reading pauses."""
-MAX_LINE = 64 << 10
-"""Longest request line or header: X-Registry-Auth carries whole tokens."""
 MAX_PIPELINED = 32
 HEAD_SECONDS = 30.0
-"""A connection whose first request has not come by then is closed."""
-
-_HIJACKABLE = re.compile(r"(?:/v\d+\.\d+)?/(?:containers/[^/?]+/attach|exec/[^/?]+/start)(?:\?|$)")
+"""A connection whose first request has not come by then is closed, and one whose next
+request's head was begun that long ago."""
 
 Disconnect = Literal["finish", "cancel"]
 Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
-
-
-class RequestParser(HttpRequestParserPy):
-    """Stops parsing behind the head of a request that will be hijacked.
-
-    Clients may leave ``Upgrade: tcp`` out and still send raw bytes after the
-    body; without the header those bytes would be read as another request. A
-    declined upgrade (``exec`` with Detach) makes aiohttp parse them again.
-    """
-
-    def parse_message(self, lines: list[bytes]) -> Any:
-        """One request head."""
-        message = super().parse_message(lines)
-        if message.method != "POST" or _HIJACKABLE.match(message.path) is None:
-            return message
-        headers = CIMultiDict(message.headers)
-        headers["X-Rootless-Upgrade"] = "1" if message.upgrade else "0"
-        headers["Upgrade"] = "tcp"
-        return message._replace(headers=CIMultiDictProxy(headers), upgrade=True)
 
 
 class Connection(RequestHandler):
@@ -73,11 +50,10 @@ class Connection(RequestHandler):
     __slots__ = (
         "disconnect",
         "error_response",
-        "first_request",
+        "head_timer",
         "hijacked",
         "identity",
         "input_ended",
-        "max_connections",
     )
 
     def __init__(self, manager: Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
@@ -98,8 +74,7 @@ class Connection(RequestHandler):
         self.hijacked = False
         self.input_ended = False
         self.error_response = manager.error_response
-        self.max_connections = manager.max_connections
-        self.first_request: asyncio.TimerHandle | None = None
+        self.head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note who connected, before the peer can exit and its pid be used again.
@@ -110,14 +85,39 @@ class Connection(RequestHandler):
         self.identity = peer_identity(transport.get_extra_info("socket"))
         super().connection_made(transport)
         manager = self._manager
-        if manager is not None and len(manager.connections) > self.max_connections:
+        if isinstance(manager, Server) and not manager.make_room(self):
             self.cancel()
             return
-        self.first_request = self._loop.call_later(HEAD_SECONDS, self._no_request)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of requests; a head that was begun has to be finished in time."""
+        super().data_received(data)
+        parser = self._parser
+        if not isinstance(parser, RequestParser):
+            return  # the connection is lost
+        if parser.broken:
+            self._lingering_time = 0.0  # nothing of the body is left that could be read
+        if not parser.inside_head:
+            if self.head_timer is not None:
+                self.head_timer.cancel()
+                self.head_timer = None
+        elif self.head_timer is None:
+            self._await_head()
+
+    def _await_head(self) -> None:
+        self.head_timer = self._loop.call_later(HEAD_SECONDS, self._no_request)
 
     def _no_request(self) -> None:
-        if not self._request_count and not self._messages and not self.hijacked:
+        if self.idle:
             self.cancel()
+        else:
+            self._await_head()  # of a request behind the one that is being served
+
+    @property
+    def idle(self) -> bool:
+        """No request is being served, none waits."""
+        return not self._messages and self._waiter is not None and not self.hijacked
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """The client sends no more: keep the connection while it is owed an answer."""
@@ -150,8 +150,8 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel a request that only watches."""
         task = self._task_handler
-        if self.first_request is not None:
-            self.first_request.cancel()
+        if self.head_timer is not None:
+            self.head_timer.cancel()
         super().connection_lost(exc)
         if task is not None and self.disconnect == "cancel":
             task.cancel()
@@ -195,7 +195,7 @@ class Connection(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionResetError("response was under way")
         if isinstance(exc, HttpProcessingError):
-            status, message = 400, f"Bad Request: {str(exc.message).splitlines()[0]}"
+            status, message = exc.code or 400, f"Bad Request: {str(exc.message).splitlines()[0]}"
         elif exc is not None:
             self.log_exception("error while serving %s %s", request.method, request.path)
         response = self.error_response(status, message or "internal error")
@@ -214,6 +214,18 @@ class Server(AioServer):
         # The other half is for pipes and sockets of containers.
         self.max_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 
+    def make_room(self, new: Connection) -> bool:
+        """Keep within ``max_connections``: the oldest idle one goes; False when none is idle."""
+        if len(self._connections) <= self.max_connections:
+            return True
+        for found, transport in self._connections.items():
+            if found is new or transport.is_closing():
+                continue
+            if isinstance(found, Connection) and found.idle:
+                found.cancel()
+                return True
+        return False
+
     def __call__(self) -> Connection:
         """The protocol of a new connection."""
         return Connection(
@@ -231,20 +243,20 @@ class Runner:
     """Listening sockets and their connections."""
 
     def __init__(self, server: Server, listeners: list[asyncio.Server]) -> None:
-        self._server = server
+        self.server = server
         self._listeners = listeners
 
     async def close(self, *, grace: float = 10.0) -> None:
         """Stop listening, end streams at once, give other requests ``grace`` seconds."""
         for listener in self._listeners:
             listener.close()
-        connections = [c for c in self._server.connections if isinstance(c, Connection)]
+        connections = [c for c in self.server.connections if isinstance(c, Connection)]
         for connection in connections:
             if connection.hijacked or connection.disconnect == "cancel":
                 connection.cancel()
             else:
                 connection.close()
-        await self._server.shutdown(grace)
+        await self.server.shutdown(grace)
         for connection in connections:
             connection.cancel()
 

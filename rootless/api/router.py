@@ -64,6 +64,8 @@ class Router:
 
     def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]] | None:
         """The route for a path without version prefix, and the values of its fields."""
+        if not path.startswith("/"):
+            return None  # OPTIONS *
         for pattern, route in self._rows.get((method, path.split("/", 2)[1]), ()):
             match = pattern.fullmatch(path)
             if match is not None:

@@ -29,6 +29,6 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self) -> None:
         super().__init__()
-        self._factory: functools.partial[ResponseHandler] = functools.partial(
+        self._factory = functools.partial(  # type: ignore[assignment]
             Connection, loop=self._loop
         )

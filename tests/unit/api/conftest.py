@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rootless.api.app import make_app, serve
+from rootless.api.http import Server
 from tests.unit.api.fake_engine import FakeEngine
 from tests.unit.api.wire import Answer, Client
 
@@ -23,6 +24,7 @@ class Served:
 
     engine: FakeEngine
     path: str
+    server: Server
 
     async def connect(self) -> Client:
         """A new connection."""
@@ -57,6 +59,6 @@ async def served() -> AsyncIterator[Served]:
         engine = FakeEngine()
         runner = await serve(make_app(engine), [sock])
         try:
-            yield Served(engine, path)
+            yield Served(engine, path, runner.server)
         finally:
             await runner.close(grace=1)

@@ -52,13 +52,21 @@ async def test_a_request_that_does_not_come_is_not_waited_for(
 
 
 async def test_connections_are_bounded(tmp_path: Path) -> None:
+    """When all of them are being served, a further one is dropped."""
     path = tmp_path / "s"
-    async with _serving(path) as server:
+    over = asyncio.Event()
+
+    async def handler(_request: BaseRequest) -> StreamResponse:
+        await over.wait()
+        return Response(text="answered")
+
+    async with _serving(path, handler) as server, asyncio.timeout(20):
         server.max_connections = 2
         kept = [await asyncio.open_unix_connection(path) for _ in range(2)]
-        for reader, writer in kept:
+        for _, writer in kept:
             writer.write(_REQUEST)
-            assert b"200 OK" in await reader.readline()
+        while server.requests_count < 2:
+            await asyncio.sleep(0)
         # It asks: whoever only waits would be ended by the time limit as well.
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(_REQUEST)
@@ -67,7 +75,9 @@ async def test_connections_are_bounded(tmp_path: Path) -> None:
         writer.close()
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             await writer.wait_closed()
-        for _, writer in kept:
+        over.set()
+        for reader, writer in kept:
+            assert b"200 OK" in await reader.readline()
             writer.close()
             await writer.wait_closed()
 
