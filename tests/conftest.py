@@ -9,8 +9,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support import leftovers
+from tests.support import leftovers, swagger
 from tests.support.fixtures import api, docker_cli, engine, fresh_engine, shared_engine
+from tests.support.shared import shared_root
 
 __all__ = ["api", "docker_cli", "engine", "fresh_engine", "shared_engine"]
 
@@ -84,11 +85,18 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """External tables (Docker's API schema, Pod Security fixtures …), or a skip that says so."""
-    named = os.environ.get("ROOTLESS_SHARED_DATA")
-    root = Path(__file__).resolve().parent.parent
-    found = Path(named) if named else root.parent / "shared" / "data"
+    found = shared_root()
     if not found.is_dir():
         pytest.skip(f"host lacks shared test data: no directory {found}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def docker_description() -> swagger.Description:
+    """Docker's description of its API, or a skip that says it is absent."""
+    found = swagger.description()
+    if found is None:
+        pytest.skip("host lacks shared test data: no description of Docker's API")
     return found
 
 

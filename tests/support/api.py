@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -29,10 +29,14 @@ class _Unix(http.client.HTTPConnection):
 
 
 class Api:
-    """``api("GET", "/containers/json", all=1)`` is (status, decoded body)."""
+    """``api("GET", "/containers/json", all=1)`` is (status, decoded body).
 
-    def __init__(self, engine: Engine) -> None:
+    ``headers`` go with every request.
+    """
+
+    def __init__(self, engine: Engine, headers: Mapping[str, str] | None = None) -> None:
         self.engine = engine
+        self.headers = {"Content-Type": "application/json", **(headers or {})}
 
     def __call__(
         self, method: str, path: str, body: object = None, /, **query: object
@@ -51,7 +55,7 @@ class Api:
             path = f"{path}?{urlencode(words)}"
         try:
             data = body if isinstance(body, bytes) or body is None else json.dumps(body)
-            connection.request(method, path, data, {"Content-Type": "application/json"})
+            connection.request(method, path, data, self.headers)
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()
         finally:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support import processes
+from tests.support import processes, recording, swagger
 
 SECONDS = 60.0
 """Bound of one command; a command that needs longer says so."""
@@ -39,12 +39,22 @@ def program(name: str) -> list[str]:
     return [sys.executable, "-c", f"from {module} import main; main()"]
 
 
+RECORDED = (
+    sys.executable, "-P", "-c",
+    f"import sys; sys.path.append({str(Path(__file__).resolve().parents[2])!r}); "
+    "from tests.support.recording import main; sys.exit(main())",
+)  # fmt: skip
+"""The words that start ``rootlessd`` with its answers written down."""
+
+
 @dataclass(slots=True)
 class Engine:
     """One engine. ``root`` is short: a unix socket's path has 107 bytes."""
 
     root: Path
     daemon: subprocess.Popen[bytes] | None = field(default=None)
+    checked: int = 0
+    """Bytes of the recorded answers that were checked."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -76,6 +86,22 @@ class Engine:
         """The log of a daemon that :meth:`start` started."""
         return self.root / "rootlessd.log"
 
+    @property
+    def recorded(self) -> Path:
+        """The answers of its daemons, one a line."""
+        return self.root / "answers.jsonl"
+
+    def wrong_answers(self) -> list[str]:
+        """What was answered since the last call and is not as Docker describes its API."""
+        if not self.recorded.exists():
+            return []
+        with open(self.recorded, "rb") as file:
+            file.seek(self.checked)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self.checked += len(whole)
+        return swagger.problems_in(line.decode() for line in whole.splitlines())
+
     def configure(self, **settings: object) -> None:
         """Write daemon.json; underscores in names become dashes."""
         path = self.root / "c/rootless/daemon.json"
@@ -91,8 +117,12 @@ class Engine:
             notify.settimeout(SECONDS)
             with open(self.log, "ab") as log:
                 self.daemon = subprocess.Popen(
-                    [*program("rootlessd"), *arguments],
-                    env={**self.env, "NOTIFY_SOCKET": where},
+                    [*RECORDED, *arguments],
+                    env={
+                        **self.env,
+                        "NOTIFY_SOCKET": where,
+                        recording.FILE: str(self.recorded),
+                    },
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -220,10 +250,12 @@ def new_engine(*, start: bool = True, **settings: object) -> Iterator[Engine]:
             _shut_down(engine)
             left = processes.new_since(before)
             uncaught = engine.uncaught()
+            wrong = engine.wrong_answers()
         finally:
             remove_tree(engine.root)
     assert not left, "the engine left processes:\n" + "\n".join(left)
     assert not uncaught, f"the daemon's log:\n{uncaught}"
+    assert not wrong, "answers are not as Docker describes them:\n" + "\n".join(wrong)
 
 
 def _shut_down(engine: Engine) -> None:

@@ -36,8 +36,10 @@ def engine(shared_engine: Engine) -> Iterator[Engine]:
     try:
         left = shared_engine.leftovers()
         left += processes.new_since(before, spare=True)
+        wrong = shared_engine.wrong_answers()
     finally:
         shared_engine.purge()
+    assert not wrong, "answers are not as Docker describes them:\n" + "\n".join(wrong)
     assert not left, "the test left behind:\n" + "\n".join(left)
 
 

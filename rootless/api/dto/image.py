@@ -34,7 +34,7 @@ def summary(image: ImageRecord, shared: Mapping[str, int] | None = None) -> dict
         "Created": image.created_ns // 10**9,
         "Size": image.size,
         "SharedSize": -1 if shared is None else shared.get(image.id, 0),
-        "Labels": dict(image.config.labels) or None,
+        "Labels": dict(image.config.labels),
         "Containers": image.containers,
     }
 
@@ -54,7 +54,7 @@ def inspect(image: ImageRecord) -> dict[str, object]:
         "Architecture": image.architecture,
         "Os": image.os,
         "Size": image.size,
-        "GraphDriver": {"Name": "overlay", "Data": None},
+        "GraphDriver": {"Name": "overlay", "Data": {}},
         "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
         "Metadata": {"LastTagTime": rfc3339(image.last_tagged_ns)},
     }
@@ -75,7 +75,7 @@ def history(entry: ImageHistoryEntry) -> dict[str, object]:
         "Id": entry.id,
         "Created": entry.created_ns // 10**9,
         "CreatedBy": entry.created_by,
-        "Tags": list(entry.tags) or None,
+        "Tags": list(entry.tags),
         "Size": entry.size,
         "Comment": entry.comment,
     }

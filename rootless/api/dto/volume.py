@@ -35,10 +35,10 @@ def volume(record: VolumeRecord) -> dict[str, object]:
     body: dict[str, object] = {
         "CreatedAt": rfc3339(record.created_ns),
         "Driver": record.driver,
-        "Labels": labels or None,
+        "Labels": labels,
         "Mountpoint": record.mountpoint,
         "Name": record.name,
-        "Options": dict(record.options) or None,
+        "Options": dict(record.options),
         "Scope": "local",
     }
     if record.size is not None or record.references is not None:

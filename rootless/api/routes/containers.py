@@ -190,7 +190,7 @@ async def changes(call: Call) -> Response:
     """``GET /containers/{ref}/changes``."""
     found = await call.engine.containers.changes(call.identity, call.fields["ref"])
     body = [{"Path": change.path, "Kind": change.kind} for change in found]
-    return call.reply(body or None)
+    return call.reply(body)
 
 
 async def prune(call: Call) -> Response:

@@ -91,7 +91,7 @@ async def inspect(call: Call) -> Response:
     image = await call.engine.images.inspect(call.identity, call.fields["name"])
     await _check_platform(call, [call.fields["name"]], [call.text("platform")])
     body = view.inspect(image)
-    body["GraphDriver"] = {"Name": call.config.storage_driver, "Data": None}
+    body["GraphDriver"] = {"Name": call.config.storage_driver, "Data": {}}
     return call.reply(body)
 
 

@@ -16,8 +16,8 @@ from rootless.api.router import Route
 from rootless.api.routes.table import ROUTES
 from tests.support import apitable
 from tests.support.apitable import Entry, body_fields, plain_path
+from tests.support.swagger import Description
 from tests.unit.api.conftest import Served
-from tests.unit.api.swagger import Description
 
 OPEN = {("GET", "/containers/{}/attach/ws")}
 """Rows without a plain answer, which other tests try."""
@@ -30,38 +30,30 @@ def key(method: str, path: str) -> tuple[str, str]:
 ROWS = {key(route.method, route.path): route for route in ROUTES}
 
 
-@pytest.fixture(scope="module")
-def description(shared_data: Path) -> Description:
-    path = shared_data / "docker-api" / "swagger-v1.51.yaml"
-    if not path.is_file():
-        pytest.skip(f"host lacks shared test data: no file {path}")
-    return Description(path)
+def test_every_endpoint_of_the_description_is_a_row(docker_description: Description) -> None:
+    assert {key(*one) for one in docker_description.paths()} - ROWS.keys() == set()
 
 
-def test_every_endpoint_of_the_description_is_a_row(description: Description) -> None:
-    assert {key(*one) for one in description.paths()} - ROWS.keys() == set()
-
-
-def test_every_parameter_of_the_description_is_listed(description: Description) -> None:
+def test_every_parameter_of_the_description_is_listed(docker_description: Description) -> None:
     missing = []
-    for method, path in description.paths():
+    for method, path in docker_description.paths():
         row = ROWS[key(method, path)]
-        for name in description.parameters(method, path, "query"):
+        for name in docker_description.parameters(method, path, "query"):
             if name not in row.query:
                 missing.append(f"{method} {path}: {name}")
     assert missing == []
 
 
-def test_every_field_of_the_description_is_listed(description: Description) -> None:
+def test_every_field_of_the_description_is_listed(docker_description: Description) -> None:
     missing = []
-    for method, path in description.paths():
+    for method, path in docker_description.paths():
         row = ROWS[key(method, path)]
         if row.refused:
             continue
         known = {one.path: one for one in body_fields(row.body)} if row.body else {}
         closed = tuple(p + end for p, one in known.items() if one.treatment.how == "refused"
                        for end in (".", "[", "{"))  # fmt: skip
-        for field in description.body_fields(method, path):
+        for field in docker_description.body_fields(method, path):
             if field not in known and not field.startswith(closed):
                 missing.append(f"{method} {path}: {field}")
     assert missing == []
