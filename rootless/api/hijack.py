@@ -216,14 +216,15 @@ async def hijack(call: Call, *, content_type: str) -> RawStream:
 
 
 async def serve_streams(
-    raw: RawStream, streams: AttachStreams, *, stdin: bool, output: bool
+    raw: RawStream, streams: AttachStreams, *, stdin: bool, output: bool, bare: bool
 ) -> None:
     """Carry both directions until the output ends (also by detaching) or the client is gone.
 
+    ``bare`` output has no frames that tell stdout and stderr apart.
     When only stdin is attached (no ``output``) the end of stdin ends it too.
     """
     loop = asyncio.get_running_loop()
-    send = loop.create_task(_output(raw, streams))
+    send = loop.create_task(_output(raw, streams, bare=bare))
     receive = loop.create_task(_input(raw, streams, stdin=stdin))
     tasks: set[asyncio.Future[Any]] = {send, receive, raw.lost}
     try:
@@ -254,8 +255,8 @@ class Framed(Protocol):
         ...
 
 
-async def _output(raw: RawStream, streams: AttachStreams) -> None:
-    if streams.tty:
+async def _output(raw: RawStream, streams: AttachStreams, *, bare: bool) -> None:
+    if bare:
         async for _, data in streams:
             await raw.write(data)
         return
@@ -280,10 +281,10 @@ async def _input(raw: RawStream, streams: AttachStreams, *, stdin: bool) -> None
         await streams.close_stdin()
 
 
-async def hijack_for(call: Call, streams: AttachStreams) -> RawStream:
+async def hijack_for(call: Call, streams: AttachStreams, *, bare: bool) -> RawStream:
     """:func:`hijack` for these streams; they are closed when the client has gone meanwhile."""
     try:
-        return await hijack(call, content_type=stream_type(call.version, tty=streams.tty))
+        return await hijack(call, content_type=stream_type(call.version, tty=bare))
     except BaseException:
         await streams.close()
         raise

@@ -55,10 +55,6 @@ _ABSENT = {
         "skopeo and podman manifest do, against the registry",
     ),
     "plugin": ("this engine has no plugins", "volumes are local, logs are json-file or none"),
-    "search": (
-        "this engine does not search registries",
-        "look on the registry's own site, then: rootless pull NAME[:TAG]",
-    ),
     "trust": _TRUST,
 }
 

@@ -50,6 +50,7 @@ TOP: dict[str, Entry] = {
     "rmi": ("rmi", "COMMAND", "Remove one or more images"),
     "run": ("run", "COMMAND", "Create and run a new container from an image"),
     "save": ("archive", "SAVE", "Save one or more images to a tar archive"),
+    "search": ("search", "COMMAND", "Search Docker Hub for images"),
     "setup": ("host", "SETUP", "Prepare this host (as root)"),
     "start": ("start", "COMMAND", "Start one or more stopped containers"),
     "stats": ("stats", "COMMAND", "Display resource usage statistics"),

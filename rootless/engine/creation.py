@@ -17,7 +17,7 @@ from rootless.engine.resolve_process import numeric_ids
 from rootless.engine.resolve_security import parse_userns
 from rootless.engine.unit import Unit
 from rootless.engine.volumes import Volumes, volume_names
-from rootless.errors import Denied
+from rootless.errors import Denied, InvalidInput, NotFound
 from rootless.linux import cgrouplimits
 from rootless.model.decision import Decision
 from rootless.model.identity import Identity
@@ -131,7 +131,11 @@ class Creator:
             known_volumes=self._known_volumes(request, image),
             image_path=None,
         )
-        return resolve(request, image, allocation, world)
+        try:
+            return resolve(request, image, allocation, world)
+        except NotFound as error:
+            # Clients take 404 for an image that is missing, pull it and ask again.
+            raise InvalidInput(error.message, hint=error.hint) from error
 
     def _known_volumes(self, request: ContainerRequest, image: ImageRecord) -> dict[str, Volume]:
         if not (request.host.mounts or request.config.volumes or image.config.volumes):

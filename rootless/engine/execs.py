@@ -91,7 +91,6 @@ class Execs:
         exec_id: str,
         *,
         detach: bool,
-        tty: bool = False,
         console_size: tuple[int, int] = (0, 0),
     ) -> Attached | None:
         """Run it; streams unless detached."""
@@ -109,7 +108,7 @@ class Execs:
         size = console_size if any(console_size) else request.console_size
         live.record = replace(
             record,
-            request=replace(request, tty=tty or request.tty, console_size=size),
+            request=replace(request, console_size=size),
             started_ns=time.time_ns(),
         )
         attached = None if detach else self._attachment(live)
@@ -118,8 +117,8 @@ class Execs:
         except BaseException as error:
             if attached is not None:
                 attached.fail()
-            code = error.exit_code if isinstance(error, StartFailed) else 126
-            self._end(live, code)
+            missing = isinstance(error, StartFailed) and error.exit_code == 127
+            self._end(live, 127 if missing else 126)  # Docker knows no other
             raise
         return attached
 

@@ -161,7 +161,6 @@ class ImageIndex:
             size=sum(layer.meta.size for layer in sizes if layer is not None),
             repo_tags=tuple(r.familiar for r in entry.tags),
             repo_digests=tuple(r.familiar for r in entry.digests),
-            manifest_digest=image.manifest_digest,
             parent=entry.parent,
             author=config.author,
             comment=config.history[-1].comment if config.history else "",

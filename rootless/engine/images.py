@@ -362,14 +362,17 @@ class Images:
         )
 
     async def search(
-        self, identity: Identity, term: str, *, limit: int = 25, filters: Filters
+        self,
+        identity: Identity,
+        term: str,
+        *,
+        limit: int = 0,
+        filters: Filters,
+        auth: RegistryAuth | None = None,
     ) -> Sequence[Mapping[str, object]]:
-        """Nothing: there is no index that is asked."""
+        """What Docker Hub's index has, or that of the registry which ``term`` begins with."""
         self._core.policy.admit_action(identity, "image.search", term)
-        del limit, filters
-        if not term:
-            raise InvalidInput("no search term given")
-        return []
+        return await self.transfers.search(term, limit, filters, auth)
 
 
 def _only_named(entry: Entry, record: ImageRecord, patterns: Sequence[str]) -> ImageRecord:

@@ -202,7 +202,6 @@ class Execs(Protocol):
         exec_id: str,
         *,
         detach: bool,
-        tty: bool = False,
         console_size: tuple[int, int] = (0, 0),
     ) -> AttachStreams | None:
         """Streams unless detached. Raises StartFailed as ``start`` of a container does."""
@@ -258,7 +257,13 @@ class Images(Protocol):
         platform: str = "",
     ) -> AsyncIterator[Progress]: ...
     async def search(
-        self, identity: Identity, term: str, *, limit: int = 25, filters: Filters
+        self,
+        identity: Identity,
+        term: str,
+        *,
+        limit: int = 0,
+        filters: Filters,
+        auth: RegistryAuth | None = None,
     ) -> Sequence[Mapping[str, object]]: ...
 
 

@@ -50,10 +50,13 @@ def merge_config(wanted: ContainerConfig, image: ContainerConfig) -> ContainerCo
 
 
 def _merge_env(wanted: Sequence[str], image: Sequence[str]) -> tuple[str, ...]:
-    """The request's variables, then those of the image it does not set. ``KEY`` alone unsets."""
+    """The request's variables, then those of the image it does not name.
+
+    ``KEY`` alone stays, as in Docker: it takes the variable away when the process starts.
+    """
     named = {entry.partition("=")[0] for entry in wanted}
     kept = [entry for entry in image if entry.partition("=")[0] not in named]
-    return (*(entry for entry in wanted if "=" in entry), *kept)
+    return (*wanted, *kept)
 
 
 def _merge_health(wanted: Healthcheck | None, image: Healthcheck | None) -> Healthcheck | None:
@@ -136,6 +139,8 @@ def process_env(config: ContainerConfig, *, hostname: str) -> tuple[str, ...]:
             raise InvalidInput(f"invalid environment variable: {entry}")
         if equals:
             env[key] = value
+        else:
+            env.pop(key, None)
     return tuple(f"{key}={value}" for key, value in env.items())
 
 

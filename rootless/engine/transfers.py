@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from rootless.archive.limits import Limits
 from rootless.engine.core import Core
 from rootless.engine.files import read_pipe, write_pipe
+from rootless.engine.filters import Filters
 from rootless.engine.image_index import ImageIndex
 from rootless.engine.progress import ProgressStream, Report
 from rootless.engine.unit import Unit
@@ -100,15 +101,28 @@ class Transfers:
             self._core.policy.admit_image(identity, "pull", str(asked.with_default_tag()))
         wanted = platforms.parse(platform)
 
+        from rootless.images.builtin import NAME
+
         async def work(report: Report) -> None:
             with self._counted():
                 names = [asked.with_default_tag()]
                 if every:
                     names = await self._every_tag(identity, asked, auth)
                 for name in names:
+                    if name.familiar == NAME:
+                        await self._make_builtin(name, report)
+                        continue
                     await self._pull(name, wanted, report, explicit=bool(platform), auth=auth)
 
         return await ProgressStream(work).begun()
+
+    async def _make_builtin(self, name: Reference, report: Report) -> None:
+        """What a registry has under this name is somebody else's."""
+        from rootless.images.registry import pull as pulling
+
+        newer = self._index.by_name(name) is None
+        await self.builtin()
+        report(pulling.final_status(name, newer=newer))
 
     async def _every_tag(
         self, identity: Identity, asked: Reference, auth: RegistryAuth | None
@@ -175,7 +189,11 @@ class Transfers:
         self._core.policy.admit_image(identity, "push", str(name))
         entry = self._index.by_name(name)
         if entry is None:
-            raise NotFound(f"An image does not exist locally with the tag: {name.familiar_name}")
+            others = any(tag.name == name.name for found in self._index for tag in found.tags)
+            what = (
+                "tag does not exist" if others else ("An image does not exist locally with the tag")
+            )
+            raise NotFound(f"{what}: {name.familiar if others else name.familiar_name}")
         data = self._content.read(entry.image.manifest_digest, manifests.MAX_MANIFEST)
 
         async def work(report: Report) -> None:
@@ -206,6 +224,14 @@ class Transfers:
         )
         rows = tuple((p.os, p.architecture, p.variant) for p in platforms_found)
         return DistributionInfo(found.media_type, found.digest, found.size, rows)
+
+    async def search(
+        self, term: str, limit: int, filters: Filters, auth: RegistryAuth | None
+    ) -> Sequence[Mapping[str, object]]:
+        """What a registry's index has."""
+        from rootless.engine.searching import search
+
+        return await search(term, limit, filters, self._settings(), credentials_of(auth))
 
     async def check_login(self, auth: RegistryAuth) -> tuple[str, str]:
         """Ask the registry whether the credentials are right; (status, identity token)."""

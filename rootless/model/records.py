@@ -258,7 +258,6 @@ class ImageRecord:
     """Bytes of its unpacked layers."""
     repo_tags: tuple[str, ...] = ()
     repo_digests: tuple[str, ...] = ()
-    manifest_digest: str = ""
     variant: str = ""
     parent: str = ""
     author: str = ""

@@ -179,6 +179,8 @@ class HostConfig:
     mounts: tuple[MountRequest, ...] = ()
     """Binds, Mounts and Tmpfs, normalised to one list by the dto."""
     binds_raw: tuple[str, ...] = ()
+    tmpfs_raw: tuple[tuple[str, str], ...] = ()
+    """``Tmpfs`` as it came: target and options."""
     """``Binds`` as the client wrote them, for inspect."""
     volumes_from: tuple[str, ...] = ()
     network_mode: str = ""

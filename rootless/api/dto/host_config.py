@@ -269,6 +269,7 @@ def to_host_config(body: Host) -> HostConfig:
     return HostConfig(
         mounts=_mounts(body),
         binds_raw=tuple(body.binds),
+        tmpfs_raw=tuple(body.tmpfs.items()),
         volumes_from=tuple(body.volumes_from),
         network_mode=body.network_mode,
         port_bindings=to_bindings(body.port_bindings),
@@ -352,7 +353,7 @@ def from_resources(limits: Resources) -> dict[str, object]:
 
 def from_host_config(host: HostConfig) -> dict[str, object]:
     """``HostConfig`` of an inspect; null and empty as Docker gives them."""
-    structured, tmpfs = _split_mounts(host)
+    structured = _structured_mounts(host)
     return {
         "Binds": list(host.binds_raw) or None,
         "ContainerIDFile": host.container_id_file,
@@ -387,7 +388,7 @@ def from_host_config(host: HostConfig) -> dict[str, object]:
         "ReadonlyRootfs": host.read_only_rootfs,
         "SecurityOpt": list(host.security_opt) or None,
         **({"StorageOpt": dict(host.storage_opt)} if host.storage_opt else {}),
-        **({"Tmpfs": tmpfs} if tmpfs else {}),
+        **({"Tmpfs": dict(host.tmpfs_raw)} if host.tmpfs_raw else {}),
         "UTSMode": host.uts_mode,
         "UsernsMode": host.userns_mode,
         "ShmSize": host.shm_size,
@@ -413,15 +414,8 @@ def from_host_config(host: HostConfig) -> dict[str, object]:
     }
 
 
-def _split_mounts(host: HostConfig) -> tuple[list[dict[str, object]], dict[str, str]]:
-    """``Mounts`` and ``Tmpfs``; what came from Binds is in ``binds_raw``."""
-    bound = {parse_bind(text).target for text in host.binds_raw}
-    structured, tmpfs = [], {}
-    for mount in host.mounts:
-        if mount.target in bound:
-            continue
-        if mount.type == "tmpfs" and mount.tmpfs_options:
-            tmpfs[mount.target] = ",".join(mount.tmpfs_options)
-        else:
-            structured.append(from_mount(mount))
-    return structured, tmpfs
+def _structured_mounts(host: HostConfig) -> list[dict[str, object]]:
+    """``Mounts``; what came from Binds and Tmpfs is shown there."""
+    elsewhere = {parse_bind(text).target for text in host.binds_raw}
+    elsewhere |= {parse_tmpfs(target, options).target for target, options in host.tmpfs_raw}
+    return [from_mount(mount) for mount in host.mounts if mount.target not in elsewhere]

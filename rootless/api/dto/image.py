@@ -60,12 +60,6 @@ def inspect(image: ImageRecord) -> dict[str, object]:
     }
     if image.variant:
         body["Variant"] = image.variant
-    if image.manifest_digest:
-        body["Descriptor"] = {
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "digest": image.manifest_digest,
-            "size": 0,
-        }
     return body
 
 

@@ -41,9 +41,9 @@ def volume(record: VolumeRecord) -> dict[str, object]:
         "Options": dict(record.options),
         "Scope": "local",
     }
-    if record.size is not None or record.references is not None:
+    if record.size is not None:
         body["UsageData"] = {
-            "Size": -1 if record.size is None else record.size,
+            "Size": record.size,
             "RefCount": -1 if record.references is None else record.references,
         }
     return body

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import posixpath
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aiohttp.web_response import Response, StreamResponse
 
@@ -14,7 +16,7 @@ from rootless.api.dto.times import rfc3339
 from rootless.api.fields import query
 from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream, send_body
-from rootless.errors import InvalidInput
+from rootless.errors import InvalidInput, NotFound
 from rootless.model.records import PathStat
 
 # Go's os.FileMode puts the file type and the special bits elsewhere than st_mode
@@ -60,19 +62,29 @@ def _path(call: Call) -> str:
     return posixpath.normpath("/" + path.lstrip("/")).rstrip("/") + end or "/"
 
 
+@contextmanager
+def _naming(ref: str) -> Iterator[None]:
+    """A file that is missing is told with the container's name as the client wrote it."""
+    try:
+        yield
+    except NotFound as error:
+        message = error.message.replace("in the container", f"in container {ref}")
+        raise NotFound(message, hint=error.hint) from error
+
+
 async def head(call: Call) -> Response:
     """``HEAD /containers/{ref}/archive``."""
-    found = await call.engine.containers.archive_stat(
-        call.identity, call.fields["ref"], _path(call)
-    )
+    ref = call.fields["ref"]
+    with _naming(ref):
+        found = await call.engine.containers.archive_stat(call.identity, ref, _path(call))
     return Response(headers={"X-Docker-Container-Path-Stat": stat_header(found)})
 
 
 async def get(call: Call) -> StreamResponse:
     """``GET /containers/{ref}/archive``."""
-    found, source = await call.engine.containers.archive_get(
-        call.identity, call.fields["ref"], _path(call)
-    )
+    ref = call.fields["ref"]
+    with _naming(ref):
+        found, source = await call.engine.containers.archive_get(call.identity, ref, _path(call))
     header = {"X-Docker-Container-Path-Stat": stat_header(found)}
     async with Closing(source) as body:
         response = await open_stream(call, "application/x-tar", **header)
@@ -82,14 +94,16 @@ async def get(call: Call) -> StreamResponse:
 
 async def put(call: Call) -> Response:
     """``PUT /containers/{ref}/archive``."""
-    await call.engine.containers.archive_put(
-        call.identity,
-        call.fields["ref"],
-        _path(call),
-        call.upload(),
-        no_overwrite_dir_non_dir=call.flag("noOverwriteDirNonDir"),
-        copy_uid_gid=call.flag("copyUIDGID"),
-    )
+    ref = call.fields["ref"]
+    with _naming(ref):
+        await call.engine.containers.archive_put(
+            call.identity,
+            ref,
+            _path(call),
+            call.upload(),
+            no_overwrite_dir_non_dir=call.flag("noOverwriteDirNonDir"),
+            copy_uid_gid=call.flag("copyUIDGID"),
+        )
     return call.empty(200)
 
 

@@ -44,8 +44,8 @@ async def _attach(call: Call) -> tuple[AttachStreams, bool, bool]:
 async def attach(call: Call) -> StreamResponse:
     """``POST /containers/{ref}/attach``: the connection becomes the container's stdio."""
     streams, stdin, output = await _attach(call)
-    raw = await hijack_for(call, streams)
-    await serve_streams(raw, streams, stdin=stdin, output=output)
+    raw = await hijack_for(call, streams, bare=streams.tty)
+    await serve_streams(raw, streams, stdin=stdin, output=output, bare=streams.tty)
     return Hijacked()
 
 
@@ -177,7 +177,8 @@ async def exec_start(call: Call) -> StreamResponse:
     """``POST /exec/{id}/start``.
 
     That the process cannot be started is said in the stream, as Docker does;
-    the exit code (126, 127) is in the exec's inspect.
+    the exit code (126, 127) is in the exec's inspect. Whether the output comes in frames
+    is decided by ``Tty`` of this request; whether there is a terminal by that of the exec.
     """
     body = await call.json(ExecStartBody)
     exec_id = call.fields["id"]
@@ -188,25 +189,25 @@ async def exec_start(call: Call) -> StreamResponse:
             call.identity,
             exec_id,
             detach=body.detach,
-            tty=body.tty,
             console_size=console_size(body.console_size),
         )
     except StartFailed as error:
         if body.detach:
             raise
-        raw = await hijack(call, content_type=stream_type(call.version, tty=request.tty))
+        raw = await hijack(call, content_type=stream_type(call.version, tty=body.tty))
         text = f"{error}\r\n".encode()
-        await raw.write(text if request.tty else frame(2, text))
+        await raw.write(text if body.tty else frame(2, text))
         raw.close()
         return Hijacked()
     if streams is None:
         return call.empty(200)
-    raw = await hijack_for(call, streams)
+    raw = await hijack_for(call, streams, bare=body.tty)
     await serve_streams(
         raw,
         streams,
         stdin=request.attach_stdin,
         output=request.attach_stdout or request.attach_stderr,
+        bare=body.tty,
     )
     return Hijacked()
 

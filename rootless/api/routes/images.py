@@ -192,10 +192,20 @@ async def save(call: Call) -> StreamResponse:
 
 
 async def load(call: Call) -> StreamResponse:
-    """``POST /images/load``."""
+    """``POST /images/load``; what is wrong with the archive is said in the stream, as Docker does.
+
+    docker-py knows a failed load by that line only.
+    """
     platform = _platform(call, call.text("platform"))
-    source = await call.engine.images.load(call.identity, call.upload(), platform=platform)
+    try:
+        source = await call.engine.images.load(call.identity, call.upload(), platform=platform)
+    except InvalidInput as error:
+        source = _failed(error)
     return await _send_progress(call, source)
+
+
+async def _failed(error: InvalidInput) -> AsyncIterator[Progress]:
+    yield Progress(error=str(error))
 
 
 async def search(call: Call) -> Response:
@@ -203,8 +213,9 @@ async def search(call: Call) -> Response:
     found = await call.engine.images.search(
         call.identity,
         call.text("term"),
-        limit=call.number("limit") or 25,
+        limit=call.number("limit") or 0,
         filters=call.filters(),
+        auth=auth(call),
     )
     return call.reply([dict(result) for result in found])
 

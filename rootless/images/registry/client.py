@@ -165,6 +165,8 @@ class Repository:
         detail = f"{answer.code.lower().replace('_', ' ')}: {answer.message}".strip(": ")
         if answer.status == 404 and answer.code == "MANIFEST_UNKNOWN":
             return NotFound(f"manifest for {self.reference.familiar} not found: {detail}")
+        if answer.status == 404 and answer.code == "NAME_UNKNOWN" and not self._push:
+            return NotFound(f"repository {name} not found: {detail}")
         if answer.status in (401, 403) or answer.code in ("NAME_UNKNOWN", "DENIED"):
             kinds: dict[int, type[RootlessError]] = {401: Unauthorized, 403: Denied}
             kind = kinds.get(answer.status, NotFound)

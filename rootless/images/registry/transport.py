@@ -286,7 +286,8 @@ class Transport:
         try:
             if response.status != 200:
                 raise Unauthorized(
-                    f"authentication at {realm.host} failed with status {response.status}",
+                    f"unauthorized: authentication at {realm.host} failed with status "
+                    f"{response.status}",
                     hint=f"docker login {endpoint.host}",
                     context={"status": response.status},
                 )

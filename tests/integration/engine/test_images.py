@@ -66,7 +66,7 @@ def test_all_tags_of_a_repository(engine: Engine, registry: RunningRegistry) -> 
     engine.ok("rmi", *names)
     done = engine.run("pull", "-a", f"{registry.host}/nothing")
     assert done.returncode == 1
-    assert "repository does not exist" in done.stderr
+    assert "nothing not found: name unknown" in done.stderr
     assert engine.run("pull", "-a", names[0]).returncode == 125
 
 

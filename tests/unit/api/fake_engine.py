@@ -443,7 +443,7 @@ class FakeImages:
             id=IMAGE_ID, created_ns=1_700_000_000 * 10**9, architecture="amd64", os="linux",
             config=ContainerConfig(cmd=("sh",), env=("PATH=/bin",), labels=(("a", "b"),)),
             diff_ids=("sha256:" + "1" * 64,), size=4_000_000, repo_tags=("busybox:latest",),
-            repo_digests=("busybox@sha256:" + "2" * 64,), manifest_digest="sha256:" + "2" * 64,
+            repo_digests=("busybox@sha256:" + "2" * 64,),
         )  # fmt: skip
 
     async def list(self, identity: Identity, **options: Any) -> list[ImageRecord]:
