@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 
-from rootless.engine import layout
+from rootless.engine import layout, spare_cgroup
 from rootless.engine.core import Core
 from rootless.engine.unit import Unit
 from rootless.errors import RootlessError
@@ -23,6 +23,16 @@ def drop(core: Core, unit: Unit) -> None:
         unit.release(core.background(removal, f"removing cgroup {path}"))
 
 
+async def sweep(core: Core) -> None:
+    """Remove what a killed daemon made for its next container and nobody has got."""
+    if not core.facts.cgroup.delegated:
+        return
+    owner = str(core.settings.data_root)
+    for path in spare_cgroup.leftovers(core.facts.cgroup.delegated, owner):
+        if core.registry.get(os.path.basename(path)) is None:
+            await _remove(path)
+
+
 async def await_gone(core: Core, unit: Unit) -> None:
     """Return when the container has none, removing what a killed daemon left.
 
@@ -32,7 +42,11 @@ async def await_gone(core: Core, unit: Unit) -> None:
     unit.cgroup = ""
     path = layout.cgroup_path(core, unit.record.spec)
     if path and os.path.isdir(path):
-        try:
-            await asyncio.to_thread(cgroupfs.remove, path)
-        except RootlessError as error:
-            _log.error("cgroup %s stays: %s", path, error)
+        await _remove(path)
+
+
+async def _remove(path: str) -> None:
+    try:
+        await asyncio.to_thread(cgroupfs.remove, path)
+    except RootlessError as error:
+        _log.error("cgroup %s stays: %s", path, error)

@@ -15,11 +15,12 @@ from rootless.engine.gate import Gate
 from rootless.engine.housekeeping import Housekeeping
 from rootless.engine.registry import Registry
 from rootless.engine.settings import EngineSettings
+from rootless.engine.spare_cgroup import SpareCgroup
 from rootless.engine.spares import Spares
 from rootless.engine.state import State
 from rootless.engine.watch import FileWatcher
 from rootless.errors import RootlessError, Unavailable
-from rootless.linux import procfs
+from rootless.linux import cgroupfs, procfs
 from rootless.model.facts import HostFacts
 from rootless.storage.layers import LayerStore
 from rootless.storage.volumes import VolumeStore
@@ -54,7 +55,8 @@ class Core:
         self.layers = LayerStore(settings.data_root / "layers")
         self.watcher = FileWatcher()
         self.housekeeping = Housekeeping(settings.data_root, self.call, self.background)
-        self.spares = Spares(self.housekeeping, lambda: self._launcher)
+        self.spare_cgroup = SpareCgroup(str(settings.data_root), self._remove_cgroup)
+        self.spares = Spares(self.housekeeping, self.spare_cgroup, lambda: self._launcher)
         self.stopping = False
         self._launcher: Launcher | None = None
         self._namespaces: tuple[int, ...] = ()
@@ -148,6 +150,9 @@ class Core:
         task.add_done_callback(done)
         return task
 
+    def _remove_cgroup(self, path: str) -> asyncio.Task[object]:
+        return self.background(asyncio.to_thread(cgroupfs.remove, path), f"removing cgroup {path}")
+
     def discard(self, path: Path) -> None:
         """Take a directory out of sight at once and remove it in the background."""
         self.housekeeping.discard(path)
@@ -175,6 +180,7 @@ class Core:
                 if task is not None:
                     task.cancel()
         self.spares.stop()
+        self.spare_cgroup.leave()
         self.housekeeping.flush()
         await self.drain()
         await self.network.detach()

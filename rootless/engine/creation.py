@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -64,7 +65,7 @@ class Creator:
         full = self._images.full_name(request.config.image)
         self._core.policy.admit_image(identity, "run", full)
         async with self._allocating, self._volumes.lock:
-            resolved = self._resolve(request, image)
+            resolved = self._resolve(request, image, self._core.spare_cgroup.next_id)
             admitted = self._core.policy.admit(identity, resolved.spec)
             unit = self._record(identity, admitted, resolved)
         try:
@@ -78,7 +79,7 @@ class Creator:
     async def plan(self, identity: Identity, request: ContainerRequest) -> PlanReport:
         """What :meth:`create` and a start would do; nothing is made."""
         image = await self._images.for_container(request.config.image, request.platform)
-        resolved = self._resolve(request, image)
+        resolved = self._resolve(request, image, lambda _: ids.new_id())
         denial = self._image_denial(identity, request)
         if denial is not None:
             return PlanReport(resolved.spec, denial, resolved.warnings, ())
@@ -108,14 +109,16 @@ class Creator:
         layout = make_layout(core, spec, core.settings.containers_dir / spec.id)
         return describe(plan_container(admitted, core.facts, layout))
 
-    def _resolve(self, request: ContainerRequest, image: ImageRecord) -> Resolved:
+    def _resolve(
+        self, request: ContainerRequest, image: ImageRecord, id_for: Callable[[RootfsMount], str]
+    ) -> Resolved:
         core = self._core
-        container_id = ids.new_id()
         mode, size = parse_userns(request.host.userns_mode, default=core.settings.default_userns)
         limited = (request.host.resources.pids_limit or 0) > 0
         if mode == "auto" and not size:
             size = idranges.auto_size(self._highest_id(request, image))
         userns = self._userns(mode, size, limited=limited)
+        container_id = id_for(self._rootfs(request, image, "", userns))
         allocation = Allocation(
             id=container_id,
             name=core.registry.claim_name(request.name),

@@ -147,7 +147,8 @@ class Execs:
             unit.admitted
             or self._lifecycle.admit(unit, unit.record.identity, verb="container.exec"),
             record.request,
-            make_layout(core, unit.record.spec, unit.directory),
+            # Where it is, not where it would be: a daemon may have been given other cgroups.
+            replace(make_layout(core, unit.record.spec, unit.directory), cgroup=unit.cgroup),
             exec_id=record.id,
             directory=str(directory),
             init_pid=unit.record.state.pid,

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from rootless.runtime.shim_client import ExitStatus
 
 _log = logging.getLogger(__name__)
-_AGAIN = 1.0
-"""Seconds after which a process that is to be gone is killed once more."""
 LOST_EXIT_CODE = 255
 """When nobody recorded how the process ended (a shim killed with SIGKILL)."""
 
@@ -93,6 +91,7 @@ class Lifecycle:
         spec = admitted.spec
         plan, key, files_due = starting.plan_start(core, unit, admitted)
         await unit.released()
+        await core.spare_cgroup.gone(plan.cgroup)
         unit.cgroup = layout.make_cgroup(core, spec)
         launcher = await core.launcher()
         await unit.made()
@@ -369,11 +368,11 @@ class Lifecycle:
     async def signal(self, unit: Unit, number: int) -> None:
         """Send a signal to the first process; fine when it just ended.
 
-        SIGKILL is for all in the cgroup, and for the first process as well: one
-        that is being started has a shim before it is in its cgroup.
+        SIGKILL is for all in the cgroup, where the first process was born.
         """
         if number == signal.SIGKILL and unit.cgroup:
             await asyncio.to_thread(cgroupfs.kill, unit.cgroup)
+            return
         shim = unit.shim
         if shim is None:
             return
@@ -404,10 +403,8 @@ class Lifecycle:
         if state.status == "paused" and number == signal.SIGKILL:
             await self.set_frozen(unit, frozen=False)
         await self._send(unit, number)
-        while number == signal.SIGKILL and not await self._wait_end(unit, _AGAIN):
-            if unit.record.state.pid != state.pid:
-                return  # it ended, and somebody has started the container anew
-            await self.signal(unit, number)  # a lost one would leave it running
+        if number == signal.SIGKILL:
+            await unit.ended.wait()
 
     async def restart(
         self, unit: Unit, identity: Identity, *, timeout: int | None, signal_name: str

@@ -67,6 +67,7 @@ class Recovery:
             if (was_running and not await self._reconnect(unit)) or was_restarting:
                 ended.append(unit)
         self._sweep_leftovers()
+        await cgroups.sweep(core)
         # A start that a crash cut short leaves a directory although its container exists.
         running = (unit.id for unit in core.registry if unit.record.state.running)
         await core.network.sweep(frozenset(running))

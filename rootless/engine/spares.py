@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rootless.engine.housekeeping import Housekeeping
+from rootless.engine.spare_cgroup import SpareCgroup
 from rootless.engine.unit import Unit
 from rootless.errors import SyscallError
 from rootless.linux.sync import exchange
@@ -46,9 +47,15 @@ class _Order:
 class Spares:
     """At most one spare waits; used from the event loop only."""
 
-    def __init__(self, housekeeping: Housekeeping, launcher: Callable[[], Launcher | None]) -> None:
+    def __init__(
+        self,
+        housekeeping: Housekeeping,
+        cgroup: SpareCgroup,
+        launcher: Callable[[], Launcher | None],
+    ) -> None:
         """``launcher`` is the living one, None when there is none."""
         self._housekeeping = housekeeping
+        self._cgroup = cgroup
         self._launcher = launcher
         self._timer: asyncio.TimerHandle | None = None
         self._order: _Order | None = None
@@ -64,7 +71,10 @@ class Spares:
         self.stop()
         order = self._order
         fresh, unit.fresh = unit.fresh, False
+        if plan.cgroup != self._cgroup.path:
+            return NO_KEY, False  # it waits in the cgroup of another
         if order is None:
+            self._cgroup.give()
             return frame_key(plan), False
         key = entry_key(plan) if order.entered else frame_key(plan)
         rootfs = unit.record.spec.rootfs
@@ -77,12 +87,17 @@ class Spares:
             with contextlib.suppress(SyscallError):
                 exchange(order.directory, unit.directory)
                 self._order = None
+                self._cgroup.give()
                 self._housekeeping.give_back(rootfs, unit.directory, order.directory)
                 return key, order.entered
-        if order.entered:
-            return NO_KEY, False  # it waits for another
-        self._drop_order()
-        return key, False
+        if not order.entered:
+            self._cgroup.give()
+            self._drop_order()
+            return key, False
+        if plan.cgroup:  # it cannot wait for another in there
+            self._cgroup.leave()
+            self._drop_order()
+        return NO_KEY, False
 
     def forget(self) -> None:
         """Serve nobody with the one that waits: layers are removed, perhaps some it has mounted.
@@ -90,6 +105,7 @@ class Spares:
         An image that comes again has other files under the same names.
         """
         self.stop()
+        self._cgroup.leave()
         self._drop_order()
 
     def _drop_order(self) -> None:
@@ -123,12 +139,20 @@ class Spares:
         launcher, rootfs = self._launcher(), unit.record.spec.rootfs
         if launcher is None:
             return
-        key = entry_key(plan)
-        enter = key != NO_KEY
         if (waiting := self._order) is not None:
-            if key == waiting.key and _placed(rootfs, waiting.directory) == waiting.rootfs:
+            if (
+                self._cgroup.is_open()
+                and waiting.key == entry_key(replace(plan, cgroup=self._cgroup.path))
+                and _placed(rootfs, waiting.directory) == waiting.rootfs
+            ):
                 return
             self._drop_order()
+        cgroup = self._cgroup.make(plan.cgroup, rootfs)
+        if plan.cgroup and not cgroup:
+            return
+        plan = replace(plan, cgroup=cgroup)
+        key = entry_key(plan)
+        enter = key != NO_KEY
         directory = None
         if rootfs.driver == "overlay":
             directory = self._housekeeping.reserve(rootfs, unit.directory)

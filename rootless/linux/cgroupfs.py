@@ -7,6 +7,7 @@ with processes cannot hand controllers on ("no internal processes").
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -112,7 +113,8 @@ def prepare(facts: CgroupFacts) -> None:
         return
     subtree = Path(facts.delegated)
     leaf = subtree / ENGINE_LEAF
-    leaf.mkdir(mode=0o755, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        make(str(leaf))
     for _ in range(20):
         for pid in pids(subtree):
             _move(leaf, pid)
@@ -150,8 +152,15 @@ def create(facts: CgroupFacts, name: str, *, parent: str = "") -> str:
             raise HostUnsupported(f"cgroup parent {parent!r} leaves the delegated subtree")
         enable(here, facts.controllers)
         here = here / part
-        here.mkdir(mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            make(str(here))
     return str(here)
+
+
+def make(path: str) -> None:
+    """A cgroup that the container's processes, who are other users, can read; OSError."""
+    os.mkdir(path)
+    os.chmod(path, 0o755)  # noqa: S103 (whatever the umask is)
 
 
 def attach(path: str, pid: int) -> None:

@@ -74,7 +74,7 @@ class LaunchPlan:
     ``prepare`` runs in the shim, inside the engine's namespaces; ``enter`` runs
     in init, inside the container's. ``namespaces`` are the CLONE_NEW… flags.
     ``nproc`` bounds the processes of the container's user namespace (0: not).
-    ``cgroup`` is a directory to move init into, '' for none.
+    ``cgroup`` is the directory of the cgroup that init is born in, '' for the launcher's.
     """
 
     container_id: str

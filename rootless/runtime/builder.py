@@ -26,7 +26,6 @@ from rootless.runtime.shim_files import (
     ENDED_EARLY,
     Streams,
     forget_state,
-    join_cgroup,
     listen,
     write_state,
 )
@@ -113,7 +112,6 @@ class Builder:
                 sandbox.finish(self)
         # While init works. Before ``go`` the state must be there: a daemon that
         # dies after it knows the container by nothing else.
-        join_cgroup(self.plan.cgroup, self.pid)
         write_state(os.getppid(), self.pid)
         terminal = self.plan.stdio.terminal
         if not terminal:

@@ -14,7 +14,6 @@ from rootless.linux.isolated import forbid_imports
 from rootless.model.plan import ExecPlan
 from rootless.runtime import init, wire
 
-_CLONE_PARENT = 0x00008000
 _NAMESPACES = {
     "user": process.CLONE_NEWUSER,
     "mnt": process.CLONE_NEWNS,
@@ -59,7 +58,7 @@ def enter(
     """
     namespaces = foreign_namespaces(plan.init_pid)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    middle = os.fork()
+    middle = process.clone(0, signal.SIGCHLD, cgroup=plan.cgroup)
     if middle == 0:
         try:
             os.close(read_end)
@@ -69,7 +68,7 @@ def enter(
             # process: otherwise its root could trace it (CVE-2016-9962).
             process.prctl(process.PR_SET_DUMPABLE, 0, what="PR_SET_DUMPABLE")
             process.setns(target, namespaces, f"namespaces of {plan.container_id[:12]}")
-            pid = process.clone(_CLONE_PARENT, signal.SIGCHLD)
+            pid = process.clone(process.CLONE_PARENT, signal.SIGCHLD)
             if pid == 0:
                 os.close(write_end)
                 _run(plan, peer, stdio, seccomp, last_capability)

@@ -22,7 +22,6 @@ from rootless.runtime.shim_files import (
     ENDED_EARLY,
     Streams,
     forget_state,
-    join_cgroup,
     listen,
     prepare_process,
     read_answers,
@@ -73,7 +72,6 @@ class ExecShim:
             raise wire.failure_of(message)
         self.streams.give_to(id_map(plan.init_pid), message)
         self.streams.close_theirs()
-        join_cgroup(plan.cgroup, self.pid)
         write_state(os.getpid(), self.pid)
         return answer[1][0] if answer[1] else -1
 

@@ -86,8 +86,9 @@ def run(
         mark("ids mapped")
         forbid_imports()
         become_root()
-        if frame.namespaces & process.CLONE_NEWIPC:
-            process.unshare(process.CLONE_NEWIPC, "ipc namespace")
+        late = frame.namespaces & (process.CLONE_NEWIPC | process.CLONE_NEWCGROUP)
+        if late:
+            process.unshare(late, "ipc and cgroup namespace")
         if not is_framed(frame):
             _receive_prepared(sync, ctx)
         done: tuple[type, ...] = FRAME

@@ -20,7 +20,6 @@ from rootless.runtime.trace import mark
 if TYPE_CHECKING:
     from rootless.runtime.builder import Builder
 
-_CLONE_PARENT = 0x00008000
 _INIT = 1
 
 _FDS_A_MESSAGE = 200
@@ -127,16 +126,19 @@ def _clone_init(builder: Builder, last_capability: int) -> int:
     limits = resource.getrlimit(resource.RLIMIT_NPROC)
     os.setresuid(-1, plan.owner, -1)
     try:
+        if plan.cgroup:
+            process.act_on_files_as(0)  # the cgroup's are the user's
         # Changing ids made the process undumpable, and /proc/PID/uid_map of an
         # undumpable child belongs to global root (proc(5)).
         process.prctl(process.PR_SET_DUMPABLE, 1, what="PR_SET_DUMPABLE")
         if plan.nproc:
             resource.setrlimit(resource.RLIMIT_NPROC, (_at_most(plan.nproc, limits[1]), limits[1]))
         # The ipc namespace is made by init itself once it is root: its mqueue
-        # file system takes the maker's uid, which has no mapping yet here.
-        later = process.CLONE_NEWIPC | process.CLONE_NEWTIME
-        flags = plan.namespaces & ~later | process.CLONE_NEWUSER | _CLONE_PARENT
-        pid = process.clone(flags, signal.SIGCHLD)
+        # file system takes the maker's uid, which has no mapping yet here. And a
+        # cgroup namespace would begin at the builder's cgroup, not at init's.
+        later = process.CLONE_NEWIPC | process.CLONE_NEWCGROUP | process.CLONE_NEWTIME
+        flags = plan.namespaces & ~later | process.CLONE_NEWUSER | process.CLONE_PARENT
+        pid = process.clone(flags, signal.SIGCHLD, cgroup=plan.cgroup)
         if pid == 0:
             resource.setrlimit(resource.RLIMIT_NPROC, limits)
             builder.sync.close()

@@ -88,7 +88,7 @@ def is_framed(plan: LaunchPlan) -> bool:
 def frame_of(plan: LaunchPlan) -> tuple[object, ...]:
     """All that a frame is made from: two plans with an equal one can use the same."""
     steps = tuple(step for step in plan.enter if isinstance(step, FRAME))
-    return (plan.owner, plan.maps, plan.namespaces, plan.nproc, steps)
+    return (plan.owner, plan.maps, plan.namespaces, plan.nproc, plan.cgroup, steps)
 
 
 _REST = attrgetter(*(field.name for field in fields(MountSpec) if field.name != "source"))

@@ -19,7 +19,6 @@ import os
 import socket
 import time
 
-from rootless.errors import SyscallError
 from rootless.linux import process
 from rootless.linux.procfs import start_time
 from rootless.model.mounts import IdMap
@@ -158,17 +157,6 @@ def was_oom_killed(cgroup: str) -> bool:
             return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in file)
     except OSError:
         return False
-
-
-def join_cgroup(cgroup: str, pid: int) -> None:
-    """Move a process into the container's cgroup; '' for none."""
-    if not cgroup:
-        return
-    try:
-        with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as file:
-            file.write(str(pid))
-    except OSError as error:
-        raise SyscallError("write", f"{cgroup}/cgroup.procs", error.errno or 0) from None
 
 
 def read_answers(plan: ProcessPlan) -> bytes:

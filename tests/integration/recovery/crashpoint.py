@@ -127,7 +127,16 @@ def install(path: str, role: str) -> None:
     sys.setprofile(hook)
 
 
+def tell_tasks(*_: object) -> None:
+    """Write where each task of the daemon waits to its log: what a hanging test needs to know."""
+    import asyncio
+
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.stderr)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGUSR2, tell_tasks)
     install(sys.argv[1], "daemon")
     from rootless.daemon.main import main
 

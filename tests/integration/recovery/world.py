@@ -133,14 +133,31 @@ class World:
 
     def docker(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Docker's client, which starts no daemon when there is none."""
-        return subprocess.run(
-            ["docker", "--host", f"unix://{self.engine.socket}", *arguments],
-            env=self.engine.env,
-            input=stdin,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        try:
+            return subprocess.run(
+                ["docker", "--host", f"unix://{self.engine.socket}", *arguments],
+                env=self.engine.env,
+                input=stdin,
+                capture_output=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            where = self._where_it_hangs()
+        raise AssertionError(f"no answer to {arguments}:\n{where}")
+
+    def _where_it_hangs(self) -> str:
+        """What the daemon's tasks wait for, and who is there; the control words as they are."""
+        if self.alive:
+            assert self.engine.daemon is not None
+            self.engine.daemon.send_signal(signal.SIGUSR2)
+            time.sleep(1)
+        family = {
+            pid: f"{_name(pid)} {Path(f'/proc/{pid}/wchan').read_text()}"
+            for pid in processes.ours()
+        }
+        words = WORDS.unpack(self._path.read_bytes())
+        return f"{words}\n{family}\n{self.engine.log.read_text()[-20000:]}"
 
     def inspect(self, name: str) -> dict[str, Any]:
         """``inspect`` of one container."""
