@@ -222,10 +222,12 @@ class Builder:
             original = os.open(self.plan.process.seccomp_original, os.O_RDONLY | os.O_CLOEXEC)
             self.tell(LISTENER, 0, fds[0], original)
             os.close(fds[0])
-        # execve(2) closed init's end.
-        self.tell(STARTED)
+        # execve(2) closed init's end. The daemon is told first: if this process is killed
+        # in between, the shim ends the program and everybody hears of that. The other way
+        # round the program would run on, and the daemon wait for a word that never comes.
         with contextlib.suppress(OSError):  # a dead daemon finds shim.json when it is back
             wire.send(self.reply, {"started": True})
+        self.tell(STARTED)
         # To take this process apart keeps a processor busy for a millisecond, which
         # the program needs now: later, or when the shim has nothing else to do.
         select.select([self.shim], [], [], _LINGER_SECONDS)
