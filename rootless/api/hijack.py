@@ -2,10 +2,10 @@
 
 The client sends raw stdin and gets output, framed or raw. Either side may close
 its sending half alone. A half-closed Unix socket and a dead client look alike
-to asyncio (both read as end of file), so after the client's end of file epoll
-watches for EPOLLHUP, which the kernel reports only when both halves are shut
-(unix_poll in net/unix/af_unix.c); without it a silent container's handler would
-wait for a client that is gone.
+to asyncio (both read as end of file), and while reading is paused it sees
+neither. Then epoll watches for EPOLLHUP, which the kernel reports only when both
+halves are shut (unix_poll in net/unix/af_unix.c); without it a silent container's
+handler would wait for a client that is gone.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from rootless.engine.interface import AttachStreams
 
 HIGH_WATER = 1 << 20
 """Bytes held for either direction before its source is paused."""
+STALL_SECONDS = 10.0
+"""What a client that is gone had sent is dropped when the process takes none for so long."""
+_PIECE = 64 << 10
 
 
 _READS_AHEAD = "docker-sdk-python"
@@ -76,7 +79,9 @@ class RawStream(asyncio.Protocol):
         self._hangup: select.epoll | None = None
         self._loop = asyncio.get_running_loop()
         self.lost = self._loop.create_future()
-        """Done when the client is gone."""
+        """Done when the client is gone; what it sent can still be read."""
+        self.taken = 0
+        """Bytes the process has taken."""
         self._transport, early = connection.take_over()
         if early:
             self._chunks.append(early)
@@ -98,6 +103,7 @@ class RawStream(asyncio.Protocol):
         if self._size >= HIGH_WATER and not self._paused:
             self._paused = True
             self._transport.pause_reading()
+            self._watch_hangup()
         self._wake()
 
     def eof_received(self) -> bool:
@@ -105,6 +111,8 @@ class RawStream(asyncio.Protocol):
         self._eof = True
         self._watch_hangup()
         self._wake()
+        if self.lost.done():
+            self._transport.abort()
         return True
 
     def pause_writing(self) -> None:
@@ -121,11 +129,14 @@ class RawStream(asyncio.Protocol):
         """The client is gone."""
         self._eof = True
         self._end_watch()
+        self._lose()
+        self._wake()
+        self._connection.connection_lost(error)
+
+    def _lose(self) -> None:
         if not self.lost.done():
             self.lost.set_result(None)
-        self._wake()
         self.resume_writing()
-        self._connection.connection_lost(error)
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():
@@ -141,7 +152,9 @@ class RawStream(asyncio.Protocol):
 
     def _on_hangup(self) -> None:
         self._end_watch()
-        self._transport.abort()
+        self._lose()
+        if self._eof:
+            self._transport.abort()
 
     def _end_watch(self) -> None:
         if self._hangup is not None:
@@ -176,9 +189,12 @@ class RawStream(asyncio.Protocol):
             pause = min(pause * 2, 0.02)
 
     async def write(self, data: bytes) -> None:
-        """Send, waiting while the client has more than HIGH_WATER bytes to read."""
-        if self._transport.is_closing():
-            raise ConnectionResetError("client is gone")
+        """Send, waiting while the client has more than HIGH_WATER bytes to read.
+
+        Nothing is sent to a client that is gone.
+        """
+        if self.lost.done() or self._transport.is_closing():
+            return
         self._transport.write(data)
         if self._full:
             self._room = self._loop.create_future()
@@ -221,7 +237,8 @@ async def serve_streams(
     """Carry both directions until the output ends (also by detaching) or the client is gone.
 
     ``bare`` output has no frames that tell stdout and stderr apart.
-    When only stdin is attached (no ``output``) the end of stdin ends it too.
+    When only stdin is attached (no ``output``) the end of stdin ends it too. What the
+    client sent before it went is the process'.
     """
     loop = asyncio.get_running_loop()
     send = loop.create_task(_output(raw, streams, bare=bare))
@@ -230,7 +247,10 @@ async def serve_streams(
     try:
         while True:
             done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if send in done or raw.lost in done:
+            if send in done:
+                break
+            if raw.lost in done:
+                await _rest_of_input(raw, send, receive)
                 break
             receive.result()
             if not output:
@@ -244,6 +264,17 @@ async def serve_streams(
     for result in results:
         if isinstance(result, Exception) and not isinstance(result, ConnectionError):
             raise result
+
+
+async def _rest_of_input(
+    raw: RawStream, send: asyncio.Future[None], receive: asyncio.Future[None]
+) -> None:
+    taken = -1
+    while taken != raw.taken and not (send.done() or receive.done()):
+        taken = raw.taken
+        await asyncio.wait(
+            (send, receive), timeout=STALL_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
 
 
 @runtime_checkable
@@ -273,7 +304,9 @@ async def _input(raw: RawStream, streams: AttachStreams, *, stdin: bool) -> None
         if not stdin:
             continue
         try:
-            await streams.write(data)
+            for start in range(0, len(data), _PIECE):
+                await streams.write(data[start : start + _PIECE])
+                raw.taken += _PIECE
         except ConnectionError:
             # A process that closed its stdin may go on writing output; the rest is dropped.
             stdin = False

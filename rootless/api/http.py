@@ -194,6 +194,8 @@ class Connection(RequestHandler):
         """JSON instead of aiohttp's pages; what cannot be parsed is the client's fault alone."""
         if request.writer.output_size > 0:
             raise ConnectionResetError("response was under way")
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client is gone: there is nobody to answer
         if isinstance(exc, HttpProcessingError):
             status, message = exc.code or 400, f"Bad Request: {str(exc.message).splitlines()[0]}"
         elif exc is not None:

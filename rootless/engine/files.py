@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -165,8 +165,13 @@ async def read_pipe(fd: int) -> AsyncGenerator[bytes, None]:
         os.close(fd)
 
 
-async def write_pipe(fd: int, body: AsyncIterator[bytes]) -> None:
-    """Write all of ``body``; a reader that went away ends it. Closes the pipe."""
+async def write_pipe(
+    fd: int, body: AsyncIterator[bytes], *, on_failure: Callable[[], None] = lambda: None
+) -> None:
+    """Write all of ``body``; a reader that went away ends it. Closes the pipe.
+
+    ``on_failure`` is called before the reader can take the end of half a body for its end.
+    """
     loop = asyncio.get_running_loop()
     os.set_blocking(fd, False)
     try:
@@ -185,6 +190,9 @@ async def write_pipe(fd: int, body: AsyncIterator[bytes]) -> None:
     except BrokenPipeError:
         # The worker ended early; its report says why.
         return
+    except BaseException:
+        on_failure()
+        raise
     finally:
         os.close(fd)
 

@@ -49,8 +49,15 @@ class ProgressStream:
             self._queue.put_nowait(None)
 
     async def begun(self) -> ProgressStream:
-        """Wait for the first message, so that an early failure is raised here."""
-        message = await self._queue.get()
+        """Wait for the first message, so that an early failure is raised here.
+
+        Who does not wait for it any more ends the job.
+        """
+        try:
+            message = await self._queue.get()
+        except BaseException:
+            await self.aclose()
+            raise
         if message is None:
             await self._task
         self._first.append(message)

@@ -325,14 +325,17 @@ class Transfers:
     async def _consumed(self, body: AsyncIterator[bytes], read: Callable[[_Readable], T]) -> T:
         """The result of ``read`` (in a thread) on what ``body`` delivers."""
         reading, writing = os.pipe2(os.O_CLOEXEC)
+        readable = _Readable(reading)
 
         def job() -> T:
-            with open(reading, "rb", buffering=0) as file:
-                return read(_Readable(file))
+            with readable:
+                return read(readable)
 
         task = asyncio.ensure_future(asyncio.to_thread(job))
+        # Without the whole body its failure is nobody's; why the body ended is what counts.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            await write_pipe(writing, body)
+            await write_pipe(writing, body, on_failure=readable.cut)
         finally:
             await asyncio.wait([task])
         return task.result()
@@ -434,12 +437,26 @@ class Transfers:
 class _Readable:
     """A pipe as the archive readers want it."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._whole = True
+
+    def __enter__(self) -> _Readable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def cut(self) -> None:
+        """The end of the pipe will not be the end of what was to come through it."""
+        self._whole = False
 
     def read(self, size: int, /) -> bytes:
         """At most ``size`` bytes; b'' at the end."""
-        return self._file.read(size)
+        data = os.read(self._fd, size)
+        if not data and not self._whole:
+            raise InvalidInput("the archive ends early: its sender went away")
+        return data
 
 
 def credentials_of(auth: RegistryAuth | None) -> Credentials | None:

@@ -18,6 +18,7 @@ _HEADER = struct.Struct(">BxxxI")
 _STDIN, _CLOSE_STDIN, _RESIZE = 0, 3, 4
 _CHUNK = 1 << 16
 _FRAME = 1 << 18
+_CLOSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +148,16 @@ class Attachment:
             return  # the process ended; there is nobody to tell
 
     async def close(self) -> None:
-        """Detach; the process goes on (its stdin ends if it was opened for one client only)."""
+        """Detach; the process goes on (its stdin ends if it was opened for one client only).
+
+        What was written is the process' to take, but not for ever.
+        """
         self._writer.close()
         try:
-            await self._writer.wait_closed()
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._writer.wait_closed()
+        except TimeoutError:
+            self._writer.transport.abort()
         except ConnectionError:
             return
 

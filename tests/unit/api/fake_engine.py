@@ -139,6 +139,10 @@ class FakeStreams:
         else:
             yield 1, (" ".join(self.words) + "\n").encode()
 
+    @property
+    def full(self) -> bool:
+        return self._input.full()
+
     async def write(self, data: bytes) -> None:
         await self._input.put(data)
 

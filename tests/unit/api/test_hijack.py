@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from rootless.api import hijack
 from tests.unit.api.conftest import Served
 from tests.unit.api.wire import Client, head
 
@@ -162,3 +163,37 @@ async def test_exec_that_cannot_start_says_so_in_the_stream(served: Served) -> N
         assert b"executable file not found" in (await client.read_frames())[2]
     inspected = await served.json("GET", f"/exec/{found['Id']}/json")
     assert inspected["ExitCode"] == 127
+
+
+@pytest.mark.parametrize("headers", [UPGRADE, {}])
+async def test_what_a_vanished_client_sent_arrives(served: Served, headers: dict[str, str]) -> None:
+    """Megabytes lie in buffers when it closes."""
+    ref = await served.create("sink")
+    client = await attach(served, ref, **headers)
+    await client.read_head()
+    sent = 8 << 20
+    client.writer.write(bytes(sent))
+    await client.close()
+    streams = served.engine.containers.attached[0]
+    async with asyncio.timeout(20):
+        await streams.stdin_closed.wait()
+        while not streams.closed:
+            await asyncio.sleep(0.001)
+    assert streams.received == sent
+
+
+async def test_input_that_nobody_takes_is_let_go(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hijack, "STALL_SECONDS", 0.05)
+    ref = await served.create("silent")
+    client = await attach(served, ref, **UPGRADE)
+    await client.read_head()
+    client.writer.write(bytes(8 << 20))
+    streams = served.engine.containers.attached[0]
+    while not streams.full:
+        await asyncio.sleep(0.001)
+    client.writer.transport.abort()
+    async with asyncio.timeout(20):
+        while not streams.closed:
+            await asyncio.sleep(0.001)
