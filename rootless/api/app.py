@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from aiohttp.web_request import BaseRequest
@@ -65,9 +66,10 @@ class Api:
         self._config = config
         self._router = Router(ROUTES)
         self._users = frozenset((0, os.getuid()))
+        self._least = parse_version(config.min_version)
         self.headers: Mapping[str, str] = {
             "Api-Version": API_VERSION,
-            "Docker-Experimental": "false",
+            "Docker-Experimental": str(config.experimental).lower(),
             "Ostype": "linux",
             "Server": config.server,
         }
@@ -88,7 +90,7 @@ class Api:
         assert isinstance(connection, Connection)
         connection.disconnect = "finish"
         try:
-            self._check_origin(request)
+            self._check_origin(request, connection.identity)
             if "\0" in request.path or "%00" in request.rel_url.raw_query_string:
                 raise InvalidInput("the path and its parameters must not contain NUL")
             call_path, version_text = self._split(request.path)
@@ -96,7 +98,7 @@ class Api:
             if found is None:
                 raise HttpError(404, "page not found")
             route, fields = found
-            version = _CURRENT if version_text is None else parse_version(version_text)
+            version = _CURRENT if version_text is None else parse_version(version_text, self._least)
             if connection.identity is None:
                 raise Denied("the client has no identity: no certificate was presented")
             self._check_user(connection.identity)
@@ -151,18 +153,22 @@ class Api:
     def _check_user(self, identity: Identity) -> None:
         """Refuse other users whatever the socket's mode is: the engine acts as its own user.
 
-        Among them are the ids of containers. Root of the host may anyway.
+        Among them are the ids of containers. Root of the host may anyway, and the members
+        of the group that the daemon's configuration names.
         """
-        if identity.source == "unix" and identity.uid not in self._users:
+        if identity.source != "unix" or identity.uid in self._users:
+            return
+        if self._config.group is None or self._config.group not in identity.groups:
             raise Denied(
                 f"this engine is another user's: uid {identity.uid} connected",
                 hint="start an engine of your own: rootless version",
             )
 
     @staticmethod
-    def _check_origin(request: BaseRequest) -> None:
+    def _check_origin(request: BaseRequest, identity: Identity | None) -> None:
         host = request.headers.get("Host", "")
-        if not _own_host(host):
+        # Over TLS the name was checked by the client, against the daemon's certificate.
+        if not _own_host(host) and (identity is None or identity.source != "certificate"):
             raise Denied(f"requests for host {host!r} are refused", hint="use Host: localhost")
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
@@ -183,6 +189,11 @@ def make_app(engine: Engine, *, config: ApiConfig | None = None) -> Api:
     return Api(engine, config or ApiConfig(server=f"Rootless/{__version__} (linux)"))
 
 
-async def serve(app: Api, sockets: list[socket.socket]) -> Runner:
-    """Serve on sockets that are bound (and perhaps listening); ``Runner.close`` ends it."""
-    return await listen(Server(app.handle, app.error_response), sockets)
+async def serve(
+    app: Api, sockets: list[socket.socket], *, tls: Callable[[], ssl.SSLContext] | None = None
+) -> Runner:
+    """Serve on sockets that are bound (and perhaps listening); ``Runner.close`` ends it.
+
+    ``tls`` as in :func:`rootless.api.http.listen`.
+    """
+    return await listen(Server(app.handle, app.error_response), sockets, tls)

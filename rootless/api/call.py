@@ -19,6 +19,7 @@ from rootless.api.dto.decode import decode
 from rootless.api.dto.times import parse_query_time
 from rootless.api.errors import HttpError
 from rootless.api.fields import Query, says_no
+from rootless.api.versions import MIN_API_VERSION
 from rootless.engine.interface import Engine
 from rootless.errors import InvalidInput
 from rootless.model.identity import Identity
@@ -41,6 +42,11 @@ class ApiConfig:
     server: str = "Rootless/0.1 (linux)"
     max_json: int = MAX_JSON
     storage_driver: str = "overlay"
+    experimental: bool = False
+    min_version: str = MIN_API_VERSION
+    """The oldest API version that is served."""
+    group: int | None = None
+    """Group whose members are let in beside the user."""
 
 
 class Call:

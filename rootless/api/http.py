@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+import ssl
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from aiohttp.web_server import Server as AioServer
 
 from rootless.api.identity import peer_identity
 from rootless.api.parser import MAX_LINE, RequestParser
+from rootless.api.tls import TlsServer
 from rootless.model.identity import Identity
 
 READ_BUFFER = 256 << 10
@@ -82,7 +84,9 @@ class Connection(RequestHandler):
         Idle connections, and heads that come byte by byte, must not take the
         descriptors that containers need.
         """
-        self.identity = peer_identity(transport.get_extra_info("socket"))
+        self.identity = transport.get_extra_info("identity") or peer_identity(
+            transport.get_extra_info("socket")
+        )
         super().connection_made(transport)
         manager = self._manager
         if isinstance(manager, Server) and not manager.make_room(self):
@@ -263,8 +267,16 @@ class Runner:
             connection.cancel()
 
 
-async def listen(server: Server, sockets: list[socket.socket]) -> Runner:
-    """Accept connections on bound sockets. Their paths stay when the runner closes."""
+async def listen(
+    server: Server,
+    sockets: list[socket.socket],
+    tls: Callable[[], ssl.SSLContext] | None = None,
+) -> Runner:
+    """Accept connections on bound sockets. Their paths stay when the runner closes.
+
+    ``tls`` is asked for the context of each connection that does not come by a Unix
+    socket; without it such a client has no identity.
+    """
     loop = asyncio.get_running_loop()
     listeners = []
     for sock in sockets:
@@ -274,6 +286,7 @@ async def listen(server: Server, sockets: list[socket.socket]) -> Runner:
             keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
             listener = await loop.create_unix_server(server, sock=sock, backlog=512, **keep)
         else:
-            listener = await loop.create_server(server, sock=sock, backlog=512)
+            remote = server if tls is None else TlsServer(server, tls)
+            listener = await loop.create_server(remote, sock=sock, backlog=512)
         listeners.append(listener)
     return Runner(server, listeners)

@@ -11,6 +11,10 @@ from functools import lru_cache
 from rootless.model.identity import Identity
 
 _UCRED = struct.Struct("3i")
+_SO_PEERGROUPS = 59
+"""From asm-generic/socket.h; the socket module does not know it."""
+_BUFFER = 1024
+"""Bytes; the socket module takes no more. Of a user with more groups only the first counts."""
 
 
 @lru_cache(maxsize=256)
@@ -27,6 +31,15 @@ def _executable(pid: int) -> str | None:
         return os.readlink(f"/proc/{pid}/exe")
     except OSError:
         return None
+
+
+def _groups(sock: socket.socket, gid: int) -> tuple[int, ...]:
+    """All groups of the peer."""
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _BUFFER)
+    except OSError:
+        return (gid,)
+    return (gid, *struct.unpack(f"{len(raw) // 4}I", raw))
 
 
 def peer_identity(sock: socket.socket) -> Identity | None:
@@ -47,4 +60,5 @@ def peer_identity(sock: socket.socket) -> Identity | None:
         gid=gid,
         pid=pid or None,
         executable=_executable(pid) if pid > 0 else None,
+        groups=() if uid in (0, os.getuid()) else _groups(sock, gid),
     )

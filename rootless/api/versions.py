@@ -23,13 +23,13 @@ _MAX = _numbers(API_VERSION)
 _MIN = _numbers(MIN_API_VERSION)
 
 
-def parse_version(text: str) -> tuple[int, int]:
-    """The version of a request's path, or Docker's refusal."""
+def parse_version(text: str, least: tuple[int, ...] = _MIN) -> tuple[int, int]:
+    """The version of a request's path, at least ``least``, or Docker's refusal."""
     version = _numbers(text)
-    if version < _MIN:
+    if version < least:
         raise InvalidInput(
             f"client version {text} is too old. Minimum supported API version is "
-            f"{MIN_API_VERSION}, please upgrade your client to a newer version"
+            f"{'.'.join(map(str, least))}, please upgrade your client to a newer version"
         )
     major, minor, *rest = version
     if (major, minor) > _MAX or ((major, minor) == _MAX and any(rest)):

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
+from rootless import __version__
+from rootless.api.call import ApiConfig
+from rootless.api.versions import MIN_API_VERSION
+from rootless.daemon.activation import group_id
 from rootless.daemon.config import DaemonConfig
+from rootless.daemon.hosts import UnixHost, parse
+from rootless.daemon.identity import engine_key
 from rootless.engine.engine import LocalEngine
 from rootless.engine.gate import Gate
+from rootless.engine.resolve import default_seccomp_profile
+from rootless.engine.resolve_limits import check_cgroup_parent
 from rootless.engine.settings import EngineSettings
+from rootless.errors import InvalidInput
 from rootless.linux import probe
 from rootless.model.facts import HostFacts
+from rootless.model.request import HostConfig
 from rootless.network.driver import NetworkDriver
 from rootless.policy.load import PolicyFiles, PolicyStore
 from rootless.policy.paths import EnginePaths
+from rootless.seccomp.profile import parse_profile
 from rootless.storage import drivers
 
 
@@ -23,8 +35,15 @@ def settings_of(config: DaemonConfig) -> EngineSettings:
         data_root=Path(config.data_root),
         exec_root=Path(config.exec_root),
         storage_driver=config.storage_driver,
-        default_network=config.default_network or "slirp4netns",
+        default_network="none"
+        if config.bridge == "none"
+        else config.default_network or "slirp4netns",
+        bridge=config.bridge != "none",
         default_userns=config.userns,
+        default_ipc=config.default_ipc_mode,
+        default_cgroupns=config.default_cgroupns_mode,
+        stop_timeout=config.default_stop_timeout,
+        address_pools=config.default_address_pools,
         publish_address=config.ip,
         ipv6=config.ipv6,
         shm_size=config.default_shm_size,
@@ -32,14 +51,14 @@ def settings_of(config: DaemonConfig) -> EngineSettings:
         dns=config.dns,
         dns_options=config.dns_opts,
         dns_search=config.dns_search,
-        host_gateway=config.host_gateway_ip,
+        host_gateways=config.host_gateway_ips,
         init=config.init,
         init_path=config.init_path,
         cgroup_parent=config.cgroup_parent,
         no_new_privileges=config.no_new_privileges,
         log_driver=config.log_driver,
         log_options=config.log_opts,
-        seccomp_profile=config.seccomp_profile,
+        seccomp_profile=seccomp_path(config),
         policies=tuple(Path(path) for path in config.policy),
         insecure_registries=config.insecure_registries,
         registry_mirrors=config.registry_mirrors,
@@ -50,7 +69,20 @@ def settings_of(config: DaemonConfig) -> EngineSettings:
         max_layer_size=config.max_layer_size,
         max_layer_ratio=config.max_layer_ratio,
         labels=config.labels,
+        live_restore=config.live_restore,
+        experimental=config.experimental,
         debug=config.debug,
+    )
+
+
+def api_config(config: DaemonConfig, facts: HostFacts) -> ApiConfig:
+    """The API's part of the configuration."""
+    return ApiConfig(
+        server=f"Rootless/{__version__} (linux)",
+        storage_driver=drivers.choose(facts, config.storage_driver).name,
+        experimental=config.experimental,
+        min_version=config.min_api_version or MIN_API_VERSION,
+        group=group_id(config.group),
     )
 
 
@@ -67,25 +99,48 @@ def build_gate(config: DaemonConfig, facts: HostFacts, home: str) -> Gate:
         exec_root=Path(config.exec_root),
         config_dir=config_dir,
         sockets=tuple(
-            Path(host.removeprefix("unix://"))
-            for host in config.hosts
-            if host.startswith("unix://")
+            Path(host.path)
+            for host in map(parse, config.hosts)
+            if isinstance(host, UnixHost) and host.path
+        ),
+        keys=tuple(
+            Path(path)
+            for path in (config.deprecated_key_path, *((config.tlskey,) if config.uses_tls else ()))
         ),
     )
     return Gate(store, facts, paths)
 
 
+def check_host(config: DaemonConfig, facts: HostFacts) -> None:
+    """Refuse now what would fail at each container: a driver, a cgroup, an init, a profile."""
+    drivers.choose(facts, config.storage_driver)
+    if config.cgroup_parent:
+        check_cgroup_parent(HostConfig(cgroup_parent=config.cgroup_parent), facts)
+    if config.init_path and not os.access(config.init_path, os.X_OK):
+        raise InvalidInput(
+            f"init-path {config.init_path} is not a program", hint="sudo apt-get install tini"
+        )
+    profile = seccomp_path(config)
+    if profile:
+        parse_profile(default_seccomp_profile(profile))
+
+
+def seccomp_path(config: DaemonConfig) -> str:
+    """The default profile's path, '' for the built-in one."""
+    return "" if config.seccomp_profile == "builtin" else config.seccomp_profile
+
+
 def build_engine(config: DaemonConfig, home: str) -> LocalEngine:
     """An engine that is not started yet; raises HostUnsupported naming what the host lacks."""
     facts = probe.probe()
-    settings = settings_of(config)
-    # A driver that cannot work is found now, not at the first container.
-    drivers.choose(facts, settings.storage_driver)
+    check_host(config, facts)
+    key = engine_key(Path(config.deprecated_key_path))
+    settings = replace(settings_of(config), engine_id=key.id)
     if config.init_path:
         facts = replace(facts, init_binary=config.init_path)
     return LocalEngine(
         settings,
         facts,
         build_gate(config, facts, home),
-        NetworkDriver(config.exec_root, default_ip=config.ip),
+        NetworkDriver(config.exec_root, default_ip=config.ip, mtu=config.mtu),
     )

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from rootless.errors import Conflict, Denied, RootlessError
+from rootless.errors import Conflict, Denied, InvalidInput, RootlessError
 
 
 def refuse_root(*, allow_root: bool) -> None:
@@ -35,7 +35,10 @@ def private_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
     except OSError as error:
-        raise RootlessError(f"cannot make {path}: {error.strerror}") from error
+        raise RootlessError(
+            f"cannot make {path}: {error.strerror}",
+            hint="choose another --data-root or --exec-root",
+        ) from error
     if found.st_uid != os.getuid():
         raise Denied(
             f"{path} belongs to uid {found.st_uid}, not to you",
@@ -47,24 +50,56 @@ def private_directory(path: Path) -> None:
 
 
 class Lock:
-    """An flock(2) that ends with the process, whatever ends it."""
+    """An flock(2) on a file with our pid; it ends with the process, whatever ends it."""
 
     def __init__(self, path: Path, *, what: str) -> None:
         """Take it; Conflict when another daemon has it."""
         self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
+        while True:
+            self._fd = self._open(what)
+            found = os.fstat(self._fd)
+            try:
+                there = path.stat()
+            except FileNotFoundError:
+                there = None
+            if there is not None and (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino):
+                break
+            # The daemon that ended just now removed the file that we had opened.
             os.close(self._fd)
-            raise Conflict(
-                f"another rootlessd (pid {pid or 'unknown'}) already uses {what}",
-                hint="stop it first, or give another --data-root",
-            ) from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
+    def _open(self, what: str) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            fd = os.open(self._path, flags, 0o600)
+        except OSError as error:
+            raise RootlessError(
+                f"cannot write {self._path}: {error.strerror}",
+                hint="give a --pidfile or --data-root in a directory of your own",
+            ) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            text = os.pread(fd, 64, 0).decode(errors="replace").strip()
+        except BlockingIOError:
+            pid = os.pread(fd, 32, 0).decode(errors="replace").strip()
+            os.close(fd)
+            raise Conflict(
+                f"another rootlessd (pid {pid or 'unknown'}) already uses {what}",
+                hint="stop it first, or give another --data-root, --exec-root or --pidfile",
+            ) from None
+        except OSError as error:
+            os.close(fd)
+            raise RootlessError(f"cannot lock {self._path}: {error.strerror}") from error
+        if text and not text.isdecimal():
+            os.close(fd)
+            raise InvalidInput(
+                f"{self._path} holds something else than a process id, and is not overwritten",
+                hint="give another --pidfile, or remove it",
+            )
+        return fd
+
     def release(self) -> None:
-        """Let go; the file stays, because removing it would race with the next daemon."""
+        """Remove the file while it is ours, and let go."""
+        self._path.unlink(missing_ok=True)
         os.close(self._fd)

@@ -8,33 +8,56 @@ import logging
 import os
 import signal
 import socket
-from pathlib import Path
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rootless.daemon import activation
-from rootless.daemon.config import DaemonConfig, complete, load_config, reloaded
+from rootless.daemon.activation import Listening
+from rootless.daemon.config import DaemonConfig
 from rootless.daemon.logging import set_up
+from rootless.daemon.reload import attributes, reloaded
+from rootless.daemon.sources import Flags, load
 from rootless.errors import RootlessError
 
 if TYPE_CHECKING:
+    from rootless.daemon.certificates import Certificates
     from rootless.engine.engine import LocalEngine
 
 _log = logging.getLogger("rootlessd")
 
 
+_REQUESTS = 15.0
+"""Seconds that requests under way have at the end when containers have any time they want."""
+
+
+def _grace(timeout: int) -> float:
+    """Seconds for requests; aiohttp takes 0 for no limit."""
+    return _REQUESTS if timeout < 0 else max(timeout, 0.01)
+
+
 class Daemon:
     """One daemon; ``sockets`` already listen, so that clients wait instead of failing."""
 
-    def __init__(self, config: DaemonConfig, sockets: list[socket.socket]) -> None:
+    def __init__(
+        self,
+        config: DaemonConfig,
+        flags: Flags,
+        sockets: Sequence[Listening],
+        certificates: Certificates | None = None,
+    ) -> None:
         self._config = config
+        self._flags = flags
         self._sockets = sockets
+        self._certificates = certificates
         self._stop = asyncio.Event()
         self._engine: LocalEngine | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         from rootless.api.app import make_app, serve
-        from rootless.daemon.compose import build_engine
+        from rootless.daemon.compose import api_config, build_engine
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -43,7 +66,13 @@ class Daemon:
         engine = self._engine = build_engine(self._config, os.environ.get("HOME", "/"))
         try:
             await engine.start()
-            runner = await serve(make_app(engine), self._sockets)
+            app = make_app(engine, config=api_config(self._config, engine.core.facts))
+            certificates = self._certificates
+            runner = await serve(
+                app,
+                [one.socket for one in self._sockets],
+                tls=certificates.context if certificates is not None else None,
+            )
             try:
                 await self._warm(engine)
                 # What lives now lives until the end: the collector need not look at it again.
@@ -53,12 +82,12 @@ class Daemon:
                 # counts: the default of 700 would look for cycles several times in each.
                 gc.set_threshold(5000, 10, 10)
                 activation.notify(os.environ, "READY=1", f"MAINPID={os.getpid()}")
-                engine.core.events.publish("daemon", "start", "")
+                self._publish("start", {})
                 _log.info("ready, data root %s", self._config.data_root)
                 await self._stop.wait()
                 activation.notify(os.environ, "STOPPING=1")
             finally:
-                await runner.close(grace=self._config.shutdown_timeout)
+                await runner.close(grace=_grace(self._config.shutdown_timeout))
             if not self._config.live_restore:
                 await engine.stop_all(self._config.shutdown_timeout)
         finally:
@@ -72,19 +101,33 @@ class Daemon:
             # Listing, logs and removal work without a launcher; starting will say this again.
             _log.error("%s", error)
 
+    def _publish(self, action: str, details: dict[str, str]) -> None:
+        assert self._engine is not None
+        core = self._engine.core
+        name = {"name": socket.gethostname()}
+        core.events.publish("daemon", action, core.settings.engine_id, {**details, **name})
+
     def _reload(self) -> None:
+        """Take what can be taken of a right configuration, nothing of a wrong one."""
+        since = f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"
+        activation.notify(os.environ, "RELOADING=1", since)
         try:
-            new = complete(load_config(Path(self._config.config_file), required=False), os.environ)
+            self._take(load(self._flags, os.environ))
         except RootlessError as error:
             _log.error("configuration not reloaded: %s", error)
-            return
+        if self._certificates is not None:
+            self._certificates.context()
+        activation.notify(os.environ, "READY=1")
+
+    def _take(self, new: DaemonConfig) -> None:
         self._config, ignored = reloaded(self._config, new)
-        set_up(self._config.log_level, debug=self._config.debug)
+        set_up(self._config.log_level, self._config.log_format, debug=self._config.debug)
         if self._engine is not None:
             from rootless.daemon.compose import settings_of
 
-            self._engine.core.settings = settings_of(self._config)
-            self._engine.core.events.publish("daemon", "reload", "")
+            core = self._engine.core
+            core.settings = replace(settings_of(self._config), engine_id=core.settings.engine_id)
+            self._publish("reload", attributes(self._config))
         for key in ignored:
             _log.warning("%s changed in %s: restart to apply it", key, self._config.config_file)
         _log.info("configuration reloaded")

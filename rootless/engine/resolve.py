@@ -91,7 +91,9 @@ def resolve(
     request: ContainerRequest, image: ImageRecord, allocation: Allocation, world: World
 ) -> Resolved:
     """The final spec; raises InvalidInput, NotFound, Conflict or HostUnsupported."""
-    host, settings, facts = request.host, world.settings, world.facts
+    settings, facts = world.settings, world.facts
+    request = with_defaults(request, settings)
+    host = request.host
     config = merge_config(request.config, image.config)
     _check(request, config)
     mode = resolve_network.network_mode(host, config, settings, world.lookup)
@@ -142,7 +144,7 @@ def resolve(
         oom_score_adj=_oom_score(host),
         cgroup_parent=resolve_limits.check_cgroup_parent(host, facts) or settings.cgroup_parent,
         stop_signal=parse_signal(config.stop_signal),
-        stop_timeout=10 if config.stop_timeout is None else config.stop_timeout,
+        stop_timeout=settings.stop_timeout if config.stop_timeout is None else config.stop_timeout,
         restart=host.restart_policy,
         auto_remove=host.auto_remove,
         log=_log(host.log_config, settings),
@@ -152,6 +154,19 @@ def resolve(
         request=request,
     )
     return Resolved(spec, config, mounts.volumes, mounts.missing_sources, _warnings(request, mode))
+
+
+def with_defaults(request: ContainerRequest, settings: EngineSettings) -> ContainerRequest:
+    """The request with the daemon's modes where it names none, as inspect then shows them."""
+    host = request.host
+    return replace(
+        request,
+        host=replace(
+            host,
+            ipc_mode=host.ipc_mode or settings.default_ipc,
+            cgroupns_mode=host.cgroupns_mode or settings.default_cgroupns,
+        ),
+    )
 
 
 def _check(request: ContainerRequest, config: ContainerConfig) -> None:

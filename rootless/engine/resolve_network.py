@@ -37,12 +37,24 @@ def resolve_namespaces(host: HostConfig, network: str, lookup: Lookup) -> Namesp
         network={"host": "host"}.get(network, "private")
         if not network.startswith("container:")
         else network,
-        ipc=_mode("ipc", host.ipc_mode, ("private", "shareable", "none", "host"), lookup),
+        ipc=_ipc(host.ipc_mode, lookup),
         pid=_mode("pid", host.pid_mode, ("private", "host"), lookup),
         uts=_mode("uts", host.uts_mode, ("private", "host"), None),
         cgroup=_mode("cgroup", host.cgroupns_mode, ("private", "host"), None),
         time="private" if host.time_namespace else "host",
     )
+
+
+def _ipc(mode: str, lookup: Lookup) -> str:
+    if mode.startswith("container:"):
+        donor = lookup(_joined(mode, lookup))
+        shared = donor.spec.request.host.ipc_mode
+        if shared != "shareable" and not shared.startswith("container:"):
+            raise InvalidInput(
+                f"cannot join IPC of a container {donor.id}: non-shareable IPC",
+                hint="run that container with --ipc shareable",
+            )
+    return _mode("ipc", mode, ("private", "shareable", "none", "host"), lookup)
 
 
 def _mode(kind: str, mode: str, known: tuple[str, ...], lookup: Lookup | None) -> str:
@@ -70,6 +82,11 @@ def network_mode(host: HostConfig, config: ContainerConfig, settings: EngineSett
         return "none"
     if mode in ("", "default"):
         mode = settings.default_network
+    if mode == "bridge" and not settings.bridge:
+        raise InvalidInput(
+            "network bridge not found: the daemon's configuration says bridge: none",
+            hint="--network slirp4netns asks for a network by name",
+        )
     if mode in ("bridge", "private", "slirp4netns"):
         # Docker's default name: clients send it without meaning a bridge.
         return "slirp4netns"
@@ -161,7 +178,9 @@ def resolve_network(
         dns=host.dns or settings.dns,
         dns_options=host.dns_options or settings.dns_options,
         dns_search=host.dns_search or settings.dns_search,
-        extra_hosts=tuple(_extra_host(entry, settings) for entry in host.extra_hosts),
+        extra_hosts=tuple(
+            entry for text in host.extra_hosts for entry in _extra_hosts(text, settings)
+        ),
         mac_address=mac_address,
         ipv6=settings.ipv6,
     )
@@ -189,13 +208,16 @@ def _address(text: str, *, what: str) -> None:
         raise InvalidInput(f"invalid {what}: {text} is not an IP address") from None
 
 
-def _extra_host(entry: str, settings: EngineSettings) -> str:
-    """The entry with an address: that of ``host-gateway`` is in the daemon's configuration."""
+def _extra_hosts(entry: str, settings: EngineSettings) -> Sequence[str]:
+    """The entry with an address: those of ``host-gateway`` are in the daemon's configuration."""
     name, separator, address = entry.partition("=" if "=" in entry else ":")
     if not separator or not _HOST_NAME.fullmatch(name):
         raise InvalidInput(f'bad format for add-host: "{entry}"')
-    found = files.parse_extra_host(entry, settings.host_gateway or None)
-    return f"{name}={found.address}" if address == "host-gateway" else entry
+    gateways = settings.host_gateways
+    files.parse_extra_host(entry, gateways[0] if gateways else None)
+    if address != "host-gateway":
+        return (entry,)
+    return tuple(f"{name}={gateway}" for gateway in gateways)
 
 
 def _ports(

@@ -15,7 +15,7 @@ from rootless.units import whole_number
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HOSTNAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _RTMIN, _RTMAX = 34, 64
-_RLIMITS = frozenset(
+RLIMITS = frozenset(
     "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime "
     "sigpending stack".split()
 )
@@ -188,9 +188,9 @@ def resolve_ulimits(
         **{limit.name: limit for limit in wanted},
     }
     for limit in limits.values():
-        if limit.name not in _RLIMITS:
+        if limit.name not in RLIMITS:
             raise InvalidInput(
-                f"invalid ulimit type: {limit.name}", hint=f"one of {', '.join(sorted(_RLIMITS))}"
+                f"invalid ulimit type: {limit.name}", hint=f"one of {', '.join(sorted(RLIMITS))}"
             )
         if limit.hard != -1 and (limit.soft > limit.hard or limit.soft == -1):
             raise InvalidInput(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rootless.model.pools import AddressPool
 from rootless.model.request import RlimitRequest
 
 
@@ -16,7 +17,14 @@ class EngineSettings:
     exec_root: Path
     storage_driver: str = ""
     default_network: str = "slirp4netns"
+    bridge: bool = True
+    """False: there is no network called bridge (``bridge: none``)."""
     default_userns: str = "shared"
+    default_ipc: str = "private"
+    default_cgroupns: str = "private"
+    stop_timeout: int = 10
+    """Seconds between the stop signal and SIGKILL."""
+    address_pools: tuple[AddressPool, ...] = ()
     publish_address: str = "127.0.0.1"
     ipv6: bool = True
     shm_size: int = 64 << 20
@@ -24,8 +32,8 @@ class EngineSettings:
     dns: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
-    host_gateway: str = ""
-    """What ``--add-host NAME:host-gateway`` stands for; '' refuses it."""
+    host_gateways: tuple[str, ...] = ()
+    """What ``--add-host NAME:host-gateway`` stands for; none refuses it."""
     init: bool = False
     init_path: str = ""
     cgroup_parent: str = ""
@@ -47,6 +55,10 @@ class EngineSettings:
     """Unpacked bytes per compressed byte, above which a large layer is taken for a bomb."""
     labels: tuple[str, ...] = ()
     debug: bool = False
+    live_restore: bool = True
+    experimental: bool = False
+    engine_id: str = ""
+    """This engine's identity: the thumbprint of its key."""
 
     @property
     def containers_dir(self) -> Path:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import socket
 import sqlite3
-import uuid
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 import rootless
 from rootless.engine.core import Core
@@ -55,9 +58,10 @@ class System:
         running = sum(status in ("running", "restarting") for status in statuses)
         paused = statuses.count("paused")
         driver = drivers.choose(facts, settings.storage_driver)
-        proxies = dict(settings.proxies)
+        proxies = getproxies_environment()
+        proxies.update({key.removesuffix("-proxy"): value for key, value in settings.proxies})
         return SystemInfo(
-            id=core.state.setting("engine-id", lambda: str(uuid.uuid4())),
+            id=settings.engine_id,
             name=socket.gethostname(),
             server_version=rootless.__version__,
             data_root=str(settings.data_root),
@@ -84,12 +88,17 @@ class System:
             insecure_registries=settings.insecure_registries,
             init_binary=settings.init_path or facts.init_binary,
             policy=core.policy.name,
-            warnings=warnings_of(facts),
+            warnings=(*_settings_warnings(settings), *warnings_of(facts)),
             driver_status=(("Native Overlay", str(facts.native_overlay).lower()),),
             events_listeners=core.events.listeners,
-            http_proxy=proxies.get("http-proxy", ""),
-            https_proxy=proxies.get("https-proxy", ""),
-            no_proxy=proxies.get("no-proxy", ""),
+            descriptors=len(os.listdir("/proc/self/fd")),
+            tasks=threading.active_count() + len(asyncio.all_tasks()),
+            experimental=settings.experimental,
+            live_restore=settings.live_restore,
+            address_pools=settings.address_pools,
+            http_proxy=_without_password(proxies.get("http", "")),
+            https_proxy=_without_password(proxies.get("https", "")),
+            no_proxy=proxies.get("no", ""),
         )
 
     async def version(self, identity: Identity) -> VersionInfo:
@@ -159,6 +168,20 @@ def os_release() -> dict[str, str]:
         return platform.freedesktop_os_release()
     except OSError:
         return {}
+
+
+def _without_password(url: str) -> str:
+    """A proxy's URL with Docker's mask for user and password."""
+    parts = urlsplit(url)
+    if parts.username is None and parts.password is None:
+        return url
+    return parts._replace(netloc=f"xxxxx:xxxxx@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def _settings_warnings(settings: EngineSettings) -> tuple[str, ...]:
+    if not settings.seccomp_profile:
+        return ()
+    return ("WARNING: daemon is not using the default seccomp profile",)
 
 
 def security_options(settings: EngineSettings) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from rootless.model.decision import Decision
 from rootless.model.identity import Identity
+from rootless.model.pools import AddressPool
 from rootless.model.request import ContainerConfig, ExecRequest, PortBinding
 from rootless.model.spec import ContainerSpec
 
@@ -403,6 +404,13 @@ class SystemInfo:
     """What this host lacks and what that costs, one sentence each."""
     driver_status: tuple[tuple[str, str], ...] = ()
     events_listeners: int = 0
+    descriptors: int = 0
+    """Open ones of the daemon."""
+    tasks: int = 0
+    """Things the daemon does at once: threads, and tasks of its event loop."""
+    experimental: bool = False
+    live_restore: bool = True
+    address_pools: tuple[AddressPool, ...] = ()
     http_proxy: str = ""
     https_proxy: str = ""
     no_proxy: str = ""

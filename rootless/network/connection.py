@@ -46,6 +46,7 @@ class NetworkState:
     relay_pid: int = 0
     relay_start: int = 0
     place: Place = Place()
+    mtu: int = slirp.MTU
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-serialisable object; :meth:`from_json` reads it back."""
@@ -98,6 +99,7 @@ class Connection:
                     directory=state.directory,
                     mac=state.mac,
                     ipv6=state.ipv6,
+                    mtu=state.mtu,
                 )
                 started.append(process)
                 ports = await _publish(state.directory, state.ports, again=again)

@@ -37,8 +37,11 @@ Report = Callable[[NetworkState | None, str], None]
 class NetworkDriver:
     """Networks of all containers; one object, used from the daemon's event loop only."""
 
-    def __init__(self, run_dir: str, *, default_ip: str = DEFAULT_HOST_IP) -> None:
+    def __init__(
+        self, run_dir: str, *, default_ip: str = DEFAULT_HOST_IP, mtu: int = slirp.MTU
+    ) -> None:
         """``run_dir`` is $XDG_RUNTIME_DIR/rootless; ``default_ip`` daemon.json's ``ip``."""
+        self._mtu = mtu
         self._root = os.path.join(run_dir, "slirp")
         self.ports = PortTable(default_ip=default_ip)
         self._running: dict[str, Connection] = {}
@@ -78,6 +81,7 @@ class NetworkDriver:
                 spec.ipv6,
                 directory=self._directory(container_id),
                 place=find(fds, init_pid=init_pid, shim_pid=shim_pid),
+                mtu=self._mtu,
             )
         )
         try:

@@ -42,6 +42,8 @@ class EnginePaths:
     admin_dir: Path = Path("/etc/rootless")
     sockets: tuple[Path, ...] = ()
     """Further sockets the daemon listens on (``-H unix://…``)."""
+    keys: tuple[Path, ...] = ()
+    """Files with keys that are elsewhere; what protects them is their directory."""
 
     def protected(self) -> Iterator[tuple[str, Path]]:
         """Each protected path with what it is."""
@@ -51,6 +53,8 @@ class EnginePaths:
         yield "the administrator's policy", self.admin_dir
         for socket in self.sockets:
             yield "the engine's socket", socket
+        for key in self.keys:
+            yield "the engine's key", key
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -38,16 +38,18 @@ def to_auth(body: AuthBody) -> RegistryAuth:
     )
 
 
-def version(found: VersionInfo) -> dict[str, object]:
+def version(
+    found: VersionInfo, *, experimental: bool = False, min_version: str = MIN_API_VERSION
+) -> dict[str, object]:
     """The answer of ``GET /version``."""
     engine: dict[str, str] = {
         "ApiVersion": API_VERSION,
         "Arch": found.architecture,
         "BuildTime": found.build_time,
-        "Experimental": "false",
+        "Experimental": str(experimental).lower(),
         "GitCommit": found.git_commit,
         "KernelVersion": found.kernel_version,
-        "MinAPIVersion": MIN_API_VERSION,
+        "MinAPIVersion": min_version,
         "Os": found.os,
     }
     for name, _, details in found.components:
@@ -66,7 +68,8 @@ def version(found: VersionInfo) -> dict[str, object]:
         "Components": components,
         "Version": found.version,
         "ApiVersion": API_VERSION,
-        "MinAPIVersion": MIN_API_VERSION,
+        "MinAPIVersion": min_version,
+        **({"Experimental": True} if experimental else {}),
         "GitCommit": found.git_commit,
         "GoVersion": "",
         "Os": found.os,
@@ -76,11 +79,16 @@ def version(found: VersionInfo) -> dict[str, object]:
     }
 
 
+_LOOPBACK = ("::1/128", "127.0.0.0/8")
+"""Registries there may be without TLS, as in Docker."""
+
+
 def _registry(found: SystemInfo) -> dict[str, object]:
+    mirrors = [url.rstrip("/") + "/" for url in found.registry_mirrors]
     configs: dict[str, object] = {
         "docker.io": {
             "Name": "docker.io",
-            "Mirrors": list(found.registry_mirrors),
+            "Mirrors": mirrors,
             "Secure": True,
             "Official": True,
         }
@@ -88,11 +96,11 @@ def _registry(found: SystemInfo) -> dict[str, object]:
     for name in found.insecure_registries:
         if "/" not in name:
             configs[name] = {"Name": name, "Mirrors": [], "Secure": False, "Official": False}
-    cidrs = [name for name in found.insecure_registries if "/" in name]
+    cidrs = [*_LOOPBACK, *(name for name in found.insecure_registries if "/" in name)]
     return {
         "InsecureRegistryCIDRs": cidrs,
         "IndexConfigs": configs,
-        "Mirrors": list(found.registry_mirrors),
+        "Mirrors": mirrors,
     }
 
 
@@ -125,8 +133,8 @@ def info(found: SystemInfo, now_ns: int) -> dict[str, object]:
         "IPv4Forwarding": True,
         "OomKillDisable": False,
         "Debug": found.debug,
-        "NFd": 0,
-        "NGoroutines": 0,
+        "NFd": found.descriptors,
+        "NGoroutines": found.tasks,
         "SystemTime": rfc3339(now_ns),
         "LoggingDriver": found.logging_driver,
         # The kernel has cgroup v2, mounted or not; "none" is Docker's word for nothing delegated.
@@ -148,7 +156,7 @@ def info(found: SystemInfo, now_ns: int) -> dict[str, object]:
         "NoProxy": found.no_proxy,
         "Name": found.name,
         "Labels": list(found.labels),
-        "ExperimentalBuild": False,
+        "ExperimentalBuild": found.experimental,
         "ServerVersion": found.server_version,
         "Runtimes": {found.default_runtime: {"path": "rootless-oci"}},
         "DefaultRuntime": found.default_runtime,
@@ -160,7 +168,7 @@ def info(found: SystemInfo, now_ns: int) -> dict[str, object]:
             "Error": "",
             "RemoteManagers": None,
         },
-        "LiveRestoreEnabled": True,
+        "LiveRestoreEnabled": found.live_restore,
         "Isolation": "",
         "InitBinary": found.init_binary,
         "ContainerdCommit": {"ID": ""},
@@ -170,6 +178,10 @@ def info(found: SystemInfo, now_ns: int) -> dict[str, object]:
         "ProductLicense": "",
         "Warnings": list(found.warnings) or None,
         "CDISpecDirs": [],
+        "DefaultAddressPools": [
+            {"Base": pool.base, "Size": pool.size} for pool in found.address_pools
+        ]
+        or None,
         "Rootless": {
             "ExecRoot": found.exec_root,
             "Policy": found.policy,

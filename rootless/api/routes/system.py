@@ -39,7 +39,11 @@ async def info(call: Call) -> Response:
 
 async def version(call: Call) -> Response:
     """``GET /version``."""
-    return call.reply(view.version(await call.engine.system.version(call.identity)))
+    found = await call.engine.system.version(call.identity)
+    config = call.config
+    return call.reply(
+        view.version(found, experimental=config.experimental, min_version=config.min_version)
+    )
 
 
 async def disk_usage(call: Call) -> Response:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import tempfile
 
 import pytest
 
 from rootless.api import http
 from rootless.api.app import make_app, serve
+from rootless.api.call import ApiConfig
 from rootless.model.identity import Identity
 from tests.unit.api.conftest import Served
 from tests.unit.api.fake_engine import FakeEngine
@@ -32,6 +34,28 @@ async def test_a_connection_without_credentials_is_refused() -> None:
         finally:
             await runner.close(grace=1)
     assert answer.startswith(b"HTTP/1.1 403")
+
+
+@pytest.mark.parametrize(("groups", "status"), [((7, 42), 200), ((7,), 403), ((), 403)])
+async def test_members_of_the_configured_group_are_let_in(
+    monkeypatch: pytest.MonkeyPatch, groups: tuple[int, ...], status: int
+) -> None:
+    found = Identity("unix", "someone", uid=100000, gid=7, groups=groups)
+    monkeypatch.setattr(http, "peer_identity", lambda _sock: found)
+    with (
+        tempfile.TemporaryDirectory(prefix="api-") as directory,
+        socket.socket(socket.AF_UNIX) as listener,
+    ):
+        listener.bind(f"{directory}/s")
+        runner = await serve(make_app(FakeEngine(), config=ApiConfig(group=42)), [listener])
+        try:
+            reader, writer = await asyncio.open_unix_connection(f"{directory}/s")
+            writer.write(ASK)
+            answer = await reader.read()
+            writer.close()
+        finally:
+            await runner.close(grace=1)
+    assert answer.startswith(f"HTTP/1.1 {status}".encode())
 
 
 @pytest.mark.parametrize(("uid", "status"), [(os.getuid(), 200), (0, 200), (100000, 403)])

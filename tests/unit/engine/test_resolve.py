@@ -351,12 +351,35 @@ def test_endpoints_that_cannot_be_kept_are_refused(asked: dict[str, Any], said: 
 
 def test_host_gateway_is_the_address_that_daemon_json_gives() -> None:
     asked = HostConfig(extra_hosts=("gw:host-gateway", "db:10.0.0.1"))
-    assert _resolve(asked, host_gateway="192.0.2.1").spec.network.extra_hosts == (
+    assert _resolve(asked, host_gateways=("192.0.2.1", "2001:db8::1")).spec.network.extra_hosts == (
         "gw=192.0.2.1",
+        "gw=2001:db8::1",
         "db:10.0.0.1",
     )
     with pytest.raises(InvalidInput, match="host-gateway has no address"):
         _resolve(asked)
+
+
+def test_modes_of_daemon_json_count_where_the_request_names_none() -> None:
+    spec = _resolve(
+        HostConfig(), default_cgroupns="host", default_ipc="shareable", stop_timeout=3
+    ).spec
+    assert spec.namespaces.cgroup == "host"
+    assert spec.request.host.ipc_mode == "shareable"
+    assert spec.stop_timeout == 3
+    asked = _resolve(HostConfig(cgroupns_mode="private"), default_cgroupns="host").spec
+    assert asked.namespaces.cgroup == "private"
+
+
+def test_only_shareable_ipc_can_be_joined() -> None:
+    with pytest.raises(InvalidInput, match="non-shareable IPC"):
+        _resolve(HostConfig(ipc_mode="container:other"))
+
+
+def test_bridge_none_leaves_no_network_called_bridge() -> None:
+    assert _resolve(HostConfig(), default_network="none", bridge=False).spec.network.mode == "none"
+    with pytest.raises(InvalidInput, match="network bridge not found"):
+        _resolve(HostConfig(network_mode="bridge"), default_network="none", bridge=False)
 
 
 def test_joining_another_container() -> None:

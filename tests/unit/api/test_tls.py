@@ -1,0 +1,381 @@
+"""TLS under the API: who is let in, and streams whose halves close one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from rootless.api import tls
+from rootless.api.app import make_app, serve
+from rootless.api.tls import TlsServer, TlsTransport, certificate_identity
+from rootless.daemon.certificates import TlsFiles, load
+from rootless.errors import Denied
+from rootless.model.identity import Identity
+from tests.support import pki
+from tests.unit.api.fake_engine import FakeEngine
+
+CA = pki.authority()
+OTHER = pki.authority("Other CA")
+SPIFFE = "spiffe://example.org/ci/runner-7"
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """The daemon's."""
+    directory = pki.write(
+        tmp_path_factory.mktemp("tls") / "tls", CA, pki.signed(CA, "server", server=True)
+    )
+    return load(TlsFiles(directory / "ca.pem", directory / "cert.pem", directory / "key.pem"))
+
+
+def client_context(tmp_path: Path, pair: pki.Pair | None) -> ssl.SSLContext:
+    """A client that trusts the daemon's authority and shows ``pair``."""
+    made = ssl.create_default_context(cadata=CA.pem.decode())
+    if pair is not None:
+        directory = pki.write(tmp_path / "client", CA, pair)
+        made.load_cert_chain(directory / "cert.pem", directory / "key.pem")
+    return made
+
+
+class Peer:
+    """A client by hand: unlike asyncio's it can end its half alone. Blocking; for a thread."""
+
+    def __init__(self, address: tuple[str, int], context: ssl.SSLContext) -> None:
+        self.sock = socket.create_connection(address, timeout=30)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        self._drive(self.tls.do_handshake)
+
+    def _drive(self, call: Callable[[], object]) -> object:
+        while True:
+            try:
+                return call()
+            except ssl.SSLWantReadError:
+                self._send()
+                data = self.sock.recv(1 << 16)
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+            finally:
+                self._send()
+
+    def _send(self) -> None:
+        if self._outgoing.pending:
+            self.sock.sendall(self._outgoing.read())
+
+    def write(self, data: bytes) -> None:
+        self.tls.write(data)
+        self._send()
+
+    def end_input(self) -> None:
+        """close_notify, and no more; unwrap() alone would wait for the server's."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        self._send()
+
+    def read_all(self) -> bytes:
+        found = b""
+        while True:
+            try:
+                data = self._drive(lambda: self.tls.read(1 << 16))
+            except ssl.SSLZeroReturnError:
+                return found
+            assert isinstance(data, bytes)
+            if not data:
+                return found
+            found += data
+
+
+class Recorder(asyncio.Protocol):
+    """Notes what it is told; answers with all of it when the client has ended its half."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.lost = asyncio.get_running_loop().create_future()
+        self.ended = False
+        self.answer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, TlsTransport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        asyncio.get_running_loop().call_later(0.05, self._reply)
+        return True
+
+    def _reply(self) -> None:
+        self.transport.write(self.answer or self.data)
+        self.transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.lost.done():
+            self.lost.set_result(error)
+
+
+@asynccontextmanager
+async def served(
+    factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext
+) -> AsyncIterator[tuple[str, int]]:
+    """The address of a server whose connections speak ``factory``'s protocol through TLS."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(TlsServer(factory, lambda: context), "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[:2]
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@asynccontextmanager
+async def api(context: ssl.SSLContext) -> AsyncIterator[tuple[FakeEngine, tuple[str, int]]]:
+    """The API over a fake engine."""
+    engine = FakeEngine()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        runner = await serve(make_app(engine), [listener], tls=lambda: context)
+        try:
+            yield engine, listener.getsockname()
+        finally:
+            await runner.close(grace=1)
+
+
+async def ask(address: tuple[str, int], context: ssl.SSLContext, *headers: str) -> bytes:
+    """The answer to ``GET /info``."""
+    reader, writer = await asyncio.open_connection(
+        *address, ssl=context, server_hostname="localhost"
+    )
+    lines = ["GET /info HTTP/1.1", "Connection: close", *headers]
+    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+
+
+async def test_a_client_of_the_authority_is_served_by_any_name(
+    tmp_path: Path, context: ssl.SSLContext
+) -> None:
+    async with api(context) as (_, address):
+        client = client_context(tmp_path, pki.signed(CA, "alice"))
+        answer = await ask(address, client, "Host: docker.example.com:2376")
+        assert answer.startswith(b"HTTP/1.1 200")
+        answer = await ask(address, client, "Host: a.example", "Origin: https://evil.example")
+        assert answer.startswith(b"HTTP/1.1 403")
+
+
+@pytest.mark.parametrize(
+    ("pair", "newest", "reason"),
+    [
+        (None, None, "peer did not return a certificate"),
+        (pki.signed(OTHER, "mallory"), None, "unable to get local issuer certificate"),
+        (pki.signed(CA, "late", begins=-9, days=-1), None, "certificate has expired"),
+        (pki.signed(CA, "early", begins=2), None, "certificate is not yet valid"),
+        (pki.signed(CA, "server", server=True), None, "unsuitable certificate purpose"),
+        (pki.signed(CA, "alice"), ssl.TLSVersion.TLSv1_2, "unsupported protocol"),
+        (pki.signed(CA, "two", uris=(SPIFFE, "https://x")), None, "other URIs beside it"),
+    ],
+)
+async def test_who_is_not_let_in(
+    tmp_path: Path,
+    context: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+    pair: pki.Pair | None,
+    newest: ssl.TLSVersion | None,
+    reason: str,
+) -> None:
+    caplog.set_level("INFO", logger="rootless.api.tls")
+    client = client_context(tmp_path, pair)
+    if newest is not None:
+        client.maximum_version = newest
+    async with api(context) as (_, address):
+        answer = b""
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            answer = await ask(address, client, "Host: localhost")
+        assert answer == b""
+        assert reason in caplog.text.lower().replace("_", " ").replace("uris", "URIs")
+        good = client_context(tmp_path, pki.signed(CA, "alice"))
+        assert (await ask(address, good, "Host: localhost")).startswith(b"HTTP/1.1 200")
+
+
+async def test_plain_http_gets_nothing(context: ssl.SSLContext) -> None:
+    async with api(context) as (_, address):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET /info HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"HTTP" not in await reader.read()
+        writer.close()
+
+
+async def test_no_session_is_resumed(tmp_path: Path, context: ssl.SSLContext) -> None:
+    client = client_context(tmp_path, pki.signed(CA, "alice"))
+    async with served(Recorder, context) as address:
+
+        def tickets() -> bool:
+            peer = Peer(address, client)
+            peer.write(b"x")
+            peer.end_input()
+            peer.read_all()
+            peer.sock.close()
+            session = peer.tls.session
+            return session is not None and session.has_ticket
+
+        assert not await asyncio.to_thread(tickets)
+
+
+async def test_output_goes_on_after_the_client_ended_its_input(
+    tmp_path: Path, context: ssl.SSLContext
+) -> None:
+    """What ``echo | docker run -i`` does."""
+    made: list[Recorder] = []
+
+    def factory() -> Recorder:
+        made.append(Recorder())
+        made[-1].answer = bytes(range(256)) * 40_000
+        return made[-1]
+
+    client = client_context(tmp_path, pki.signed(CA, "alice"))
+    async with served(factory, context) as address:
+
+        def talk() -> bytes:
+            peer = Peer(address, client)
+            peer.write(b"input" * 50_000)
+            peer.end_input()
+            found = peer.read_all()
+            peer.sock.close()
+            return found
+
+        assert await asyncio.to_thread(talk) == bytes(range(256)) * 40_000
+        assert made[0].data == b"input" * 50_000
+        assert await made[0].lost is None
+
+
+async def test_a_stream_that_is_cut_is_no_end_of_input(
+    tmp_path: Path, context: ssl.SSLContext
+) -> None:
+    made: list[Recorder] = []
+
+    def factory() -> Recorder:
+        made.append(Recorder())
+        return made[-1]
+
+    client = client_context(tmp_path, pki.signed(CA, "alice"))
+    async with served(factory, context) as address:
+
+        def cut() -> None:
+            peer = Peer(address, client)
+            peer.write(b"half of it")
+            peer.sock.close()
+
+        await asyncio.to_thread(cut)
+        while not made:
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(made[0].lost, 20)
+        assert not made[0].ended
+
+
+async def test_a_paused_reader_holds_the_client_back_and_loses_nothing(
+    tmp_path: Path, context: ssl.SSLContext
+) -> None:
+    made: list[Recorder] = []
+
+    class Slow(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_later(0.001, self.transport.resume_reading)
+
+    def factory() -> Recorder:
+        made.append(Slow())
+        made[-1].answer = b"ok"
+        return made[-1]
+
+    client = client_context(tmp_path, pki.signed(CA, "alice"))
+    sent = b"".join(number.to_bytes(4) for number in range(500_000))
+    async with served(factory, context) as address:
+
+        def talk() -> bytes:
+            peer = Peer(address, client)
+            for start in range(0, len(sent), 10_000):
+                peer.write(sent[start : start + 10_000])
+            peer.end_input()
+            found = peer.read_all()
+            peer.sock.close()
+            return found
+
+        assert await asyncio.to_thread(talk) == b"ok"
+        assert made[0].data == sent
+
+
+async def test_a_handshake_that_takes_too_long_is_given_up(
+    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 0.1)
+    async with served(Recorder, context) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"\x16\x03\x01")
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 20) == b""
+        writer.close()
+
+
+async def test_the_oldest_handshake_makes_room(
+    tmp_path: Path, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "MAX_HANDSHAKES", 2)
+    client = client_context(tmp_path, pki.signed(CA, "alice"))
+    async with served(Recorder, context) as address:
+        waiting = [await asyncio.open_connection(*address) for _ in range(2)]
+
+        def talk() -> bytes:
+            peer = Peer(address, client)
+            peer.write(b"in time")
+            peer.end_input()
+            found = peer.read_all()
+            peer.sock.close()
+            return found
+
+        assert await asyncio.to_thread(talk) == b"in time"
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(waiting[0][0].read(), 20) == b""
+        for _, writer in waiting:
+            writer.close()
+
+
+def _identity(pair: pki.Pair) -> Identity:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    uris = pair.certificate.extensions
+    names = [
+        ("URI", str(name.value))
+        for extension in uris
+        if extension.oid.dotted_string == "2.5.29.17"
+        for name in extension.value
+    ]
+    common = pair.certificate.subject.rfc4514_string().removeprefix("CN=")
+    found = {"subject": ((("commonName", common),),), "subjectAltName": tuple(names)}
+    return certificate_identity(found, pair.certificate.public_bytes(Encoding.DER))
+
+
+def test_a_certificate_says_who_its_holder_is() -> None:
+    plain = _identity(pki.signed(CA, "alice"))
+    assert (plain.source, plain.name, plain.uri, plain.uid) == ("certificate", "alice", None, None)
+    assert plain.fingerprint is not None
+    assert len(plain.fingerprint) == 64
+    named = _identity(pki.signed(CA, "alice", uris=(SPIFFE,)))
+    assert (named.name, named.uri) == ("runner-7", SPIFFE)
+    assert _identity(pki.signed(CA, "a\x1bb")).name.startswith("sha256:")
+    with pytest.raises(Denied, match="other URIs"):
+        _identity(pki.signed(CA, "alice", uris=(SPIFFE, "https://x")))
