@@ -20,7 +20,7 @@ unprivileged user. Without root it takes the machine as it is.
 """
 LANES = {
     "unit": ["tests/unit"],
-    "integration": ["tests/integration"],
+    "integration": ["tests/integration", "tests/conformance"],
     "lint": ["tests/lint"],
     "all": ["tests"],
 }

@@ -114,7 +114,7 @@ class Api:
             )
             connection.disconnect = route.disconnect
             if request.query_string:
-                call.warnings += check_query(route.query, request.query.items())
+                call.warnings += check_query(route.query, request.query.items(), version)
             if request.headers.get("Expect", "").lower() == "100-continue":
                 await self._continue(request)
             response = await route.handler(call)

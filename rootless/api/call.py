@@ -95,6 +95,8 @@ class Call:
 
     def _value(self, name: str) -> str | None:
         assert name in self.query, f"{name} is no parameter of this row"
+        if self.version < self.query[name].since:
+            return None
         return self.request.query.get(name)
 
     def text(self, name: str, default: str = "") -> str:
@@ -104,8 +106,7 @@ class Call:
 
     def texts(self, name: str) -> list[str]:
         """Every value of a repeated query parameter."""
-        assert name in self.query, f"{name} is no parameter of this row"
-        return self.request.query.getall(name, [])
+        return self.request.query.getall(name, []) if self._value(name) is not None else []
 
     def flag(self, name: str, *, default: bool = False) -> bool:
         """A boolean by Docker's rule: everything but '', 0, no, false and none is true."""

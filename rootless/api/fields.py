@@ -23,11 +23,13 @@ class Treatment:
     """How a field is taken, and why or within which limits.
 
     ``supported``: it has its effect. ``ignored``: the request goes on and the client is
-    warned. ``refused``: 400, unless the value asks for nothing.
+    warned. ``refused``: 400, unless the value asks for nothing. Clients of a version
+    before ``since`` do not mean it.
     """
 
     how: Literal["supported", "ignored", "refused"]
     note: str = ""
+    since: tuple[int, int] = (0, 0)
 
 
 SUPPORTED = Treatment("supported")
@@ -37,6 +39,11 @@ Query = Mapping[str, Treatment]
 def limited(note: str) -> Treatment:
     """Supported, with something to know about it."""
     return Treatment("supported", note)
+
+
+def since(major: int, minor: int, note: str = "") -> Treatment:
+    """Supported from an API version on."""
+    return Treatment("supported", note, (major, minor))
 
 
 def ignored(why: str) -> Treatment:
@@ -61,13 +68,18 @@ def says_no(value: str) -> bool:
     return value.strip().lower() in _NO
 
 
-def check_query(known: Query, given: Iterable[tuple[str, str]]) -> list[str]:
+def check_query(
+    known: Query, given: Iterable[tuple[str, str]], version: tuple[int, int]
+) -> list[str]:
     """Warnings for parameters without effect; raises InvalidInput for a refused one."""
     warnings = []
     for name, value in given:
         treatment = known.get(name)
         if treatment is None:
             warnings.append(f"parameter {name[:80]} is not known and was ignored")
+        elif version < treatment.since:
+            needed = ".".join(map(str, treatment.since))
+            warnings.append(f"parameter {name} needs API v{needed} and was ignored")
         elif treatment.how == "supported" or says_no(value):
             continue
         elif treatment.how == "ignored":

@@ -17,12 +17,15 @@ IMAGE = "rootless/busybox"
 T = TypeVar("T")
 
 
-class _Unix(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=60)
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket; ``seconds`` bound every wait."""
+
+    def __init__(self, path: str, *, seconds: float = 60.0) -> None:
+        super().__init__("localhost", timeout=seconds)
         self.path = path
 
     def connect(self) -> None:
+        """To the socket instead of a host."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self.path)
@@ -49,7 +52,7 @@ class Api:
         self, method: str, path: str, body: object = None, /, **query: object
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """(status, headers, body)."""
-        connection = _Unix(str(self.engine.socket))
+        connection = UnixConnection(str(self.engine.socket))
         words = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in query.items()}
         if words:
             path = f"{path}?{urlencode(words)}"
@@ -99,7 +102,7 @@ class Api:
     @contextmanager
     def stream(self, method: str, path: str, /, **query: object) -> Iterator[Iterator[Any]]:
         """JSON lines of an answer, while it comes."""
-        connection = _Unix(str(self.engine.socket))
+        connection = UnixConnection(str(self.engine.socket))
         words = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in query.items()}
         try:
             connection.request(method, f"{path}?{urlencode(words)}")

@@ -96,6 +96,8 @@ def _section(route: Route, told: dict[type, str]) -> Iterator[str]:
     yield "| field | type | | |\n| --- | --- | --- | --- |"
     for entry in lines:
         note = entry.treatment.note.replace("|", "\\|")
+        if entry.treatment.since > (0, 0):
+            note = f"since {'.'.join(map(str, entry.treatment.since))}; {note}".rstrip("; ")
         yield f"| `{entry.path}` | {entry.kind} | {entry.treatment.how} | {note} |"
 
 

@@ -32,6 +32,7 @@ ALSO: Mapping[str, tuple[int, ...]] = {
     "/images/create": (401, 503),
     "/images/{name}/push": (401, 503),
     "/images/search": (404, 503),
+    "/auth": (503,),
 }
 """Statuses that Docker's daemon answers with and its description forgets, by how paths begin."""
 

@@ -84,7 +84,7 @@ class ExecStartBody(Body, frozen=True):
     """How an exec is started."""
 
     detach: bool = False
-    tty: Annotated[bool, limited("as at the creation of the exec")] = False
+    tty: Annotated[bool, limited("whether the output comes in frames")] = False
     console_size: list[int] = []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from rootless.api.dto import compat
 from rootless.api.dto.container import summary as container_summary
 from rootless.api.dto.decode import Body
 from rootless.api.dto.image import summary as image_summary
@@ -190,14 +191,17 @@ def info(found: SystemInfo, now_ns: int) -> dict[str, object]:
     }
 
 
-def disk_usage(found: DiskUsage, wanted: frozenset[str]) -> dict[str, object]:
+def disk_usage(
+    found: DiskUsage, wanted: frozenset[str], version: tuple[int, int]
+) -> dict[str, object]:
     """The answer of ``GET /system/df``; ``wanted`` as its ``type`` parameter, empty for all."""
     body: dict[str, object] = {}
     everything = not wanted
     if everything or "image" in wanted:
         shared = dict(found.shared_sizes)
         body["LayersSize"] = found.layers_size
-        body["Images"] = [image_summary(image, shared) for image in found.images]
+        images = [image_summary(image, shared) for image in found.images]
+        body["Images"] = [compat.image_size(image, version) for image in images]
     if everything or "container" in wanted:
         body["Containers"] = [container_summary(view) for view in found.containers]
     if everything or "volume" in wanted:

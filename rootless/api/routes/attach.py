@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from aiohttp import WSMsgType, web
 from aiohttp.web_response import Response, StreamResponse
@@ -26,8 +27,10 @@ _STREAM = {"stdout": 1, "stderr": 2}
 _BATCH = 64 << 10
 
 
-async def _attach(call: Call) -> tuple[AttachStreams, bool, bool]:
-    stdin, stdout, stderr = call.flag("stdin"), call.flag("stdout"), call.flag("stderr")
+async def _attach(call: Call, *, default: bool = False) -> tuple[AttachStreams, bool, bool]:
+    stdin, stdout, stderr = (
+        call.flag(name, default=default) for name in ("stdin", "stdout", "stderr")
+    )
     streams = await call.engine.containers.attach(
         call.identity,
         call.fields["ref"],
@@ -51,8 +54,10 @@ async def attach(call: Call) -> StreamResponse:
 
 async def attach_websocket(call: Call) -> StreamResponse:
     """``GET /containers/{ref}/attach/ws``: the same in binary messages, without frames."""
-    streams, stdin, _ = await _attach(call)
     socket = web.WebSocketResponse(max_msg_size=1 << 20)
+    _check_handshake(call, socket)
+    # Before 1.42 a websocket had all streams.
+    streams, stdin, _ = await _attach(call, default=call.version < (1, 42))
     try:
         await socket.prepare(call.request)
     except BaseException:
@@ -70,6 +75,16 @@ async def attach_websocket(call: Call) -> StreamResponse:
         await streams.close()
     await socket.close()
     return socket
+
+
+def _check_handshake(call: Call, socket: web.WebSocketResponse) -> None:
+    """Refuse a request that is none to become a websocket (RFC 6455, 4.2.1)."""
+    try:
+        possible = socket.can_prepare(call.request).ok
+    except ValueError:  # of a key that is not ASCII
+        possible = False
+    if not possible:
+        raise InvalidInput("attach/ws needs a websocket handshake", hint="POST …/attach needs none")
 
 
 async def _websocket_output(socket: web.WebSocketResponse, streams: AttachStreams) -> None:
@@ -169,6 +184,8 @@ async def exec_create(call: Call) -> Response:
     """``POST /containers/{ref}/exec``."""
     body = await call.json(ExecBody)
     request = to_exec(body)
+    if call.version < (1, 42):
+        request = replace(request, console_size=(0, 0))
     exec_id = await call.engine.execs.create(call.identity, call.fields["ref"], request)
     return call.reply({"Id": exec_id}, status=201)
 
@@ -189,7 +206,7 @@ async def exec_start(call: Call) -> StreamResponse:
             call.identity,
             exec_id,
             detach=body.detach,
-            console_size=console_size(body.console_size),
+            console_size=console_size(body.console_size) if call.version >= (1, 42) else (0, 0),
         )
     except StartFailed as error:
         if body.detach:

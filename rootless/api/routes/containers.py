@@ -7,14 +7,15 @@ from typing import cast, get_args
 from aiohttp.web_response import Response, StreamResponse
 
 from rootless.api.call import Call, json_bytes
+from rootless.api.dto import compat
 from rootless.api.dto import container as view
 from rootless.api.dto.create import CreateBody, to_request
 from rootless.api.dto.host_config import UpdateBody, to_resources, to_restart
-from rootless.api.fields import ignored, query, refused
+from rootless.api.fields import ignored, query, refused, since
 from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream
 from rootless.errors import InvalidInput
-from rootless.model.records import WaitCondition
+from rootless.model.records import WaitCondition, WaitResult
 from rootless.model.request import ContainerRequest
 
 _CONDITIONS = get_args(WaitCondition)
@@ -23,12 +24,15 @@ _CONDITIONS = get_args(WaitCondition)
 async def create_request(call: Call) -> ContainerRequest:
     """The request in the body and the query of ``create`` (and of a dry run)."""
     body = await call.json(CreateBody, required=True)
-    return to_request(
+    if body.mac_address and call.version >= (1, 44):
+        call.warnings.append(compat.DEPRECATED_MAC)
+    request = to_request(
         body,
         name=call.text("name"),
         platform=call.text("platform"),
         warnings=call.take_warnings(),
     )
+    return compat.request_of(request, call.version)
 
 
 async def create(call: Call) -> Response:
@@ -55,7 +59,7 @@ async def inspect(call: Call) -> Response:
     found = await call.engine.containers.inspect(
         call.identity, call.fields["ref"], size=call.flag("size")
     )
-    return call.reply(view.inspect(found))
+    return call.reply(compat.container(view.inspect(found), call.version))
 
 
 async def start(call: Call) -> Response:
@@ -144,13 +148,19 @@ async def wait(call: Call) -> StreamResponse:
     pending = await call.engine.containers.wait(
         call.identity, call.fields["ref"], condition=condition
     )
+    if call.version < (1, 30):
+        return call.reply(_waited(await pending))
     response = await open_stream(call, "application/json")
-    result = await pending
+    body = _waited(await pending)
+    await response.write_eof(json_bytes(body) + b"\n")
+    return response
+
+
+def _waited(result: WaitResult) -> dict[str, object]:
     body: dict[str, object] = {"StatusCode": result.exit_code}
     if result.error:
         body["Error"] = {"Message": result.error}
-    await response.write_eof(json_bytes(body) + b"\n")
-    return response
+    return body
 
 
 async def top(call: Call) -> Response:
@@ -221,7 +231,9 @@ def size(call: Call) -> tuple[int, int]:
     return height, width
 
 
-_STOP = query("t", "signal")
+CREATE = query("name", platform=since(1, 41))
+_WAIT = query(condition=since(1, 30))
+_STOP = query("t", signal=since(1, 42))
 _START = query(
     "detachKeys",
     checkpoint=refused("checkpoints need CRIU and real root"),
@@ -238,11 +250,17 @@ ROUTES = (
             before=ignored("use the filter before"),
         ),
     ),
-    Route("POST", "/containers/create", create, query=query("name", "platform"), body=CreateBody),
+    Route("POST", "/containers/create", create, query=CREATE, body=CreateBody),
     Route("POST", "/containers/prune", prune, query=query("filters")),
     Route("GET", "/containers/{ref}/json", inspect, query=query("size")),
     Route("POST", "/containers/{ref}/start", start, query=_START),
-    Route("POST", "/containers/{ref}/wait", wait, disconnect="cancel", query=query("condition")),
+    Route(
+        "POST",
+        "/containers/{ref}/wait",
+        wait,
+        disconnect="cancel",
+        query=query(condition=since(1, 30)),
+    ),
     Route("POST", "/containers/{ref}/stop", stop, query=_STOP),
     Route("POST", "/containers/{ref}/restart", restart, query=_STOP),
     Route("POST", "/containers/{ref}/kill", kill, query=query("signal")),
@@ -263,7 +281,7 @@ ROUTES = (
         "/containers/{ref}/stats",
         stats,
         disconnect="cancel",
-        query=query("stream", "one-shot"),
+        query=query("stream", one_shot=since(1, 41)),
     ),
     Route("GET", "/containers/{ref}/changes", changes),
 )

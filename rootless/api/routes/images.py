@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 from aiohttp.web_response import Response, StreamResponse
 
 from rootless.api.call import Call, json_bytes
+from rootless.api.dto import compat
 from rootless.api.dto import image as view
 from rootless.api.dto.decode import decode
 from rootless.api.dto.system import AuthBody, to_auth
 from rootless.api.errors import status_and_message
-from rootless.api.fields import ignored, limited, query
+from rootless.api.fields import ignored, limited, query, since
 from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream, send_body
 from rootless.errors import InvalidInput, NotFound
@@ -80,10 +81,14 @@ async def _check_platform(call: Call, names: Sequence[str], texts: Sequence[str]
 async def list_(call: Call) -> Response:
     """``GET /images/json``."""
     shared_size = call.flag("shared-size")
+    filters = call.filters()
+    if call.version < (1, 41) and call.text("filter"):
+        filters.setdefault("reference", []).append(call.text("filter"))
     images = await call.engine.images.list(
-        call.identity, filters=call.filters(), all=call.flag("all"), shared_size=shared_size
+        call.identity, filters=filters, all=call.flag("all"), shared_size=shared_size
     )
-    return call.reply([view.summary(image) for image in images])
+    bodies = [compat.image_summary(view.summary(image), call.version) for image in images]
+    return call.reply(bodies)
 
 
 async def inspect(call: Call) -> Response:
@@ -92,7 +97,7 @@ async def inspect(call: Call) -> Response:
     await _check_platform(call, [call.fields["name"]], [call.text("platform")])
     body = view.inspect(image)
     body["GraphDriver"] = {"Name": call.config.storage_driver, "Data": {}}
-    return call.reply(body)
+    return call.reply(compat.image_size(body, call.version))
 
 
 async def history(call: Call) -> Response:
@@ -221,17 +226,21 @@ async def search(call: Call) -> Response:
 
 
 _MANIFESTS = ignored("an image is kept for one platform, and has one manifest")
-_SAVE = query("names", "platform")
+_PLATFORM = query(platform=since(1, 48))
+_LOAD = query("quiet", platform=since(1, 48))
+_SAVE = query("names", platform=since(1, 48))
 ROUTES = (
     Route(
         "GET",
         "/images/json",
         list_,
         query=query(
-            *"all filters shared-size".split(),
+            "all",
+            "filters",
+            shared_size=since(1, 42),
             digests=limited("RepoDigests are always there, as in Docker"),
             manifests=_MANIFESTS,
-            filter=ignored("use the filter reference"),
+            filter=limited("until 1.40; the filter reference since"),
         ),
     ),
     Route("GET", "/images/get", save, disconnect="cancel", query=_SAVE),
@@ -248,32 +257,39 @@ ROUTES = (
         create,
         disconnect="cancel",
         query=query(
-            *"fromImage repo tag message changes platform".split(),
+            *"fromImage repo tag message changes".split(),
+            platform=since(1, 32),
             fromSrc=limited("only -, the body: the daemon fetches nothing by URL"),
         ),
     ),
-    Route("POST", "/images/load", load, disconnect="cancel", query=query("quiet", "platform")),
+    Route(
+        "POST",
+        "/images/load",
+        load,
+        disconnect="cancel",
+        query=query("quiet", platform=since(1, 48)),
+    ),
     Route("POST", "/images/prune", prune, query=query("filters")),
     Route(
         "GET",
         "/images/{name:.+}/json",
         inspect,
-        query=query("platform", manifests=_MANIFESTS),
+        query=query(platform=since(1, 49), manifests=_MANIFESTS),
     ),
-    Route("GET", "/images/{name:.+}/history", history, query=query("platform")),
-    Route("GET", "/images/{name:.+}/get", save, disconnect="cancel", query=query("platform")),
+    Route("GET", "/images/{name:.+}/history", history, query=_PLATFORM),
+    Route("GET", "/images/{name:.+}/get", save, disconnect="cancel", query=_PLATFORM),
     Route(
         "POST",
         "/images/{name:.+}/push",
         push,
         disconnect="cancel",
-        query=query("tag", "platform"),
+        query=query("tag", platform=since(1, 46)),
     ),
     Route("POST", "/images/{name:.+}/tag", tag, query=query("repo", "tag")),
     Route(
         "DELETE",
         "/images/{name:.+}",
         remove,
-        query=query("force", "noprune", "platforms"),
+        query=query("force", "noprune", platforms=since(1, 50)),
     ),
 )

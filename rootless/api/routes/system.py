@@ -7,11 +7,12 @@ import time
 from aiohttp.web_response import Response, StreamResponse
 
 from rootless.api.call import Call, json_bytes
+from rootless.api.dto import compat
 from rootless.api.dto import system as view
 from rootless.api.dto.create import CreateBody
-from rootless.api.fields import query
+from rootless.api.fields import query, since
 from rootless.api.router import Route
-from rootless.api.routes.containers import create_request
+from rootless.api.routes.containers import CREATE, create_request
 from rootless.api.streams import Closing, open_stream
 from rootless.errors import InvalidInput
 from rootless.model.decision import Finding
@@ -34,7 +35,8 @@ async def ping(call: Call) -> Response:
 
 async def info(call: Call) -> Response:
     """``GET /info``."""
-    return call.reply(view.info(await call.engine.system.info(call.identity), time.time_ns()))
+    body = view.info(await call.engine.system.info(call.identity), time.time_ns())
+    return call.reply(compat.info(body, call.version))
 
 
 async def version(call: Call) -> Response:
@@ -51,7 +53,8 @@ async def disk_usage(call: Call) -> Response:
     wanted = frozenset(call.texts("type"))
     if unknown := wanted - _DF_TYPES:
         raise InvalidInput(f"unknown object type: {min(unknown)}")
-    return call.reply(view.disk_usage(await call.engine.system.disk_usage(call.identity), wanted))
+    found = await call.engine.system.disk_usage(call.identity)
+    return call.reply(view.disk_usage(found, wanted, call.version))
 
 
 async def events(call: Call) -> StreamResponse:
@@ -68,6 +71,8 @@ async def events(call: Call) -> StreamResponse:
     async with Closing(source) as found:
         response = await open_stream(call, "application/json")
         async for event in found:
+            if call.version < (1, 46) and (event.type, event.action) == ("image", "create"):
+                continue
             await response.write(json_bytes(view.event(event)) + b"\n")
         await response.write_eof()
     return response
@@ -114,8 +119,8 @@ ROUTES = (
     Route("HEAD", "/_ping", ping),
     Route("GET", "/info", info),
     Route("GET", "/version", version),
-    Route("GET", "/system/df", disk_usage, disconnect="cancel", query=query("type")),
+    Route("GET", "/system/df", disk_usage, disconnect="cancel", query=query(type=since(1, 42))),
     Route("GET", "/events", events, disconnect="cancel", query=query("since", "until", "filters")),
     Route("POST", "/auth", auth, disconnect="cancel", body=view.AuthBody),
-    Route("POST", "/rootless/plan", plan, query=query("name", "platform"), body=CreateBody),
+    Route("POST", "/rootless/plan", plan, query=CREATE, body=CreateBody),
 )

@@ -42,7 +42,11 @@ async def remove(call: Call) -> Response:
 
 async def prune(call: Call) -> Response:
     """``POST /volumes/prune``."""
-    report = await call.engine.volumes.prune(call.identity, filters=call.filters())
+    filters = call.filters()
+    if call.version < (1, 42):
+        # Until then named volumes went as well.
+        filters["all"] = ["true"]
+    report = await call.engine.volumes.prune(call.identity, filters=filters)
     return call.reply(
         {"VolumesDeleted": list(report.deleted), "SpaceReclaimed": report.space_reclaimed}
     )
