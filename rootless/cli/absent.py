@@ -46,10 +46,6 @@ _ABSENT = {
     "swarm": _CLUSTER,
     "volume update": _CLUSTER,
     "checkpoint": ("checkpoints are not supported: CRIU needs root", "see `rootless commit`"),
-    "context": (
-        "this engine has no contexts: it is the user's own",
-        "another daemon of yours is reached with --host or $ROOTLESS_HOST",
-    ),
     "manifest": (
         "this engine does not edit image indexes",
         "skopeo and podman manifest do, against the registry",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless.client.api import Client
+    from rootless.client.endpoint import Where
 
 BOOL = "bool"
 STRING = "string"
@@ -83,7 +84,7 @@ class Command:
 class Invocation:
     """One call of a command: its flags, arguments and the client."""
 
-    __slots__ = ("_client", "args", "command", "host", "set_flags", "values")
+    __slots__ = ("_client", "args", "command", "set_flags", "values", "where")
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class Invocation:
         values: dict[str, Any],
         set_flags: set[str],
         args: list[str],
-        host: str | None,
+        where: Where | None,
         *,
         client: Client | None = None,
     ) -> None:
@@ -99,7 +100,7 @@ class Invocation:
         self.values = values
         self.set_flags = set_flags
         self.args = args
-        self.host = host
+        self.where = where
         self._client = client
 
     def __getitem__(self, name: str) -> Any:
@@ -114,8 +115,9 @@ class Invocation:
         """The daemon's client, made at first use."""
         if self._client is None:
             from rootless.client.api import Client
+            from rootless.client.endpoint import choose
 
-            self._client = Client(self.host)
+            self._client = Client(choose(self.where))
         return self._client
 
     def close(self) -> None:

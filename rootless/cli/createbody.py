@@ -8,6 +8,7 @@ from __future__ import annotations
 from rootless.cli import createspec as spec
 from rootless.cli.flags import UsageError
 from rootless.cli.trust import refuse_trust
+from rootless.client import clientconfig
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _config(call: Invocation, *, detach: bool) -> dict[str, Any]:
             config[key] = call[flag]
     if call.given("stop-timeout"):
         config["StopTimeout"] = call["stop-timeout"]
-    proxies = spec.configured_proxies(call.client.socket_path)
+    proxies = clientconfig.proxies(call.client.endpoint.host)
     if proxies or call["env"] or call["env-file"]:
         config["Env"] = spec.environment(call["env-file"], call["env"], proxies)
     if call["label"] or call["label-file"]:

@@ -292,18 +292,6 @@ def environment(files: list[str], values: list[str], proxies: list[str]) -> list
     return list(merged.values())
 
 
-def configured_proxies(socket_path: str) -> list[str]:
-    """The proxies that ~/.docker/config.json wants in containers; cheap without that file."""
-    directory = os.environ.get("DOCKER_CONFIG") or f"{os.environ.get('HOME', '')}/.docker"
-    try:
-        os.stat(f"{directory}/config.json")
-    except OSError:
-        return []
-    from rootless.client.dockerconfig import proxy_environment
-
-    return proxy_environment(socket_path)
-
-
 def security_options(items: list[str]) -> list[str]:
     """``--security-opt``: a seccomp FILE is read and sent as its content, as Docker does."""
     out = []

@@ -84,7 +84,7 @@ class Session:
 
     def _call(self, target: str) -> None:
         """One request on a connection of its own: a signal may come in the middle of another."""
-        client = Client(self._client.socket_path, autostart=False)
+        client = self._client.sibling()
         try:
             client.request("POST", target)
         finally:

@@ -8,7 +8,9 @@ from rootless.cli.command import Command, Invocation
 from rootless.cli.descriptors import open_standard
 from rootless.cli.flags import HelpWanted, UsageError, parse
 from rootless.cli.registry import GROUPS, TOP, find
+from rootless.client import clientconfig
 from rootless.client import lightos as os
+from rootless.client.endpoint import Where, choose
 from rootless.errors import RootlessError
 
 TYPE_CHECKING = False
@@ -124,7 +126,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    host, allow_root, rest = _global_flags(words)
+    where, allow_root, rest = _global_flags(words)
     if not rest or rest[0] == "help":
         return _help(rest[1:])
     found = find(rest)
@@ -132,10 +134,10 @@ def _dispatch(words: list[str]) -> int:
         return _no_command(rest)
     path = found[0]
     if path not in _CONNECTIONS:
-        return _perform(*found, host, allow_root=allow_root)
-    client = _connect_ahead(host, _CONNECTIONS[path])
+        return _perform(*found, where, allow_root=allow_root)
+    client = _connect_ahead(where, _CONNECTIONS[path])
     try:
-        return _perform(*found, host, allow_root=allow_root, client=client)
+        return _perform(*found, where, allow_root=allow_root, client=client)
     finally:
         if client is not None:
             client.close()
@@ -145,14 +147,14 @@ def _perform(
     path: str,
     entry: tuple[str, str, str],
     arguments: list[str],
-    host: str | None,
+    where: Where,
     *,
     allow_root: bool,
     client: Client | None = None,
 ) -> int:
     command = load(path, entry)
     if entry[0] == "host":  # programs of their own, with their own flags
-        return command.run(Invocation(command, {}, set(), arguments, host))
+        return command.run(Invocation(command, {}, set(), arguments, where))
     try:
         parsed = parse(command.flags, arguments, interspersed=command.interspersed)
     except HelpWanted:
@@ -162,19 +164,23 @@ def _perform(
         error.hint = f"{error.hint} {hint}" if error.hint else hint
         raise
     _check_count(command, parsed.args)
+    if clientconfig.read():
+        from rootless.cli.defaults import fill
+
+        fill(path, parsed.values)
     _refuse_root(allow=allow_root)
-    call = Invocation(command, parsed.values, parsed.given, parsed.args, host, client=client)
+    call = Invocation(command, parsed.values, parsed.given, parsed.args, where, client=client)
     try:
         return command.run(call)
     finally:
         call.close()
 
 
-def _connect_ahead(host: str | None, count: int) -> Client | None:
+def _connect_ahead(where: Where, count: int) -> Client | None:
     from rootless.client.api import Client
 
     try:
-        client = Client(host)
+        client = Client(choose(where))
     except RootlessError:
         return None  # told when the command asks for it
     client.connect_ahead(count)
@@ -189,35 +195,57 @@ def load(path: str, entry: tuple[str, str, str]) -> Command:
     return command
 
 
-def _global_flags(words: list[str]) -> tuple[str | None, bool, list[str]]:
+_STRINGS = ("host", "context", "tlscacert", "tlscert", "tlskey")
+_BOOLS = ("tls", "tlsverify")
+_LETTERS = {"-H": "host", "-c": "context"}
+
+
+def _global_flags(words: list[str]) -> tuple[Where, bool, list[str]]:
     """Flags before the command."""
-    host = None
+    where = Where()
     allow_root = os.environ.get("ROOTLESS_ALLOW_ROOT") == "1"
     index = 0
     while index < len(words) and words[index].startswith("-"):
         word = words[index]
         index += 1
-        if word in ("-H", "--host"):
-            if index == len(words):
-                raise UsageError(f"flag needs an argument: {word}")
-            host = words[index]
-            index += 1
-        elif word.startswith("--host="):
-            host = word[7:]
-        elif word.startswith("-H"):
-            host = word[2:].removeprefix("=")
-        elif word == "--allow-root":
+        if word == "--allow-root":
             allow_root = True
         elif word in ("--help", "-h"):
-            return host, allow_root, ["help", *words[index:]]
+            return where, allow_root, ["help", *words[index:]]
         elif word in ("--version", "-v"):
             from rootless import __version__
 
             sys.stdout.write(f"rootless version {__version__}\n")
-            return host, allow_root, ["help", "--nothing"]
+            return where, allow_root, ["help", "--nothing"]
         else:
-            raise UsageError(f"unknown flag: {word}", hint="See 'rootless --help'.")
-    return host, allow_root, words[index:]
+            index = _place(where, word, words, index)
+    return where, allow_root, words[index:]
+
+
+def _place(where: Where, word: str, words: list[str], index: int) -> int:
+    """A flag that says where the daemon is, or the configuration; the next word's index."""
+    if letter := _LETTERS.get(word[:2] if word[1:2] != "-" else ""):
+        name, value = letter, word[2:].removeprefix("=")
+        mark = value
+    else:
+        name, mark, value = word[2:].partition("=")
+    if word[1:2] == "-" and name in _BOOLS:
+        if value not in ("", "true", "1", "false", "0"):
+            raise UsageError(f'invalid argument "{value}" for "--{name}" flag: not a boolean')
+        setattr(where, name, value not in ("false", "0"))
+        return index
+    if name not in _STRINGS and name != "config":
+        raise UsageError(f"unknown flag: {word}", hint="See 'rootless --help'.")
+    if not mark:
+        if index == len(words):
+            raise UsageError(f"flag needs an argument: {word}")
+        value = words[index]
+        index += 1
+    if name == "config":
+        clientconfig.use_directory(value)
+    else:
+        setattr(where, name, value)
+    return index
 
 
 def _help(words: list[str]) -> int:

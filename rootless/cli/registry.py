@@ -78,6 +78,20 @@ GROUPS: dict[str, Group] = {
             "prune": ("prune", "CONTAINER", "Remove all stopped containers"),
         },
     ),
+    "context": Group(
+        "Manage contexts",
+        {
+            "create": ("context", "CREATE", "Create a context"),
+            "export": ("context", "EXPORT", "Export a context to a tar archive"),
+            "import": ("context", "IMPORT", "Import a context from a tar archive"),
+            "inspect": ("context", "INSPECT", "Display detailed information on contexts"),
+            "ls": ("context", "LS", "List contexts"),
+            "rm": ("context", "RM", "Remove one or more contexts"),
+            "show": ("context", "SHOW", "Print the name of the current context"),
+            "update": ("context", "UPDATE", "Update a context"),
+            "use": ("context", "USE", "Set the context that commands use by default"),
+        },
+    ),
     "image": Group(
         "Manage images",
         {
@@ -99,6 +113,7 @@ GROUPS: dict[str, Group] = {
         "Manage the engine",
         {
             "df": ("df", "COMMAND", "Show disk usage"),
+            "dial-stdio": ("dialstdio", "COMMAND", "Carry the daemon's socket on stdin and stdout"),
             "events": TOP["events"],
             "info": TOP["info"],
             "prune": ("prune", "SYSTEM", "Remove unused data"),
@@ -121,6 +136,8 @@ _ALIASES = {
     ("container", "list"): "ls",
     ("container", "ps"): "ls",
     ("container", "remove"): "rm",
+    ("context", "list"): "ls",
+    ("context", "remove"): "rm",
     ("image", "list"): "ls",
     ("image", "remove"): "rm",
     ("network", "list"): "ls",

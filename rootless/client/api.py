@@ -7,8 +7,9 @@ from time import monotonic
 
 from rootless.client import lightos as os
 from rootless.client import paths
+from rootless.client.endpoint import Endpoint, Where, choose
 from rootless.client.http import ApiError, Connection, Response, query, quote
-from rootless.errors import Unavailable
+from rootless.errors import InvalidInput, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,14 +23,19 @@ __all__ = ["Client", "query", "quote"]
 
 
 class Client:
-    """Speaks to the daemon at ``host``, or to the user's own, which it starts on demand."""
+    """Speaks to the daemon at ``endpoint``, or to the one that :func:`choose` names.
 
-    __slots__ = ("_ahead", "_fresh_until", "_idle", "_made", "autostart", "socket_path")
+    The user's own is started on demand.
+    """
 
-    def __init__(self, host: str | None = None, *, autostart: bool = True) -> None:
-        chosen = host or os.environ.get("ROOTLESS_HOST")
-        self.socket_path = paths.socket_of(chosen) if chosen else paths.default_socket()
-        self.autostart = autostart and not chosen
+    __slots__ = ("_ahead", "_checked", "_fresh_until", "_idle", "_made", "autostart", "endpoint")
+
+    def __init__(self, endpoint: Endpoint | str | None = None, *, autostart: bool = True) -> None:
+        if not isinstance(endpoint, Endpoint):
+            endpoint = choose(Where(endpoint or ""))
+        self.endpoint = endpoint
+        self.autostart = autostart and endpoint.own
+        self._checked = not endpoint.source
         self._idle: Connection | None = None
         self._made: list[Connection] = []
         self._ahead: list[Connection] = []
@@ -42,8 +48,8 @@ class Client:
         """
         self._fresh_until = monotonic() + _FRESH
         try:
-            for _ in range(count):
-                self._ahead.append(Connection(self.socket_path))
+            for _ in range(count if self._checked and self.endpoint.path else 0):
+                self._ahead.append(self._made_known(Connection(self.endpoint.path)))
         except OSError:
             return
 
@@ -58,24 +64,56 @@ class Client:
 
     def connect(self) -> Connection:
         """A new connection; ``close`` ends it with the others."""
-        connection = self._take_ahead() or self._connect()
+        if not self._checked:
+            self._checked = True
+            self._check_server()
+        connection = self._take_ahead() or self._made_known(self._connect())
         self._made.append(connection)
         return connection
 
+    def _made_known(self, connection: Connection) -> Connection:
+        connection.headers = self.endpoint.headers
+        return connection
+
     def _connect(self) -> Connection:
+        path = self.endpoint.path
+        if not path:
+            from rootless.client.remote import dial
+
+            return Connection(self.endpoint.host, *dial(self.endpoint))
         try:
             if self.autostart:
                 try:
-                    return Connection(self.socket_path)
+                    return Connection(path)
                 except OSError as error:
                     if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
                         raise
                 from rootless.client.autostart import connect_or_start
 
-                return connect_or_start(self.socket_path)
-            return Connection(self.socket_path)
+                return connect_or_start(path)
+            return Connection(path)
         except OSError as error:
-            raise _unreachable(self.socket_path, error) from None
+            raise _unreachable(path, error) from None
+
+    def _check_server(self) -> None:
+        """Docker's own settings mostly name Docker, where a container would have root."""
+        connection = self._made_known(self._connect())
+        try:
+            connection.send("GET", "/_ping")
+            server = connection.response().headers.get("server", "")
+        finally:
+            connection.close()
+        if not server.startswith("Rootless/"):
+            raise InvalidInput(
+                f"{self.endpoint.source} names {self.endpoint.host}, which is not this engine "
+                f"but {server or 'one that gives no name'}",
+                hint="docker speaks to that one, and --host or --context insist on it; your own "
+                f"daemon: export ROOTLESS_HOST=unix://{paths.default_socket()}",
+            )
+
+    def sibling(self) -> Client:
+        """Another client of the same daemon, which is not started any more."""
+        return Client(self.endpoint, autostart=False)
 
     def checkout(self) -> Connection:
         """The idle connection, or a new one."""
@@ -118,7 +156,7 @@ class Client:
             return connection.response().check()
         except OSError as error:
             connection.close()
-            raise _unreachable(self.socket_path, error) from None
+            raise _unreachable(self.endpoint.path or self.endpoint.host, error) from None
         except BaseException:
             connection.close()
             raise
@@ -197,7 +235,7 @@ def _unreachable(path: str, error: OSError) -> Unavailable:
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
         return Unavailable(
             f"cannot connect to the daemon at unix://{path}: is it running?",
-            hint="start it with `rootlessd`, or leave out --host and ROOTLESS_HOST",
+            hint="start it with `rootlessd`, or leave out --host, --context and ROOTLESS_HOST",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return Unavailable(

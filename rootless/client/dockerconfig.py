@@ -1,4 +1,4 @@
-"""``~/.docker/config.json``: credentials, their helpers, proxies, default formats.
+"""``~/.docker/config.json``: credentials and their helpers, and writing it.
 
 The file is shared with Docker's own tools; what is not understood is kept.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from rootless.client import jsonlite, paths
+from rootless.client import clientconfig, jsonlite
 from rootless.errors import InvalidInput, NotFound, RootlessError
 
 TYPE_CHECKING = False
@@ -18,32 +18,14 @@ HUB = "https://index.docker.io/v1/"
 _HUB_NAMES = ("", "docker.io", "index.docker.io", "registry-1.docker.io")
 
 
-def config_path() -> str:
-    """``$DOCKER_CONFIG/config.json``, else ``~/.docker/config.json``."""
-    directory = os.environ.get("DOCKER_CONFIG") or f"{paths.home()}/.docker"
-    return f"{directory}/config.json"
-
-
 def load() -> dict[str, Any]:
-    """The configuration; empty when there is no file."""
-    path = config_path()
-    try:
-        with open(path, "rb") as file:
-            value = jsonlite.loads(file.read())
-    except FileNotFoundError:
-        return {}
-    except (ValueError, RecursionError):
-        raise InvalidInput(f"{path} is not valid JSON", hint="mend or remove the file") from None
-    except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror}") from None
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{path} does not hold a JSON object")
-    return value
+    """The configuration, to be changed and saved; a file that cannot be read is an error."""
+    return clientconfig.read_strictly()
 
 
 def save(config: dict[str, Any]) -> None:
     """Replace the file (mode 0600, temporary name, fsync, rename)."""
-    path = os.path.realpath(config_path())
+    path = os.path.realpath(clientconfig.path())
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     temporary = f"{path}.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -95,7 +77,7 @@ def call_helper(helper: str, action: str, text: str) -> str:
     except FileNotFoundError:
         raise NotFound(
             f"the credential helper {program} is not installed",
-            hint=f"install it, or remove it from {config_path()}",
+            hint=f"install it, or remove it from {clientconfig.path()}",
         ) from None
     except subprocess.TimeoutExpired:
         raise RootlessError(f"{program} {action} does not answer") from None
@@ -109,7 +91,7 @@ def call_helper(helper: str, action: str, text: str) -> str:
 
 def credentials(registry: str) -> dict[str, str] | None:
     """The API's AuthConfig for a registry, or None."""
-    config = load()
+    config = clientconfig.read()
     key = registry_key(registry)
     helper = helper_for(config, key)
     if helper:
@@ -122,12 +104,22 @@ def credentials(registry: str) -> dict[str, str] | None:
             raise RootlessError(f"docker-credential-{helper} did not answer in JSON") from None
         else:
             return _from_helper(answer, key)
-    auths = config.get("auths")
-    entry = auths.get(key) if isinstance(auths, dict) else None
+    entry = _entry(config.get("auths"), key)
     return _from_entry(entry, key) if isinstance(entry, dict) else None
 
 
+def _entry(auths: Any, key: str) -> Any:
+    """The entry of a registry, also where an old client wrote it: under a URL."""
+    if not isinstance(auths, dict):
+        return None
+    if key in auths:
+        return auths[key]
+    return next((auths[name] for name in auths if registry_key(name) == key), None)
+
+
 def _from_helper(answer: Any, key: str) -> dict[str, str]:
+    if not isinstance(answer, dict):
+        raise RootlessError(f"the credential helper's answer for {key} is no JSON object")
     name, secret = str(answer.get("Username", "")), str(answer.get("Secret", ""))
     if name == "<token>":
         return {"identitytoken": secret, "serveraddress": key}
@@ -137,15 +129,16 @@ def _from_helper(answer: Any, key: str) -> dict[str, str]:
 def _from_entry(entry: dict[str, Any], key: str) -> dict[str, str] | None:
     from base64 import b64decode
 
-    if entry.get("identitytoken"):
-        return {"identitytoken": str(entry["identitytoken"]), "serveraddress": key}
+    for kind in ("identitytoken", "registrytoken"):
+        if entry.get(kind):
+            return {kind: str(entry[kind]), "serveraddress": key}
     auth = entry.get("auth")
     if not isinstance(auth, str) or not auth:
         return None
     try:
         name, _, password = b64decode(auth, validate=True).decode().partition(":")
     except ValueError:
-        raise InvalidInput(f"{config_path()}: the entry of {key} is not base64") from None
+        raise InvalidInput(f"{clientconfig.path()}: the entry of {key} is not base64") from None
     return {"username": name, "password": password.strip("\0"), "serveraddress": key}
 
 
@@ -160,24 +153,3 @@ def encode_auth(auth: dict[str, str]) -> str:
     from base64 import urlsafe_b64encode
 
     return urlsafe_b64encode(jsonlite.dumps(auth).encode()).decode()
-
-
-def proxy_environment(socket_path: str) -> list[str]:
-    """``proxies`` of the configuration as environment variables, as Docker adds them."""
-    proxies = load().get("proxies")
-    if not isinstance(proxies, dict):
-        return []
-    chosen = proxies.get(f"unix://{socket_path}") or proxies.get("default")
-    if not isinstance(chosen, dict):
-        return []
-    out = []
-    for key, name in (
-        ("httpProxy", "HTTP_PROXY"),
-        ("httpsProxy", "HTTPS_PROXY"),
-        ("ftpProxy", "FTP_PROXY"),
-        ("noProxy", "NO_PROXY"),
-        ("allProxy", "ALL_PROXY"),
-    ):
-        if chosen.get(key):
-            out += [f"{name}={chosen[key]}", f"{name.lower()}={chosen[key]}"]
-    return out

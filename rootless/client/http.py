@@ -40,14 +40,25 @@ class BrokenReply(Unavailable):
 
 
 class Connection:
-    """One connection to the daemon's socket."""
+    """One connection to the daemon's socket.
 
-    __slots__ = ("_buffer", "path", "sock")
+    ``sock`` is one that is connected already; ``trouble`` is where its carrier writes why it
+    ended. ``headers`` are lines that go into the head of every request.
+    """
 
-    def __init__(self, path: str) -> None:
+    __slots__ = ("_buffer", "_trouble", "headers", "path", "sock")
+
+    def __init__(
+        self, path: str, sock: RawSocket | None = None, trouble: list[str] | None = None
+    ) -> None:
         self.path = path
-        self.sock = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
+        self.headers = ""
         self._buffer = b""
+        self._trouble = trouble
+        if sock is not None:
+            self.sock = sock
+            return
+        self.sock = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
         try:
             self.sock.connect(path)
         except BaseException:
@@ -69,6 +80,7 @@ class Connection:
     ) -> None:
         """Write one request. ``body`` is encoded as JSON; ``upload`` goes out in chunks."""
         lines = [f"{method} {API}{target} HTTP/1.1\r\nHost: rootless\r\nUser-Agent: rootless\r\n"]
+        lines.append(self.headers)
         lines.extend([f"{name}: {value}\r\n" for name, value in headers])
         payload = b""
         if upload is not None:
@@ -114,6 +126,8 @@ class Connection:
                 raise BrokenReply("the daemon's answer has endless headers")
             piece = self._receive()
             if not piece:
+                if self._trouble:
+                    raise BrokenReply(self._trouble[0])
                 if not data:
                     raise BrokenReply(
                         "the daemon closed the connection without an answer",

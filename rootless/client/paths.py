@@ -70,7 +70,7 @@ def socket_of(host: str) -> str:
         host = host[len("unix://") :]
     elif "://" in host:
         raise InvalidInput(
-            f"cannot reach {host}: only unix:// sockets are supported",
+            f"cannot reach {host}: only unix://, tcp:// (with TLS) and ssh:// are supported",
             hint="write --host unix:///run/user/1000/rootless/rootless.sock",
         )
     if not host.startswith("/"):

@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 from rootless.cli.command import BOOL, FORMAT_HELP, LIST, STRING, Command, Invocation
-from rootless.cli.commands.ps import default_format
 from rootless.cli.filters import parse_filters
 from rootless.cli.formats import Listing
 from rootless.cli.human import duration, local_time, size3, size4
@@ -103,7 +102,7 @@ def _maybe_size(value: int) -> str:
 
 def run(call: Invocation) -> int:
     """List images."""
-    form = call["format"] or default_format("imagesFormat")
+    form = call["format"]
     digests = call["digests"] or ".Digest" in form
     filters = parse_filters(call["filter"]) or {}
     if call.args:

@@ -6,7 +6,7 @@ import sys
 
 from rootless.cli.command import BOOL, STRING, Command, Invocation
 from rootless.cli.flags import UsageError
-from rootless.client import dockerconfig, jsonlite
+from rootless.client import clientconfig, dockerconfig, jsonlite
 from rootless.client.http import ApiError
 from rootless.errors import NotFound
 
@@ -48,6 +48,8 @@ def _ask(call: Invocation) -> tuple[str, str]:
 
 def _login(call: Invocation) -> int:
     key = dockerconfig.registry_key(call.args[0] if call.args else "")
+    if not call["username"] and not call["password"] and _log_in_again(call, key):
+        return 0
     name, password = _ask(call)
     auth = {"username": name, "password": password, "serveraddress": key}
     answer = None
@@ -61,6 +63,22 @@ def _login(call: Invocation) -> int:
     _store(key, name, password, token)
     sys.stdout.write(f"{(answer or {}).get('Status') or 'Login Succeeded'}\n")
     return 0
+
+
+def _log_in_again(call: Invocation, key: str) -> bool:
+    """Try what is kept already, as Docker does before it asks."""
+    kept = dockerconfig.credentials(key)
+    if kept is None:
+        return False
+    sys.stdout.write("Authenticating with existing credentials...\n")
+    sys.stdout.flush()
+    try:
+        answer = call.client.post("/auth", kept)
+    except ApiError as error:
+        sys.stderr.write(f"Login did not succeed, error: {error.message}\n")
+        return False
+    sys.stdout.write(f"{(answer or {}).get('Status') or 'Login Succeeded'}\n")
+    return True
 
 
 def _store(key: str, name: str, password: str, token: str | None) -> None:
@@ -85,7 +103,7 @@ def _store(key: str, name: str, password: str, token: str | None) -> None:
                 "identitytoken": token,
             }
         sys.stderr.write(
-            f"WARNING! Credentials are stored unencrypted in '{dockerconfig.config_path()}'.\n"
+            f"WARNING! Credentials are stored unencrypted in '{clientconfig.path()}'.\n"
         )
     dockerconfig.save(config)
 

@@ -148,7 +148,6 @@ def run(call: Invocation) -> int:
             "WARNING: Ignoring custom format, because both --format and --quiet are set.\n"
         )
         form = ""
-    form = form or ("" if call["quiet"] else default_format("psFormat"))
     size = call["size"] or ".Size" in form
     last = 1 if call["latest"] else call["last"]
     target = "/containers/json" + query(
@@ -163,14 +162,6 @@ def run(call: Invocation) -> int:
         items, form, quiet="ID" if call["quiet"] else None
     )
     return 0
-
-
-def default_format(key: str) -> str:
-    """A default from ~/.docker/config.json (``psFormat``, ``imagesFormat`` …)."""
-    from rootless.client.dockerconfig import load
-
-    value = load().get(key)
-    return value if isinstance(value, str) else ""
 
 
 COMMAND = Command(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rootless.cli.main import run
-from rootless.client import dockerconfig
+from rootless.client import clientconfig, dockerconfig
 from rootless.errors import InvalidInput, NotFound
 
 _HELPER = """#!/bin/sh
@@ -67,11 +67,29 @@ def test_helpers(config: Path) -> None:
         dockerconfig.credentials("x:1")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"auths": {"r:1": {"auth": "%%%"}}}'])
-def test_a_broken_file_is_named(config: Path, text: str) -> None:
-    config.write_text(text)
+def test_a_broken_entry_is_named(config: Path) -> None:
+    config.write_text('{"auths": {"r:1": {"auth": "%%%"}}}')
     with pytest.raises(InvalidInput, match=r"config\.json"):
         dockerconfig.credentials("r:1")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, "\udc80"])
+def test_a_broken_file_is_told_once_and_never_overwritten(
+    config: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(text, errors="surrogateescape")
+    assert clientconfig.read() == {}
+    assert dockerconfig.credentials("r:1") is None
+    said = capsys.readouterr().err
+    assert said.startswith(f"WARNING: Error loading config file: {config} ")
+    assert said.count("\n") == 1
+    with pytest.raises(InvalidInput, match=r"config\.json"):
+        dockerconfig.load()
+
+
+def test_an_entry_under_a_url_of_an_old_client(config: Path) -> None:
+    config.write_text('{"auths": {"https://r:1/v1/": {"registrytoken": "t"}}}')
+    assert dockerconfig.credentials("r:1") == {"registrytoken": "t", "serveraddress": "r:1"}
 
 
 def test_saving_keeps_the_rest_and_is_private(config: Path) -> None:
@@ -98,4 +116,23 @@ def test_logout(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_proxies(config: Path) -> None:
     config.write_text('{"proxies": {"default": {"httpProxy": "http://p"}}}')
-    assert dockerconfig.proxy_environment("/s") == ["HTTP_PROXY=http://p", "http_proxy=http://p"]
+    assert clientconfig.proxies("unix:///s") == ["HTTP_PROXY=http://p", "http_proxy=http://p"]
+    config.write_text(
+        '{"proxies": {"default": {"httpProxy": "http://p"}, "unix:///s": {"noProxy": "a,b",'
+        '"allProxy": "socks5://p", "ftpProxy": "http://f", "httpsProxy": "http://q"}}}'
+    )
+    assert clientconfig.proxies("tcp://h:1") == ["HTTP_PROXY=http://p", "http_proxy=http://p"]
+    assert [pair.partition("=")[0] for pair in clientconfig.proxies("unix:///s")] == (
+        "HTTPS_PROXY https_proxy FTP_PROXY ftp_proxy NO_PROXY no_proxy ALL_PROXY all_proxy".split()
+    )
+    config.write_text('{"proxies": {"default": {"httpProxy": "http://p"}, "unix:///s": {}}}')
+    assert clientconfig.proxies("unix:///s") == []  # none for this daemon
+
+
+def test_headers(config: Path) -> None:
+    text = '{"HttpHeaders": {"X-Team": "red", "User-Agent": "me", "Host": "h"}}'
+    config.write_text(text)
+    assert clientconfig.headers(clientconfig.read()) == "X-Team: red\r\n"
+    for bad in ({"X": "a\r\nY: b"}, {"X Y": "a"}, {"X": 1}):
+        with pytest.raises(InvalidInput, match="HttpHeaders"):
+            clientconfig.headers({"HttpHeaders": bad})
