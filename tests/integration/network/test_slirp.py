@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from rootless.errors import HostUnsupported, Unavailable
-from rootless.network import helper, slirp, starter_main
+from rootless.network import helper, slirp, starter, starter_main
 from rootless.network.helper import HelperProcess
 from rootless.network.slirp_api import SlirpApi
 from tests.integration.network.conftest import (
@@ -301,6 +301,38 @@ async def test_one_that_hangs_is_ended(
         pidfd = os.pidfd_open(pid)
         assert select.select([pidfd], [], [], 60)[0]
         os.close(pidfd)
+
+
+async def test_a_starter_that_hangs_is_replaced(
+    sandbox: Sandbox, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starter, "ANSWER_SECONDS", 1)
+    helper.open_starter()
+    while not (found := _children_named("rootless.network.starter_main")):
+        await asyncio.sleep(0.01)  # its command line is there a moment after it is executed
+    (first,) = found
+    os.kill(first, signal.SIGSTOP)
+
+    async def start() -> HelperProcess:
+        return await slirp.start(
+            netns_fd=sandbox.netns_fd,
+            userns_fd=sandbox.userns_fd,
+            exit_fd=sandbox.exit_fd,
+            directory=str(run_dir / "slirp" / "c1"),
+        )
+
+    with pytest.raises(Unavailable, match="did not answer for 1 seconds"):
+        await start()
+    assert not (run_dir / "slirp" / "c1").exists()
+    monkeypatch.undo()
+    await helper.stop(await start())
+    assert first not in _children_named("rootless.network.starter_main")
+
+
+def _children_named(module: str) -> list[int]:
+    """Our own children that run a module."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [pid for pid in map(int, children) if module in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 async def test_its_log_is_bounded(attached: HelperProcess) -> None:
