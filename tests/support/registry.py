@@ -126,7 +126,7 @@ def http_server(answer: Answer) -> Iterator[HttpServer]:
             record.seen.append((self.command, self.path, dict(self.headers)))
             answer(self)
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _do
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_CONNECT = _do
 
         def log_message(self, *args: object) -> None:
             pass

@@ -118,9 +118,12 @@ class Repository:
         return f"/v2/{self.reference.path}/{tail}"
 
     async def ping(self) -> None:
-        """Find the endpoint that answers ``/v2/``; Unavailable when none does."""
+        """Find the endpoint that answers ``/v2/``; Unavailable when none does.
+
+        Behind a mirror those that come after it stay known: it need not have every image.
+        """
         failures: list[RootlessError] = []
-        for endpoint in self._endpoints:
+        for index, endpoint in enumerate(self._endpoints):
             try:
                 response = await self._transport.request(
                     endpoint, "GET", "/v2/", scopes=self._scopes
@@ -130,7 +133,8 @@ class Repository:
                 continue
             response.release()
             if response.status in (200, 401, 403):
-                self._endpoints = [endpoint]
+                later = self._endpoints[index + 1 :] if endpoint.mirror else []
+                self._endpoints = [endpoint, *later]
                 return
             failures.append(
                 Unavailable(f"GET {endpoint.base}/v2/: unexpected status {response.status}")
@@ -209,6 +213,12 @@ class Repository:
                 await self._retrying(attempt, error.cause)
             except Unavailable as error:
                 await self._retrying(attempt, error)
+            except NotFound:
+                if not self.endpoint.mirror:
+                    raise
+                del self._endpoints[0]
+                await self.ping()
+                attempt = 0
 
     async def _manifest(self, response: aiohttp.ClientResponse, selector: str) -> Served:
         import aiohttp
