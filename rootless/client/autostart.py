@@ -75,6 +75,8 @@ def _start(socket_path: str, directory: str) -> Connection:
         try:
             return _wait_ready(socket_path, notify, pid)
         except Unavailable as error:
+            if error.hint:
+                raise
             line = _last_line(log_path, log_start)
             raise Unavailable(
                 f"{error.message}: {line}" if line else error.message,
@@ -130,6 +132,11 @@ def _wait_ready(socket_path: str, notify: RawSocket, pid: int) -> Connection:
             except OSError as error:
                 if error.errno not in _ABSENT:
                     raise
+            if ready:
+                raise Unavailable(
+                    f"the daemon was started, but does not listen at {socket_path}",
+                    hint=f'add "unix://{socket_path}" to hosts in daemon.json',
+                )
             if pidfd in events:
                 _, status = os.waitpid(pid, 0)
                 code = os.waitstatus_to_exitcode(status)

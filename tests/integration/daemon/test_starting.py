@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.support.api import IMAGE
+from tests.support.api import IMAGE, until
 from tests.support.engine import Engine, new_engine, program
 
 pytestmark = pytest.mark.integration
@@ -189,3 +189,17 @@ def test_the_socket_that_systemd_passes_is_served(engine: Engine, host: str) -> 
             assert daemon.wait(60) == 0
         assert engine.socket.exists(), "the socket is systemd's"
     os.unlink(engine.socket)
+
+
+def test_a_command_whose_daemon_listens_elsewhere_is_told_so(engine: Engine) -> None:
+    elsewhere = engine.root / "r/elsewhere.sock"
+    engine.configure(hosts=[f"unix://{elsewhere}"])
+    try:
+        done = engine.run("version", timeout=50)
+        assert done.returncode != 0
+        assert f"the daemon was started, but does not listen at {engine.socket}" in done.stderr
+        assert engine.ok("--host", f"unix://{elsewhere}", "version")
+    finally:
+        pid = int((engine.root / "r/rootless/rootlessd.pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: not elsewhere.exists())
