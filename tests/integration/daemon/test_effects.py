@@ -157,10 +157,10 @@ def test_the_api_says_experimental_and_refuses_older_versions(tuned: Engine) -> 
     assert api.raw("GET", "/_ping")[1]["Docker-Experimental"] == "true"
     version = api.ok("GET", "/version")
     assert (version["Experimental"], version["MinAPIVersion"]) == (True, "1.41")
-    status, message = api.refused("GET", "/v1.40/info")
+    status, message = api.refused("GET", "/v1.40/version")
     assert status == 400
     assert "Minimum supported API version is 1.41" in message
-    assert api.ok("GET", "/v1.41/info")
+    assert api.raw("GET", "/v1.41/_ping")[2] == b"OK"
 
 
 def test_the_daemons_log_is_json_and_tells_everything(tuned: Engine) -> None:
