@@ -93,6 +93,8 @@ class Api:
             self._check_origin(request, connection.identity)
             if "\0" in request.path or "%00" in request.rel_url.raw_query_string:
                 raise InvalidInput("the path and its parameters must not contain NUL")
+            if request.method == "OPTIONS" and request.path.startswith("/"):
+                return Response(headers=self.headers)
             call_path, version_text = self._split(request.path)
             found = self._router.find(request.method, call_path)
             if found is None:

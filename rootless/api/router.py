@@ -50,7 +50,7 @@ def _pattern(path: str) -> re.Pattern[str]:
         parts.append(f"(?P<{match[1]}>{match[2] or '[^/]+'})")
         end = match.end()
     parts.append(re.escape(path[end:]))
-    return re.compile("".join(parts) + "/?", re.DOTALL)
+    return re.compile("".join(parts), re.DOTALL)
 
 
 class Router:

@@ -156,6 +156,8 @@ class Images:
         self._core.policy.admit_action(identity, "image.tag", ref)
         await self.settled()
         name = parse_target(repo, tag)
+        if name.familiar_name == "sha256":
+            raise InvalidInput("refusing to create an ambiguous tag using digest algorithm as name")
         async with self._lock:
             entry = self.index.find(ref)
             self.index.put(entry.image, [name])

@@ -17,7 +17,7 @@ from rootless.engine.image_index import ImageIndex
 from rootless.engine.progress import ProgressStream, Report
 from rootless.engine.unit import Unit
 from rootless.engine.unpacking import Unpacker
-from rootless.errors import InvalidInput, NotFound
+from rootless.errors import Denied, InvalidInput, NotFound
 from rootless.images import manifest as manifests
 from rootless.images import platform as platforms
 from rootless.images import reference as references
@@ -96,6 +96,8 @@ class Transfers:
         ``all_tags`` fetches every tag of a reference that names none.
         """
         asked = references.parse(reference)
+        if asked.familiar_name == "scratch":
+            raise Denied("'scratch' is a reserved name")
         every = all_tags and not (asked.tag or asked.digest)
         if not every:
             self._core.policy.admit_image(identity, "pull", str(asked.with_default_tag()))

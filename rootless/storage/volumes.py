@@ -98,7 +98,9 @@ class VolumeStore:
         """
         if driver not in ("", "local"):
             raise NotFound(
-                f"volume driver {driver!r} is not known", hint="this engine has driver local"
+                f"create {name}: error looking up volume plugin {driver[:80]}: "
+                f'plugin "{driver[:80]}" not found',
+                hint="this engine has driver local",
             )
         anonymous = anonymous or not name
         name = ids.check_name(name, what="volume") if name else ids.new_id()

@@ -8,6 +8,7 @@ then others each time.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from tests.conformance.world import Request, World
-from tests.support.api import IMAGE, Api, UnixConnection, until
+from tests.support.api import IMAGE, Api, UnixConnection
 from tests.support.engine import Engine, new_engine
 from tests.support.shared import api_description
 
@@ -67,11 +68,14 @@ def world() -> Iterator[World]:
     with new_engine() as engine:
         made = World(Api(engine))
         made.refill()
-        before = len(descriptors(engine))
+        before = descriptors(engine)
         yield made
         made.refill()
         # Some are opened once, by the first who needs them; a leak has one for each request.
-        until(lambda: len(descriptors(engine)) <= before + 8)
+        deadline = time.monotonic() + 60
+        while len(left := descriptors(engine)) > len(before) + 8:
+            assert time.monotonic() < deadline, f"open before: {before}\nopen now: {left}"
+            time.sleep(0.1)
         made.clear()
         assert engine.leftovers() == []
         assert engine.ok("run", "--rm", "--network", "none", IMAGE, "echo", "well") == "well"
@@ -80,7 +84,12 @@ def world() -> Iterator[World]:
 def descriptors(engine: Engine) -> list[str]:
     """What the daemon has open."""
     assert engine.daemon is not None
-    return os.listdir(f"/proc/{engine.daemon.pid}/fd")
+    directory = f"/proc/{engine.daemon.pid}/fd"
+    found = []
+    for number in os.listdir(directory):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"{directory}/{number}"))
+    return sorted(found)
 
 
 def send(engine: Engine, request: Request) -> tuple[int, bytes]:

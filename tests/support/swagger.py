@@ -32,7 +32,11 @@ ALSO: Mapping[str, tuple[int, ...]] = {
     "/images/create": (401, 503),
     "/images/{name}/push": (401, 503),
     "/images/search": (404, 503),
+    "/images/get": (404,),
+    "/images/{name}/get": (404,),
     "/auth": (503,),
+    # A driver that is not there.
+    "/volumes/create": (404,),
 }
 """Statuses that Docker's daemon answers with and its description forgets, by how paths begin."""
 

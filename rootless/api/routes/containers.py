@@ -17,6 +17,7 @@ from rootless.api.streams import Closing, open_stream
 from rootless.errors import InvalidInput
 from rootless.model.records import WaitCondition, WaitResult
 from rootless.model.request import ContainerRequest
+from rootless.units import whole_number
 
 _CONDITIONS = get_args(WaitCondition)
 
@@ -24,6 +25,8 @@ _CONDITIONS = get_args(WaitCondition)
 async def create_request(call: Call) -> ContainerRequest:
     """The request in the body and the query of ``create`` (and of a dry run)."""
     body = await call.json(CreateBody, required=True)
+    if body == CreateBody():
+        raise InvalidInput("config cannot be empty in order to create a container")
     if body.mac_address and call.version >= (1, 44):
         call.warnings.append(compat.DEPRECATED_MAC)
     request = to_request(
@@ -225,10 +228,16 @@ async def resize(call: Call) -> Response:
 
 def size(call: Call) -> tuple[int, int]:
     """Height and width of a terminal; a winsize has 16 bits for each (ioctl_tty(2))."""
-    height, width = call.number("h") or 0, call.number("w") or 0
-    if not (0 <= height <= 65535 and 0 <= width <= 65535):
-        raise InvalidInput(f"invalid terminal size {height}x{width}", hint="0 to 65535 each")
-    return height, width
+    found = []
+    for name, what in (("h", "height"), ("w", "width")):
+        text = call.text(name)
+        value = whole_number(text)
+        if value is None:
+            raise InvalidInput(f'invalid resize {what} "{text[:40]}": invalid syntax')
+        if value > 65535:
+            raise InvalidInput(f'invalid resize {what} "{text[:40]}": value out of range')
+        found.append(value)
+    return found[0], found[1]
 
 
 CREATE = query("name", platform=since(1, 41))

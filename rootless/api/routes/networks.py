@@ -105,6 +105,7 @@ async def prune(call: Call) -> Response:
 _WHY = "user-defined networks are not supported yet"
 ROUTES = (
     Route("GET", "/networks", list_, query=query("filters")),
+    Route("GET", "/networks/", list_, query=query("filters")),  # as old clients write it
     Route("POST", "/networks/create", refuse, refused=_WHY),
     Route("POST", "/networks/prune", prune, query=query("filters")),
     Route("GET", "/networks/{ref}", inspect, query=query("verbose", "scope")),

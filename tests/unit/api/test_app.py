@@ -87,6 +87,32 @@ async def test_unknown_paths(served: Served, method: str, path: str) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
+@pytest.mark.parametrize("path", ["/networks", "/networks/", "/v1.24/networks/"])
+async def test_networks_with_a_slash(served: Served, path: str) -> None:
+    assert len(await served.json("GET", path)) == 3
+
+
+@pytest.mark.parametrize("path", ["/info", "/v1.51/containers/x/json", "/nothing"])
+async def test_options(served: Served, path: str) -> None:
+    answer = await served.request("OPTIONS", path)
+    assert (answer.status, answer.body, answer.headers["api-version"]) == (200, b"", "1.51")
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("", 'invalid resize height "": invalid syntax'),
+        ("h=1", 'invalid resize width "": invalid syntax'),
+        ("h=x&w=1", 'invalid resize height "x": invalid syntax'),
+        ("h=1&w=65536", 'invalid resize width "65536": value out of range'),
+    ],
+)
+async def test_sizes_of_terminals(served: Served, query: str, message: str) -> None:
+    ref = await served.create("silent", Tty=True)
+    answer = await served.request("POST", f"/containers/{ref}/resize?{query}")
+    assert (answer.status, answer.message) == (400, message)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -164,6 +190,8 @@ async def test_not_modified_has_no_body(served: Served) -> None:
     [
         (b"", "application/json", "invalid JSON: got EOF while reading request body"),
         (b"{", "application/json", "invalid JSON: "),
+        (b"{}", "application/json", "config cannot be empty in order to create a container"),
+        (b"null", "application/json", "config cannot be empty in order to create a container"),
         (b"{} x", "application/json", "unexpected content after JSON"),
         (b"[" * 100_000, "application/json", "invalid JSON: "),
         (b'{"Image": 5}', "application/json", "invalid JSON: Image: expected str, got int"),
