@@ -120,17 +120,7 @@ def check_endpoints(
 
 
 def _check_endpoint(endpoint: EndpointRequest) -> None:
-    """Refuse what only networks of one's own could keep; an address that is not given is a lie."""
-    if endpoint.ipv4_address or endpoint.ipv6_address or endpoint.link_local_ips:
-        raise InvalidInput(
-            "user specified IP address is supported on user defined networks only",
-            hint="this engine has none yet: leave out --ip, --ip6 and --link-local-ip",
-        )
-    if endpoint.aliases:
-        raise InvalidInput(
-            "network-scoped aliases are only supported for user-defined networks",
-            hint="this engine has none yet: leave out --network-alias",
-        )
+    """Refuse a MAC address that no interface can have."""
     if endpoint.mac_address and not _is_unicast(endpoint.mac_address):
         raise InvalidInput(
             f"invalid MAC address: {endpoint.mac_address[:80]}",

@@ -13,13 +13,23 @@ from rootless.api.fields import ignored, limited, refused
 from rootless.errors import InvalidInput
 from rootless.model.request import ContainerRequest, EndpointRequest, ExecRequest
 
+# Docker's words. An address that is not given is a lie to who asked for it.
+_ADDRESS = refused(
+    "user specified IP address is supported on user defined networks only, and this engine "
+    "has none yet"
+)
+_ALIASES = refused(
+    "network-scoped aliases are only supported for user-defined networks, and this engine "
+    "has none yet"
+)
+
 
 class IpamConfig(Body, frozen=True):
     """Addresses an endpoint asks for."""
 
-    ipv4_address: str = ""
-    ipv6_address: str = ""
-    link_local_ips: list[str] = []
+    ipv4_address: Annotated[str, _ADDRESS] = ""
+    ipv6_address: Annotated[str, _ADDRESS] = ""
+    link_local_ips: Annotated[list[str], _ADDRESS] = []
 
 
 _ANSWER = ignored("it is what answers tell, not what is asked for")
@@ -30,7 +40,7 @@ class Endpoint(Body, frozen=True):
 
     ipam_config: IpamConfig | None = None
     links: Annotated[list[str], refused("links between containers are not supported")] = []
-    aliases: list[str] = []
+    aliases: Annotated[list[str], _ALIASES] = []
     mac_address: str = ""
     driver_opts: Annotated[
         dict[str, str], refused("the networks of this engine take no options")

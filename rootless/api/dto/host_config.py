@@ -100,9 +100,13 @@ class Limits(Body, frozen=True):
     kernel_memory_tcp: Annotated[int, refused("kernel memory limits need cgroup v1")] = 0
     memory_reservation: int = 0
     memory_swap: int = 0
-    memory_swappiness: int | None = None
+    memory_swappiness: Annotated[
+        int | None, limited("-1: cgroup v2 has no such setting for one cgroup")
+    ] = None
     nano_cpus: int = 0
-    oom_kill_disable: bool = False
+    oom_kill_disable: Annotated[bool, refused("cgroup v2 always ends a process over its limit")] = (
+        False
+    )
     init: bool | None = None
     pids_limit: int | None = None
     ulimits: list[Ulimit] = []
@@ -154,10 +158,14 @@ class Host(Limits, frozen=True):
     links: list[str] = []
     oom_score_adj: int = 0
     pid_mode: str = ""
-    privileged: bool = False
+    privileged: Annotated[
+        bool, limited("all capabilities of the container's own namespace; no host devices")
+    ] = False
     publish_all_ports: bool = False
     readonly_rootfs: bool = False
-    security_opt: list[str] = []
+    security_opt: Annotated[
+        list[str], limited("see the command line's --security-opt; no AppArmor profiles")
+    ] = []
     storage_opt: Annotated[dict[str, str], limited("size")] = {}
     tmpfs: dict[str, str] = {}
     uts_mode: str = ""

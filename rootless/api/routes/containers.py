@@ -11,7 +11,7 @@ from rootless.api.dto import compat
 from rootless.api.dto import container as view
 from rootless.api.dto.create import CreateBody, to_request
 from rootless.api.dto.host_config import UpdateBody, to_resources, to_restart
-from rootless.api.fields import ignored, query, refused, since
+from rootless.api.fields import limited, query, refused, since
 from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream
 from rootless.errors import InvalidInput
@@ -47,9 +47,13 @@ async def create(call: Call) -> Response:
 
 async def list_(call: Call) -> Response:
     """``GET /containers/json``."""
+    filters = call.filters()
+    for name in ("since", "before"):
+        if call.text(name):
+            filters.setdefault(name, []).append(call.text(name))
     views = await call.engine.containers.list(
         call.identity,
-        filters=call.filters(),
+        filters=filters,
         all=call.flag("all"),
         limit=max(call.number("limit") or 0, 0),
         size=call.flag("size"),
@@ -255,8 +259,8 @@ ROUTES = (
         list_,
         query=query(
             *"all limit size filters".split(),
-            since=ignored("use the filter since"),
-            before=ignored("use the filter before"),
+            since=limited("as the filter since"),
+            before=limited("as the filter before"),
         ),
     ),
     Route("POST", "/containers/create", create, query=CREATE, body=CreateBody),

@@ -31,10 +31,7 @@ async def not_part(_call: Call) -> StreamResponse:
 
 async def never(_call: Call) -> StreamResponse:
     """Making or joining a swarm."""
-    raise InvalidInput(
-        "swarm mode is not supported: this is one user's engine on one machine",
-        hint="docker compose runs several containers together",
-    )
+    raise InvalidInput("swarm mode is not supported: this is one user's engine on one machine")
 
 
 async def cluster_volume(_call: Call) -> StreamResponse:

@@ -131,11 +131,22 @@ def test_healthcheck_times() -> None:
 
 
 def test_endpoints() -> None:
-    body = {
-        "EndpointsConfig": {"none": {"Aliases": ["a"], "IPAMConfig": {"IPv4Address": "1.2.3.4"}}}
-    }
+    body = {"EndpointsConfig": {"none": {"Aliases": [], "MacAddress": "x", "IPAMConfig": None}}}
     found = request(NetworkingConfig=body).endpoints[0]
-    assert (found.network, found.aliases, found.ipv4_address) == ("none", ("a",), "1.2.3.4")
+    assert (found.network, found.aliases, found.mac_address) == ("none", (), "x")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"IPAMConfig": {"IPv4Address": "1.2.3.4"}}, "user defined networks only"),
+        ({"IPAMConfig": {"LinkLocalIPs": ["1.2.3.4"]}}, "user defined networks only"),
+        ({"Aliases": ["db"]}, "network-scoped aliases are only supported for user-defined"),
+    ],
+)
+def test_what_only_networks_of_ones_own_give(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        request(NetworkingConfig={"EndpointsConfig": {"none": asked}})
 
 
 @pytest.mark.parametrize(

@@ -330,10 +330,6 @@ def test_networks_and_the_mode(mode: str, networks: tuple[str, ...], fits: bool)
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"ipv4_address": "1.2.3.4"}, "user defined networks only"),
-        ({"ipv6_address": "::1"}, "user defined networks only"),
-        ({"link_local_ips": ("1.2.3.4",)}, "user defined networks only"),
-        ({"aliases": ("db",)}, "user-defined networks"),
         ({"mac_address": "foo"}, "invalid MAC address: foo"),
         ({"mac_address": "01:00:5e:00:00:01"}, "invalid MAC address"),
         ({"mac_address": "00:00:00:00:00:00"}, "invalid MAC address"),
