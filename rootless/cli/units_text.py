@@ -34,7 +34,7 @@ def service_unit(command: tuple[str, ...]) -> str:
     ``Delegate=yes`` hands the service's cgroup subtree to the engine, which is
     what makes limits work (systemd.resource-control(5)). ``KillMode=mixed`` would
     end the shims: ``process`` leaves containers running when the daemon restarts
-    (live restore).
+    (live restore). ``systemctl --user reload rootless`` reads daemon.json again.
     """
     start = " ".join(map(quoted, command))
     return f"""[Unit]
@@ -48,6 +48,7 @@ StartLimitBurst=3
 Type=notify
 NotifyAccess=main
 ExecStart={start}
+ExecReload=kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=1s
 Delegate=yes

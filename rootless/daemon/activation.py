@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import grp
+import logging
 import os
 import socket
 import stat
@@ -17,6 +18,7 @@ from rootless.daemon.config import DaemonConfig
 from rootless.daemon.hosts import FdHost, TcpHost, UnixHost
 from rootless.errors import InvalidInput, RootlessError
 
+_log = logging.getLogger("rootlessd")
 FIRST_FD = 3
 _MAX_PATH = 107
 """Bytes of a Unix socket's path (unix(7))."""
@@ -109,6 +111,8 @@ def listen(config: DaemonConfig, environ: MutableMapping[str, str]) -> list[List
         remote = [str(host) for host in wanted if isinstance(host, TcpHost)]
         remote += [f"fd://{p.number}" for p in chosen if p.socket.family != socket.AF_UNIX]
         require_tls(config, remote)
+        if config.uses_tls and not remote:
+            _log.warning("TLS is configured, but no host is tcp://: it serves nobody")
         taken = {str(one.socket.getsockname()) for one in found if not one.remote}
         for host in wanted:
             if isinstance(host, UnixHost) and (host.path or default) not in taken:
@@ -212,6 +216,7 @@ def bind(path: Path, *, group: int | None = None) -> Listening:
         temporary.unlink(missing_ok=True)
         sock.bind(str(temporary))
         if group is not None:
+            _warn_of_closed(path.parent, group)
             os.chown(temporary, -1, group)
             temporary.chmod(0o660)
         sock.listen(_BACKLOG)
@@ -228,6 +233,16 @@ def bind(path: Path, *, group: int | None = None) -> Listening:
     finally:
         os.umask(mask)
     return Listening(sock, path, (made.st_dev, made.st_ino))
+
+
+def _warn_of_closed(directory: Path, group: int) -> None:
+    """Say so when a directory above the socket keeps the group out."""
+    for above in (directory, *directory.parents):
+        found = above.stat()
+        wanted = stat.S_IXGRP if found.st_gid == group else stat.S_IXOTH
+        if not found.st_mode & wanted:
+            _log.warning("the group cannot reach its socket: %s lets it not in", above)
+            return
 
 
 def _refuse_taken(path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import pwd
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from rootless.api.versions import API_VERSION, MIN_API_VERSION, parse_version
 from rootless.cli.nearest import nearest
@@ -120,11 +120,21 @@ def check_gateways(addresses: Sequence[str]) -> None:
         raise InvalidInput("host-gateway-ips: only one address of each family is allowed")
 
 
+def _url(text: str) -> SplitResult | None:
+    """The parts of a http or https URL; None for what is none."""
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is no number
+        return None
+    return parts if whole and not any(c.isspace() for c in text) else None
+
+
 def check_mirrors(mirrors: Sequence[str]) -> None:
     """Registry mirrors are URLs without a path, as in Docker."""
     for url in mirrors:
-        parts = urlsplit(url) if not any(c.isspace() for c in url) else None
-        if parts is None or parts.scheme not in ("http", "https") or not parts.netloc:
+        parts = _url(url)
+        if parts is None:
             raise InvalidInput(
                 f"registry-mirrors: {url!r} is not a URL", hint="https://mirror.example"
             )
@@ -201,8 +211,7 @@ def check_proxies(proxies: Sequence[tuple[str, str]]) -> None:
     for name, value in proxies:
         if name == "no-proxy":
             continue
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if _url(value) is None:
             raise InvalidInput(f"{name} is not a URL", hint="http://proxy.example:3128")
 
 

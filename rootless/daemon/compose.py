@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,9 +121,21 @@ def check_host(config: DaemonConfig, facts: HostFacts) -> None:
         raise InvalidInput(
             f"init-path {config.init_path} is not a program", hint="sudo apt-get install tini"
         )
+    _check_own_limits(config)
     profile = seccomp_path(config)
     if profile:
         parse_profile(default_seccomp_profile(profile))
+
+
+def _check_own_limits(config: DaemonConfig) -> None:
+    """No container can have more than the daemon may give (setrlimit(2))."""
+    for limit in config.default_ulimits:
+        _, mine = resource.getrlimit(getattr(resource, f"RLIMIT_{limit.name.upper()}"))
+        if mine != resource.RLIM_INFINITY and not 0 <= limit.hard <= mine:
+            raise InvalidInput(
+                f"default-ulimits.{limit.name}: hard {limit.hard} is above your own, {mine}",
+                hint="raise the user's limit in limits.conf(5), or that of the systemd unit",
+            )
 
 
 def seccomp_path(config: DaemonConfig) -> str:

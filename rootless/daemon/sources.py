@@ -49,7 +49,7 @@ def load(flags: Flags, environ: Mapping[str, str]) -> DaemonConfig:
             check_refusal(entry, given[entry.key])
     _refuse_conflicts(found, given, origin)
     named = {key: found.values[key] for key in found.values}
-    config = _configuration({**named, **given})
+    config = configuration({**named, **given})
     return complete(replace(check_config(config), config_file=origin), environ)
 
 
@@ -87,12 +87,25 @@ def parse_file(text: str, origin: str = "daemon.json") -> FileValues:
         raise InvalidInput(f"{origin}: nested too deeply") from None
     except InvalidInput as error:
         raise InvalidInput(f"{origin}: {error.message}", hint=error.hint) from error
+    except ValueError:
+        raise InvalidInput(f"{origin}: a number is too long") from None
     if not isinstance(body, dict):
         raise InvalidInput(f"{origin}: must be a JSON object")
     try:
+        _refuse_unwritable(body)
         return _convert(body)
     except InvalidInput as error:
         raise InvalidInput(f"{origin}: {error.message}", hint=error.hint) from error
+
+
+def _refuse_unwritable(body: object) -> None:
+    """No path, name or address holds NUL or half a character, and system calls take neither."""
+    try:
+        text = json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("a text holds half of a surrogate pair, which is no character") from None
+    if rb"\u0000" in text.replace(rb"\\", b""):
+        raise InvalidInput("a text holds NUL")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -187,7 +200,8 @@ def _plain(value: object) -> str:
     return shown(value)
 
 
-def _configuration(values: Mapping[str, object]) -> DaemonConfig:
+def configuration(values: Mapping[str, object]) -> DaemonConfig:
+    """Converted values by key as a configuration, the rest at its defaults."""
     fields = {
         entry.field: values[key] for key in values if isinstance(entry := _BY_KEY[key], Option)
     }

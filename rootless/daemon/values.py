@@ -11,8 +11,10 @@ from rootless.cli import command
 from rootless.errors import InvalidInput
 from rootless.model.pools import AddressPool
 from rootless.model.request import RlimitRequest
-from rootless.units import parse_size, whole_number
+from rootless.units import MAX_NUMBER, parse_size, whole_number
 
+_MOST = (1 << 31) - 1
+"""Above it a number of seconds, tries or bytes of a packet is a slip."""
 _TRUE = ("1", "t", "true", "y", "yes", "on")
 
 
@@ -42,6 +44,12 @@ def _of(kind: type, value: object) -> object:
     return value
 
 
+def _number(value: object) -> object:
+    if type(value) is not int or abs(value) > _MOST:
+        raise InvalidInput(f"{str(value)[:40]} is not a number of 32 bits")
+    return value
+
+
 def _list(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InvalidInput("")
@@ -68,7 +76,7 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def _size(value: object) -> object:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and value <= MAX_NUMBER:
         return value
     return parse_size(value if isinstance(value, str) else "")
 
@@ -103,7 +111,7 @@ def _ulimits(value: object) -> tuple[RlimitRequest, ...]:
         if body.get("Name", name) != name:
             raise InvalidInput(f"{name} is named {body['Name']!r} inside")
         for word in ("Soft", "Hard"):
-            if not isinstance(body[word], int) or isinstance(body[word], bool):
+            if type(body[word]) is not int or body[word] > MAX_NUMBER:
                 raise InvalidInput(f"{name}.{word} must be a number")
         limits.append(RlimitRequest(name, body["Soft"], body["Hard"]))
     return tuple(limits)
@@ -168,7 +176,7 @@ def _object(value: object) -> object:
 TEXT = Kind("a string", command.STRING, "TEXT", _text, _text)
 PATH = Kind("a string", command.STRING, "FILE", _text, _text)
 SWITCH = Kind("true or false", command.BOOL, "", lambda v: _of(bool, v), lambda v: v)
-NUMBER = Kind("a number", command.INT, "NUMBER", lambda v: _of(int, v), lambda v: v)
+NUMBER = Kind("a number of 32 bits", command.INT, "NUMBER", _number, _number)
 SIZE = Kind("a size: bytes, or text such as 64m", command.STRING, "SIZE", _size, _size)
 LIST = Kind("a list of strings", command.LIST, "TEXT", _list, _words)
 MAP = Kind("an object of strings", command.MAP, "NAME=VALUE", _map, _pairs)
@@ -185,7 +193,7 @@ def from_json(name: str, kind: Kind, value: object) -> object:
     try:
         return kind.json(value)
     except InvalidInput as error:
-        if error.message and kind not in (SIZE,):
+        if error.message and kind not in (SIZE, NUMBER):
             raise InvalidInput(f"{name}: {error.message}", hint=error.hint) from None
         raise InvalidInput(f"{name} must be {kind.name}, not {json.dumps(value)[:200]}") from None
 

@@ -96,8 +96,8 @@ class System:
             experimental=settings.experimental,
             live_restore=settings.live_restore,
             address_pools=settings.address_pools,
-            http_proxy=_without_password(proxies.get("http", "")),
-            https_proxy=_without_password(proxies.get("https", "")),
+            http_proxy=without_password(proxies.get("http", "")),
+            https_proxy=without_password(proxies.get("https", "")),
             no_proxy=proxies.get("no", ""),
         )
 
@@ -170,9 +170,12 @@ def os_release() -> dict[str, str]:
         return {}
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
     """A proxy's URL with Docker's mask for user and password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""  # one of the environment's that nothing can use
     if parts.username is None and parts.password is None:
         return url
     return parts._replace(netloc=f"xxxxx:xxxxx@{parts.netloc.rpartition('@')[2]}").geturl()

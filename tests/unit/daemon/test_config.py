@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rootless.daemon import commandline
-from rootless.daemon.config import DaemonConfig, default_paths
+from rootless.daemon.config import DaemonConfig, check_config, default_paths
+from rootless.daemon.hosts import parse
 from rootless.daemon.options import OPTIONS
 from rootless.daemon.refusals import REFUSALS
 from rootless.daemon.reload import attributes, reloaded
-from rootless.daemon.sources import load, parse_file
+from rootless.daemon.sources import configuration, load, parse_file
 from rootless.errors import InvalidInput, RootlessError
 from rootless.model.pools import AddressPool
 from rootless.model.request import RlimitRequest
@@ -120,6 +124,11 @@ def test_each_setting_is_either_a_flag_or_a_key(environ: dict[str, str]) -> None
          "storage-driver"),
         ('{"debug": "yes"}', 'debug must be true or false, not "yes"', None),
         ('{"max-concurrent-downloads": true}', "must be a number", None),
+        ('{"max-concurrent-downloads": 1e3}', "must be a number of 32 bits, not 1000.0", None),
+        ('{"shutdown-timeout": 99999999999}', "must be a number of 32 bits", None),
+        ('{"shutdown-timeout": ' + "9" * 5000 + "}", "a number is too long", None),
+        ('{"data-root": "/a\\u0000b"}', "a text holds NUL", None),
+        ('{"labels": ["a=\\ud800"]}', "half of a surrogate pair", None),
         ('{"dns": ["1.1.1.1", 5]}', "must be a list of strings", None),
         ('{"hosts": ["ftp://h"]}', "invalid bind address (ftp://h): unsupported proto 'ftp'",
          "unix"),
@@ -167,6 +176,8 @@ def test_each_setting_is_either_a_flag_or_a_key(environ: dict[str, str]) -> None
         ('{"http-proxy": "http://p"}', "http-proxy belongs into the object proxies", "proxies"),
         ('{"proxies": {"ftp-proxy": "x"}}', "proxies has no key 'ftp-proxy'", "http-proxy"),
         ('{"proxies": {"http-proxy": "p:8080"}}', "http-proxy is not a URL", None),
+        ('{"proxies": {"http-proxy": "http://["}}', "http-proxy is not a URL", None),
+        ('{"registry-mirrors": ["https://m:port"]}', "is not a URL", None),
         ('{"features": {"buildkit": true}}', "buildkit cannot be on", None),
         ('{"features": {"bildkit": false}}', "features: 'bildkit' is unknown", "buildkit"),
         ('{"exec-opts": ["native.cgroupdriver=systemd"]}', "invalid exec-opt", "cgroupfs"),
@@ -217,8 +228,8 @@ def test_what_docker_has_and_this_engine_has_not_is_refused_with_the_reason(
     environ: dict[str, str],
 ) -> None:
     samples: dict[str, object] = {
-        "a string": "x", "a number": 1, "a list of strings": ["x"], "an object": {"x": "y"},
-        "an object of strings": {"x": "y"},
+        "a string": "x", "a number of 32 bits": 1, "a list of strings": ["x"],
+        "an object": {"x": "y"}, "an object of strings": {"x": "y"},
     }  # fmt: skip
     for refusal in REFUSALS:
         value = samples.get(refusal.kind.name, not refusal.holds)
@@ -296,3 +307,32 @@ def test_the_reload_event_has_dockers_attributes() -> None:
     assert found["insecure-registries"] == "[]"
     assert found["default-shm-size"] == "67108864"
     assert found["live-restore"] == "true"
+
+
+_KEYS = st.sampled_from(
+    [entry.key for entry in (*OPTIONS, *REFUSALS)] + ["proxies", "host-gateway-ip"]
+)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(
+        ["unix:///x", "tcp://", "10.0.0.0/8", "::1", "a=b", "10m", "https://x", "none", "default"]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.text() | st.sampled_from(["base", "size", "nofile", "Soft", "Hard", "http-proxy"]),
+        inner, max_size=3,
+    ),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(st.dictionaries(_KEYS, _JSON, max_size=4))
+def test_any_object_is_taken_or_refused_in_words(body: dict[str, object]) -> None:
+    with contextlib.suppress(InvalidInput):
+        config = check_config(configuration(parse_file(json.dumps(body)).values))
+        attributes(config)
+        reloaded(config, config)
+
+
+@given(st.text(max_size=30))
+def test_any_host_is_taken_or_refused_in_words(text: str) -> None:
+    with contextlib.suppress(InvalidInput):
+        parse(text)

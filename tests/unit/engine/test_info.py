@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rootless.engine.settings import EngineSettings
-from rootless.engine.system import security_options, warnings_of
+from rootless.engine.system import security_options, warnings_of, without_password
 from rootless.model.facts import CgroupFacts
 from tests.support.facts import HOST
 
@@ -46,3 +46,9 @@ def test_what_is_missing_is_named_once(change: dict[str, object], word: str) -> 
     (line,) = warnings_of(replace(FACTS, **change))  # type: ignore[arg-type]
     assert line.startswith("WARNING: ")
     assert word in line
+
+
+def test_proxies_are_shown_without_their_password() -> None:
+    assert without_password("http://u:p@proxy:3128") == "http://xxxxx:xxxxx@proxy:3128"
+    assert without_password("http://proxy:3128") == "http://proxy:3128"
+    assert without_password("http://[") == ""
