@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from rootless.cli.gotemplate import Template
+    from rootless.templates.template import Template
 
 
 def table_text(rows: Iterable[Iterable[str]], *, minimum: int = 10) -> str:
@@ -87,7 +87,7 @@ class Listing:
         rows = (_Fields(self, item) for item in items)
         if form == "json":
             return "".join(f"{row.json()}\n" for row in rows)
-        from rootless.cli.gotemplate import Template
+        from rootless.templates.template import Template
 
         table = form.startswith("table ")
         template = Template(unescape(form[6:] if table else form))
@@ -101,7 +101,7 @@ class Listing:
 
     def _check_fields(self, template: Template) -> None:
         """Without a row to show, still refuse fields that no row has."""
-        from rootless.cli.gotemplate import MissingField, TemplateError
+        from rootless.templates.template import MissingField, TemplateError
 
         try:
             template.render(_NoRow(self))
@@ -179,6 +179,6 @@ def one_text(form: str, value: object) -> str:
     """The text for ``--format`` on one object; unlike in lists ``\\t`` stays as it is."""
     if form == "json":
         return jsonlite.pretty_line(value)
-    from rootless.cli.gotemplate import Template
+    from rootless.templates.template import Template
 
     return Template(form, typed=True).render(value)

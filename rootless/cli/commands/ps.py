@@ -8,9 +8,9 @@ from typing import Any
 from rootless.cli.command import BOOL, FORMAT_HELP, INT, LIST, STRING, Command, Invocation
 from rootless.cli.filters import parse_filters
 from rootless.cli.formats import Listing
-from rootless.cli.gofuncs import quoted
 from rootless.cli.human import duration, local_time, size3
 from rootless.client.api import query
+from rootless.templates.functions import quoted
 
 _WIDE = 20
 """Docker cuts a command at 20 characters."""

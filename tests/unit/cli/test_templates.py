@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rootless.cli.commands import images, ps
 from rootless.cli.formats import Listing, one_text, table_text
-from rootless.cli.gofuncs import quoted
-from rootless.cli.gotemplate import MissingField, Template, TemplateError
+from rootless.templates.functions import quoted
+from rootless.templates.template import MissingField, Template, TemplateError
 
 DATA: dict[str, Any] = {
     "Id": "abc",

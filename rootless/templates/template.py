@@ -1,9 +1,9 @@
-"""Go's text/template, as far as ``--format`` uses it: the parser and the evaluator.
+"""Go's text/template, as far as ``--format`` and log tags use it: the parser and the evaluator.
 
 Fields, methods of none, variables, pipelines with parentheses, ``if`` / ``else
 if`` / ``range`` / ``with`` / ``break`` / ``continue`` / ``define`` /
 ``template`` / ``block``, trim markers and comments. Error texts follow Go's, as
-scripts match on them. Functions are in ``gofuncs``.
+scripts match on them. Functions are in ``functions``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rootless.cli import gofuncs
 from rootless.errors import RootlessError
+from rootless.templates import functions
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -70,7 +70,7 @@ class Template:
         parser = _Parser(_split(text), self._defined)
         try:
             self._nodes, _ = parser.block(())
-        except gofuncs.CallError as error:
+        except functions.CallError as error:
             raise _parse_error(str(error)) from None
 
     def render(self, data: object) -> str:
@@ -79,15 +79,39 @@ class Template:
         scope = _Scope(self, data)
         try:
             scope.run(self._nodes, data, out)
-        except gofuncs.CallError as error:
+        except functions.CallError as error:
             raise TemplateError(f"template parsing error: template: {error}") from None
         return "".join(out)
+
+    def is_simple(self) -> bool:
+        """Whether it takes no more time and memory than its text and the data are long.
+
+        Without loops, variables and definitions: for templates of others.
+        """
+        return _are_simple(self._nodes)
 
     def defined(self, name: str) -> list[Node]:
         """The body of ``{{define "name"}}``."""
         if name not in self._defined:
             raise TemplateError(f'template parsing error: template: no template "{name}"')
         return self._defined[name]
+
+
+def _are_simple(nodes: list[Node]) -> bool:
+    for node in nodes:
+        if node[0] == "if":
+            if _assigns(node[1]) or not (_are_simple(node[2]) and _are_simple(node[3])):
+                return False
+        elif node[0] != "text" and (node[0] != "print" or _assigns(node)):
+            return False
+    return True
+
+
+def _assigns(node: object) -> bool:
+    """Whether a pipeline in there sets a variable."""
+    if not isinstance(node, (list, tuple)):
+        return False
+    return bool(node and node[0] == "pipe" and node[1]) or any(map(_assigns, node))
 
 
 def _parse_error(reason: str) -> TemplateError:
@@ -204,7 +228,7 @@ class _Parser:
             tokens = _tokens(rest)
             if not tokens or tokens[0][0] not in ("string", "raw"):
                 raise _parse_error(f"missing name in {word}")
-            name = gofuncs.unquote(tokens[0][1])
+            name = functions.unquote(tokens[0][1])
             self.defined[name] = self.block(("end",))[0]
             if word == "define":
                 return ("text", "")
@@ -213,7 +237,7 @@ class _Parser:
             tokens = _tokens(rest)
             if not tokens:
                 raise _parse_error("missing name in template")
-            name = gofuncs.unquote(tokens[0][1])
+            name = functions.unquote(tokens[0][1])
             return ("template", name, _pipeline(tokens[1:]) if tokens[1:] else None)
         if not text:
             raise _parse_error("missing value for command")
@@ -275,9 +299,9 @@ def _operand(tokens: list[Token], pos: int) -> tuple[Node, int]:
             end += 1
         return node, end
     if kind in ("string", "raw"):
-        return ("value", gofuncs.unquote(text)), pos + 1
+        return ("value", functions.unquote(text)), pos + 1
     if kind == "char":
-        return ("value", ord(gofuncs.unquote(f'"{text[1:-1]}"'))), pos + 1
+        return ("value", ord(functions.unquote(f'"{text[1:-1]}"'))), pos + 1
     if kind == "number":
         return ("value", float(text) if "." in text else int(text, 0)), pos + 1
     if kind == "dot":
@@ -290,7 +314,7 @@ def _operand(tokens: list[Token], pos: int) -> tuple[Node, int]:
     if kind == "word":
         if text in ("true", "false", "nil"):
             return ("value", {"true": True, "false": False, "nil": None}[text]), pos + 1
-        if text not in gofuncs.FUNCTIONS and text not in ("and", "or"):
+        if text not in functions.FUNCTIONS and text not in ("and", "or"):
             raise _parse_error(f'function "{text}" not defined')
         return ("function", text), pos + 1
     raise _parse_error(f'unexpected "{text}" in operand')
@@ -311,7 +335,7 @@ class _Scope:
             elif kind == "print":
                 value = self.pipe(node[1], dot)
                 if not node[1][1]:
-                    out.append(gofuncs.display(value))
+                    out.append(functions.display(value))
             elif kind == "template":
                 inner = _Scope(self.template, None)
                 data = self.pipe(node[2], dot) if node[2] else None
@@ -332,7 +356,7 @@ class _Scope:
                 self._range(pipe, body, other, dot, out)
                 return
             value = self.pipe(pipe, dot)
-            if gofuncs.truth(value):
+            if functions.truth(value):
                 self.run(body, value if kind == "with" else dot, out)
             else:
                 self.run(other, dot, out)
@@ -397,7 +421,7 @@ class _Scope:
             value: object = self._value(head, dot)
             if callable(value):
                 words = [self._value(node, dot) for node in command[1:]] + last
-                return gofuncs.invoke(".".join(head[-1]), value, words)
+                return functions.invoke(".".join(head[-1]), value, words)
             if len(command) > 1 or last:
                 raise TemplateError(
                     "template parsing error: template: can't give argument to non-function"
@@ -408,10 +432,10 @@ class _Scope:
             value = None
             for node in command[1:]:
                 value = self._value(node, dot)
-                if gofuncs.truth(value) == (name == "or"):
+                if functions.truth(value) == (name == "or"):
                     return value
             return last[0] if last else value
-        return gofuncs.call(name, [self._value(node, dot) for node in command[1:]] + last)
+        return functions.call(name, [self._value(node, dot) for node in command[1:]] + last)
 
     def _value(self, node: Node, dot: object) -> object:
         kind = node[0]
@@ -437,22 +461,22 @@ class _Scope:
         for name in names:
             within, parent = name, within
             if isinstance(value, dict):
-                found = gofuncs.lookup(value, name)
-                if self.template.typed and (found is gofuncs.MISSING or found is None):
+                found = functions.lookup(value, name)
+                if self.template.typed and (found is functions.MISSING or found is None):
                     # A map of Docker's may have any key; an object has its fields only.
-                    free = isinstance(value, gofuncs.NilMap) or parent in gofuncs.MAPS
-                    found = gofuncs.NO_VALUE if free else gofuncs.absent(name, found)
-                if found is gofuncs.MISSING:
+                    free = isinstance(value, functions.NilMap) or parent in functions.MAPS
+                    found = functions.NO_VALUE if free else functions.absent(name, found)
+                if found is functions.MISSING:
                     if self.template.strict:
                         raise self._missing(names, f'map has no entry for key "{name}"')
-                    return gofuncs.NO_VALUE
+                    return functions.NO_VALUE
                 value = found
-            elif value is None or value is gofuncs.NO_VALUE or value is gofuncs.NIL:
+            elif value is None or value is functions.NO_VALUE or value is functions.NIL:
                 if self.template.strict:
                     raise self._missing(names, f"nil data; no entry for key {name!r}")
-                return gofuncs.NO_VALUE
+                return functions.NO_VALUE
             else:
-                kind = gofuncs.type_name(value)
+                kind = functions.type_name(value)
                 raise self._missing(names, f"can't evaluate field {name} in type {kind}")
         return value
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+_MAX_WIDTH = 10**6
+"""Columns of a padded value, as in Go's fmt."""
+
 
 class CallError(Exception):
     """A function was called with what it does not take."""
@@ -228,7 +231,10 @@ def _pad(text: object, before: object, after: object) -> str:
     text = _want_string(text, "pad")
     if not text:
         return text
-    return " " * _integer(before) + text + " " * _integer(after)
+    before, after = _integer(before), _integer(after)
+    if max(before, after) > _MAX_WIDTH:
+        raise CallError(f"error calling pad: more than {_MAX_WIDTH} spaces")
+    return " " * before + text + " " * after
 
 
 def _truncate(text: object, length: object) -> str:
@@ -315,6 +321,8 @@ def _printf(form: object, *values: object) -> str:
         if not rest:
             return f"%!{verb}(MISSING)"
         value = rest.pop(0)
+        if any(int(width) > _MAX_WIDTH for width in re.findall(r"\d+", flags)):
+            return "%!(BADWIDTH)" + plain(value)
         try:
             return _verb(flags, verb, value)
         except (TypeError, ValueError):

@@ -1,0 +1,1 @@
+"""Go's text/template: of ``--format``, and of log tags."""
