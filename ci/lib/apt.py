@@ -38,8 +38,10 @@ TESTS = (
     "procps",
     "git",
     "crun",
+    "rsyslog",
+    "systemd",
 )
-"""What the tests use besides: a real registry, a second runtime to compare with, tools."""
+"""What the tests use besides: a real registry, real log daemons, a second runtime, tools."""
 
 
 def missing(names: tuple[str, ...]) -> list[str]:

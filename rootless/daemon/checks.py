@@ -12,10 +12,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from rootless.api.versions import API_VERSION, MIN_API_VERSION, parse_version
 from rootless.cli.nearest import nearest
-from rootless.engine.logoptions import check_log_options
+from rootless.engine import logdrivers
 from rootless.errors import InvalidInput
 from rootless.model.pools import AddressPool
-from rootless.model.request import RlimitRequest
+from rootless.model.request import LogConfig, RlimitRequest
 
 if TYPE_CHECKING:
     from rootless.daemon.config import DaemonConfig
@@ -247,12 +247,11 @@ def check_ulimits(limits: Sequence[RlimitRequest]) -> None:
 
 def check_logging(driver: str, options: Sequence[tuple[str, str]]) -> None:
     """Driver and options of every container's log."""
-    if driver not in ("json-file", "none"):
-        raise InvalidInput(f"log-driver {driver!r} is not supported", hint="json-file or none")
     try:
-        check_log_options(dict(options))
+        logdrivers.check_defaults(LogConfig(driver, tuple(options)))
     except InvalidInput as error:
-        raise InvalidInput(f"log-opts: {error.message}", hint=error.hint) from None
+        key = "log-driver" if "named" in error.message else "log-opts"
+        raise InvalidInput(f"{key}: {error.message}", hint=error.hint) from None
 
 
 def check_api_version(text: str) -> None:

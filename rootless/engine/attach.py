@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rootless.errors import InvalidInput, NotFound
@@ -72,7 +72,7 @@ class Attached:
         stdout: bool,
         stderr: bool,
         detach_keys: bytes = b"",
-        history: AsyncIterator[LogEntry] | None = None,
+        history: AsyncIterator[Sequence[LogEntry]] | None = None,
         stream: bool = True,
         on_detach: Callable[[], None] | None = None,
         finished: asyncio.Event | None = None,
@@ -130,8 +130,9 @@ class Attached:
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
         if self._history is not None:
-            async for entry in self._history:
-                yield (2 if entry.stream == "stderr" and not self.tty else 1), entry.data
+            async for entries in self._history:
+                for entry in entries:
+                    yield (2 if entry.stream == "stderr" and not self.tty else 1), entry.data
         if not self._stream:
             return
         attachment = await asyncio.shield(self._ready)
@@ -151,9 +152,10 @@ class Attached:
         The shim speaks the same framing, so gigabytes pass without being taken apart.
         """
         if self._history is not None:
-            async for entry in self._history:
-                yield (
+            async for entries in self._history:
+                yield b"".join(
                     _FRAME.pack(2 if entry.stream == "stderr" else 1, len(entry.data)) + entry.data
+                    for entry in entries
                 )
         if not self._stream:
             return

@@ -13,6 +13,7 @@ from rootless.engine.creation import Creator, ImageSource
 from rootless.engine.files import Files
 from rootless.engine.filters import Filters, check_filters, until
 from rootless.engine.lifecycle import Lifecycle
+from rootless.engine.logdrivers import log_files
 from rootless.engine.logs import LogQuery, follow_log, read_log
 from rootless.engine.resolve_limits import resolve_limits
 from rootless.engine.restart import check_policy
@@ -275,25 +276,32 @@ class Containers:
         since_ns: int = 0,
         until_ns: int = 0,
         tail: int | None = None,
-    ) -> AsyncIterator[LogEntry]:
+        details: bool = False,
+    ) -> AsyncIterator[Sequence[LogEntry]]:
         """What it wrote."""
         self._core.policy.admit_action(identity, "container.logs", ref)
         unit = self._find(ref)
         if not (stdout or stderr):
             raise InvalidInput("Bad parameters: you must choose at least one stream")
-        query = LogQuery(stdout, stderr, since_ns, until_ns, tail)
+        if unit.record.state.status in ("removing", "dead"):
+            raise Conflict("can not get logs from container which is dead or marked for removal")
+        query = LogQuery(stdout, stderr, since_ns, until_ns, tail, details)
         return self._log(unit, query, follow=follow)
 
-    def _log(self, unit: Unit, query: LogQuery, *, follow: bool) -> AsyncIterator[LogEntry]:
-        if not unit.record.log_path:
+    def _log(
+        self, unit: Unit, query: LogQuery, *, follow: bool
+    ) -> AsyncIterator[Sequence[LogEntry]]:
+        spec = unit.record.spec
+        files = log_files(spec, unit.directory)
+        if files is None:
+            with_copy = "" if spec.log.type == "none" else " and --log-opt cache-disabled=true"
             raise HostUnsupported(
                 "configured logging driver does not support reading",
-                hint="the container was made with --log-driver none",
+                hint=f"the container was made with --log-driver {spec.log.type}{with_copy}",
             )
-        path = unit.directory / "container.log"
         if follow and not unit.ended.is_set():
-            return follow_log(path, query, self._core.watcher, unit.ended)
-        return read_log(path, query)
+            return follow_log(files, query, self._core.watcher, unit.ended)
+        return read_log(files, query)
 
     async def stats(
         self, identity: Identity, ref: str, *, stream: bool = True, one_shot: bool = False

@@ -13,6 +13,7 @@ from rootless import ids
 from rootless.engine.core import Core
 from rootless.engine.layout import make_layout
 from rootless.engine.lifecycle import Lifecycle
+from rootless.engine.logdrivers import log_path
 from rootless.engine.resolve import Allocation, Resolved, World, resolve
 from rootless.engine.resolve_process import numeric_ids
 from rootless.engine.resolve_security import parse_userns
@@ -193,7 +194,7 @@ class Creator:
             identity=identity,
             decision=admitted.decision,
             directory=str(directory),
-            log_path=str(directory / "container.log") if spec.log.type != "none" else "",
+            log_path=log_path(spec, directory),
             anonymous_volumes=tuple(use.name for use in resolved.volumes if use.anonymous),
         )
         return self._core.registry.add(record)

@@ -138,7 +138,8 @@ class Containers(Protocol):
         since_ns: int = 0,
         until_ns: int = 0,
         tail: int | None = None,
-    ) -> AsyncIterator[LogEntry]: ...
+        details: bool = False,
+    ) -> AsyncIterator[Sequence[LogEntry]]: ...
     async def stats(
         self, identity: Identity, ref: str, *, stream: bool = True, one_shot: bool = False
     ) -> AsyncIterator[Stats]: ...

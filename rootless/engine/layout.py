@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from rootless.engine.core import Core
 from rootless.engine.etcfiles import ETC_FILES
+from rootless.engine.logdrivers import make_plan
 from rootless.engine.resolve import default_seccomp_profile
 from rootless.engine.resolve_network import check_joined_running
 from rootless.errors import HostUnsupported
 from rootless.linux import cgroupfs, cgrouplimits
 from rootless.model.spec import ContainerSpec
-from rootless.units import parse_size
 
 if TYPE_CHECKING:
     from rootless.runtime.planner import ContainerLayout
@@ -25,13 +25,10 @@ def make_layout(core: Core, spec: ContainerSpec, directory: Path) -> ContainerLa
     """Paths and lookups only; nothing is made, so a dry run can use it too."""
     from rootless.runtime.planner import ContainerLayout
 
-    size, files = log_limits(spec)
     seccomp, flags, original = seccomp_filter(core, spec)
     return ContainerLayout(
         directory=str(directory),
-        log_path=str(directory / "container.log") if spec.log.type != "none" else "",
-        log_max_size=size,
-        log_max_files=files,
+        log=make_plan(spec, directory),
         seccomp_path=seccomp,
         seccomp_flags=flags,
         seccomp_original=original,
@@ -40,13 +37,6 @@ def make_layout(core: Core, spec: ContainerSpec, directory: Path) -> ContainerLa
         etc_files=tuple((f"{directory}/{name}", target) for name, target in ETC_FILES),
         namespace_pids=joined(core, spec),
     )
-
-
-def log_limits(spec: ContainerSpec) -> tuple[int, int]:
-    """(bytes a file, files) from the log options; 0 bytes for no limit."""
-    options = dict(spec.log.config)
-    size = options.get("max-size", "-1")
-    return (0 if size == "-1" else parse_size(size)), int(options.get("max-file", "1"))
 
 
 def seccomp_filter(core: Core, spec: ContainerSpec) -> tuple[str, int, str]:

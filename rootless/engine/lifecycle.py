@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from rootless.engine import cgroups, etcfiles, layout, notices, restart, starting
 from rootless.engine.core import Core
+from rootless.engine.logcheck import check_sink
 from rootless.engine.resolve_mounts import require_sources, stat_source
 from rootless.engine.resolve_process import parse_signal
 from rootless.engine.states import denied_names, network_state
@@ -94,9 +95,11 @@ class Lifecycle:
         await core.spare_cgroup.gone(plan.cgroup)
         unit.cgroup = layout.make_cgroup(core, spec)
         launcher = await core.launcher()
+        await check_sink(plan.log, (core.settings.exec_root, core.settings.data_root))
         await unit.made()
         created = await launcher.create(plan, key=key)
         unit.admitted = admitted
+        created.on_log = starting.log_speaker(unit)
         try:
             if files_due:
                 etcfiles.write_etc(core, spec, directory)

@@ -1,37 +1,19 @@
-"""Reading what shims wrote to ``container.log``: Docker's json-file format.
-
-One JSON object a line: ``{"log": "text\\n", "stream": "stdout", "time": "…Z"}``.
-Rotated files are ``container.log.1`` (newest) and up. A line cut short by a
-crash is skipped, never an error: the log must stay readable.
-"""
+"""Reading the log of a container: the past of it, and what is added (``logfiles``)."""
 
 from __future__ import annotations
 
 import asyncio
-import calendar
-import json
-import os
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Literal
 
-import msgspec
-
+from rootless.engine.logdrivers import LogFiles
+from rootless.engine.logfiles import LogFile, open_files
 from rootless.engine.watch import FileWatcher
 from rootless.model.records import LogEntry
 
-_CHUNK = 64 << 10
-
-
-class _Line(msgspec.Struct):
-    log: str = ""
-    stream: Literal["stdout", "stderr"] = "stdout"
-    time: str = ""
-
-
-_decode = msgspec.json.Decoder(_Line).decode
+_SLACK_NS = 10**9
+"""A file's time of change is read from a coarser clock than its records' times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +25,8 @@ class LogQuery:
     since_ns: int = 0
     until_ns: int = 0
     tail: int | None = None
+    details: bool = False
+    """Attributes are wanted as well."""
 
     def wants(self, entry: LogEntry) -> bool:
         """True when the entry's stream and time were asked for."""
@@ -53,65 +37,36 @@ class LogQuery:
         return not (self.until_ns and entry.time_ns > self.until_ns)
 
 
-def parse_time(text: str) -> int:
-    """Unix nanoseconds of an RFC 3339 time in UTC with up to nine digits of a second."""
-    whole, _, rest = text.rstrip("Z").partition(".")
-    seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
-    return seconds * 10**9 + int(rest.ljust(9, "0")[:9] or 0)
-
-
-def parse_line(line: bytes) -> LogEntry | None:
-    """One line of the file; ``None`` when it is damaged."""
-    try:
-        found = _decode(line)
-    except msgspec.DecodeError:
-        # Bytes that are not UTF-8 are stored as lone surrogates, which only the
-        # standard library's parser takes.
-        try:
-            found = msgspec.convert(json.loads(line), _Line)
-        except (msgspec.ValidationError, ValueError):
-            return None
-    try:
-        data = found.log.encode("utf-8", "surrogateescape")
-        return LogEntry(found.stream, parse_time(found.time), data)
-    except ValueError:
-        return None
-
-
-def log_files(path: Path) -> Sequence[Path]:
-    """The log and its rotated predecessors that exist, oldest first."""
-    files = []
-    number = 1
-    while (older := path.with_name(f"{path.name}.{number}")).exists():
-        files.append(older)
-        number += 1
-    files.reverse()
-    return [*files, path] if path.exists() else files
-
-
-async def read_log(path: Path, query: LogQuery) -> AsyncIterator[LogEntry]:
+async def read_log(files: LogFiles, query: LogQuery) -> AsyncIterator[Sequence[LogEntry]]:
     """What the log holds now."""
-    async for entry in _LogReader(path, query).past():
-        yield entry
+    reader = _LogReader(files, query)
+    try:
+        async for entries in reader.past():
+            yield entries
+    finally:
+        reader.close()
 
 
 async def follow_log(
-    path: Path, query: LogQuery, watcher: FileWatcher, ended: asyncio.Event
-) -> AsyncIterator[LogEntry]:
+    files: LogFiles, query: LogQuery, watcher: FileWatcher, ended: asyncio.Event
+) -> AsyncIterator[Sequence[LogEntry]]:
     """What the log holds, then what is added until ``ended`` is set and all was read."""
-    reader = _LogReader(path, query)
+    reader = _LogReader(files, query)
     # Watched before the first read, so that nothing falls between reading and watching.
-    with watcher.watch(path.parent, path.name) as changed:
-        async for entry in reader.past():
-            yield entry
-        while True:
-            over = ended.is_set() or _past(query)
-            changed.clear()
-            for entry in reader.more():
-                yield entry
-            if over:
-                return
-            await _either(changed, ended, query.until_ns)
+    with watcher.watch(files.path.parent, files.path.name) as changed:
+        try:
+            async for entries in reader.past():
+                yield entries
+            while True:
+                over = ended.is_set() or _past(query)
+                changed.clear()
+                async for entries in reader.more():
+                    yield entries
+                if over:
+                    return
+                await _either(changed, ended, query.until_ns)
+        finally:
+            reader.close()
 
 
 def _past(query: LogQuery) -> bool:
@@ -131,95 +86,67 @@ async def _either(changed: asyncio.Event, ended: asyncio.Event, until_ns: int) -
 class _LogReader:
     """Reads files in order and stays at the end of the newest, across rotations."""
 
-    def __init__(self, path: Path, query: LogQuery) -> None:
-        self._path = path
+    def __init__(self, files: LogFiles, query: LogQuery) -> None:
+        self._path, self._form = files.path, files.format
         self._query = query
-        self._file: BinaryIO | None = None
-        self._rest = b""
+        self._waiting: list[LogFile] = []
+        self._file: LogFile | None = None
+        """What is read, or was read last."""
 
-    async def past(self) -> AsyncIterator[LogEntry]:
-        files: list[BinaryIO] = []
-        try:
-            files = [path.open("rb") for path in log_files(self._path)]
-            start = _tail_start(files, self._query)
-            for file in files[start:]:
-                self._rest = b""
-                while chunk := file.read(_CHUNK):
-                    for entry in self._entries(chunk):
-                        yield entry
-                    # A long log must not keep the daemon from its other clients.
-                    await asyncio.sleep(0)
-            if files:
-                self._file = files.pop()
-        finally:
-            for file in files:
-                file.close()
-
-    def more(self) -> Iterator[LogEntry]:
-        if self._file is None and self._path.exists():
-            self._file = self._path.open("rb")
-        while self._file is not None:
-            while chunk := self._file.read(_CHUNK):
-                yield from self._entries(chunk)
-            following = self._next_file()
-            if following is None:
-                return
-            self._file.close()
-            self._file, self._rest = following, b""
-
-    def _next_file(self) -> BinaryIO | None:
-        """The file that took our file's place when it was rotated away."""
-        assert self._file is not None
-        ours = os.fstat(self._file.fileno())
-        files = log_files(self._path)
-        for index, path in enumerate(files):
-            found = path.stat()
-            if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino):
-                return files[index + 1].open("rb") if index + 1 < len(files) else None
-        return files[0].open("rb") if files else None
-
-    def _entries(self, chunk: bytes) -> Iterator[LogEntry]:
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            entry = parse_line(line)
-            if entry is not None and self._query.wants(entry):
-                yield entry
-
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """Close all files."""
+        for file in self._waiting:
+            file.close()
         if self._file is not None:
             self._file.close()
 
+    async def past(self) -> AsyncIterator[Sequence[LogEntry]]:
+        """What there is from the first record that is wanted."""
+        self._waiting = open_files(self._path, self._form)
+        await self._seek()
+        async for entries in self._read():
+            yield entries
 
-def _tail_start(files: Sequence[BinaryIO], query: LogQuery) -> int:
-    """Seek so that the last ``tail`` wanted entries remain; the index of the first file."""
-    if query.tail is None or query.tail < 0:
-        return 0
-    left = query.tail
-    for index in range(len(files) - 1, -1, -1):
-        file = files[index]
-        position = file.seek(0, os.SEEK_END)
-        if left == 0:
-            if index == len(files) - 1:
-                return index
-            files[index + 1].seek(0)
-            return index + 1
-        rest = b""
-        while position > 0:
-            step = min(_CHUNK, position)
-            position = file.seek(position - step)
-            block = file.read(step) + rest
-            lines = block.split(b"\n")
-            # The first piece may continue in the block before.
-            rest = lines[0]
-            offset = position + len(block)
-            for line in reversed(lines[1:] if position else lines):
-                offset -= len(line) + 1
-                entry = parse_line(line) if line else None
-                if entry is None or not query.wants(entry):
-                    continue
-                left -= 1
-                if left == 0:
-                    file.seek(max(offset + 1, 0))
-                    return index
-        file.seek(0)
-    return 0
+    async def more(self) -> AsyncIterator[Sequence[LogEntry]]:
+        """What was added since."""
+        async for entries in self._read():
+            yield entries
+        while self._open_following():
+            async for entries in self._read():
+                yield entries
+
+    async def _seek(self) -> None:
+        """Leave away files and records before the last ones that were asked for."""
+        query, waiting = self._query, self._waiting
+        while len(waiting) > 1 and waiting[0].identity()[1] < query.since_ns - _SLACK_NS:
+            waiting.pop(0).close()
+        if query.tail is None or query.tail < 0:
+            return
+        left = query.tail
+        first = len(waiting)
+        while first and (left or first == len(waiting)):
+            first -= 1
+            left -= await waiting[first].seek_last(left, query.wants, details=query.details)
+        for file in waiting[:first]:
+            file.close()
+        del waiting[:first]
+
+    async def _read(self) -> AsyncIterator[Sequence[LogEntry]]:
+        """The rest of the current file, and those that wait behind it."""
+        while True:
+            while self._file is not None and (entries := self._file.more()) is not None:
+                wanted = self._file.skipped([each for each in entries if self._query.wants(each)])
+                if wanted:
+                    yield wanted
+                # A long log must not keep the daemon from its other clients.
+                await asyncio.sleep(0)
+            if not self._waiting:
+                return
+            if self._file is not None:
+                self._file.close()
+            self._file = self._waiting.pop(0)
+
+    def _open_following(self) -> bool:
+        """Open what was written after the file that was read to its end, if it was rotated away."""
+        self._waiting = open_files(self._path, self._form, after=self._file)
+        return bool(self._waiting)

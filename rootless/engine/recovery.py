@@ -21,6 +21,7 @@ from rootless.engine.creation import Creator
 from rootless.engine.health import HealthMonitor
 from rootless.engine.images import Images
 from rootless.engine.lifecycle import LOST_EXIT_CODE, Lifecycle
+from rootless.engine.starting import log_speaker
 from rootless.engine.states import denied_names, network_state
 from rootless.engine.unit import Unit
 from rootless.errors import NotFound, RootlessError
@@ -98,6 +99,7 @@ class Recovery:
         if status is None and found is not None and _lives(found):
             try:
                 unit.shim = await ShimClient.connect(unit.directory)
+                unit.shim.on_log = log_speaker(unit)
             except NotFound:
                 # It ended between the two looks; its exit status is there now.
                 status = read_exit(unit.directory)

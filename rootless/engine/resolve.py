@@ -15,7 +15,8 @@ from pathlib import Path
 
 from rootless import ids
 from rootless.engine import resolve_limits, resolve_mounts, resolve_network, resolve_security
-from rootless.engine.logoptions import check_log_options
+from rootless.engine.logdrivers import check_log
+from rootless.engine.logoptions import merge
 from rootless.engine.resolve_mounts import VolumeUse
 from rootless.engine.resolve_network import Lookup
 from rootless.engine.resolve_process import (
@@ -32,7 +33,7 @@ from rootless.errors import HostUnsupported, InvalidInput
 from rootless.model.facts import HostFacts
 from rootless.model.mounts import MountSpec, RootfsMount
 from rootless.model.records import ImageRecord
-from rootless.model.request import ContainerConfig, ContainerRequest, HostConfig, LogConfig
+from rootless.model.request import ContainerConfig, ContainerRequest, HostConfig
 from rootless.model.spec import ContainerSpec, ImageSpec, UsernsSpec
 from rootless.resources import resource_path
 from rootless.storage.volumes import Volume
@@ -147,13 +148,14 @@ def resolve(
         stop_timeout=settings.stop_timeout if config.stop_timeout is None else config.stop_timeout,
         restart=host.restart_policy,
         auto_remove=host.auto_remove,
-        log=_log(host.log_config, settings),
+        log=merge(host.log_config, settings.log_driver, dict(settings.log_options)),
         labels=config.labels,
         annotations=host.annotations,
         healthcheck=config.healthcheck,
         request=request,
     )
-    return Resolved(spec, config, mounts.volumes, mounts.missing_sources, _warnings(request, mode))
+    warnings = (*_warnings(request, mode), *check_log(spec))
+    return Resolved(spec, config, mounts.volumes, mounts.missing_sources, warnings)
 
 
 def with_defaults(request: ContainerRequest, settings: EngineSettings) -> ContainerRequest:
@@ -238,19 +240,6 @@ def _oom_score(host: HostConfig) -> int:
             f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]"
         )
     return host.oom_score_adj
-
-
-def _log(wanted: LogConfig, settings: EngineSettings) -> LogConfig:
-    kind = wanted.type or settings.log_driver
-    if kind == "none":
-        return LogConfig("none")
-    if kind != "json-file":
-        raise InvalidInput(
-            f"logger: no log driver named '{kind}' is registered", hint="json-file or none"
-        )
-    options = {**dict(settings.log_options), **dict(wanted.config)}
-    check_log_options(options)
-    return LogConfig(kind, tuple(options.items()))
 
 
 def _warnings(request: ContainerRequest, mode: str) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rootless.engine import etcfiles, layout
@@ -14,6 +16,8 @@ from rootless.model.spec import AdmittedSpec
 if TYPE_CHECKING:
     from rootless.model.plan import LaunchPlan
     from rootless.runtime.launcher_client import Created
+
+_log = logging.getLogger(__name__)
 
 
 def plan_start(core: Core, unit: Unit, admitted: AdmittedSpec) -> tuple[LaunchPlan, bytes, bool]:
@@ -32,6 +36,15 @@ def plan_start(core: Core, unit: Unit, admitted: AdmittedSpec) -> tuple[LaunchPl
     if not mounted:
         etcfiles.write_etc(core, spec, directory)
     return plan, key, mounted
+
+
+def log_speaker(unit: Unit) -> Callable[[str], None]:
+    """What passes on to the daemon's log what the shim has to say of the container's."""
+
+    def say(text: str) -> None:
+        _log.warning("container %s: %s", unit.record.name, text)
+
+    return say
 
 
 async def abandon(

@@ -23,11 +23,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class LogPlan:
-    """Where output is written. ``path`` '' writes none; sizes in bytes, 0 for no limit."""
+    """Where output is written. ``path`` '' writes none; sizes in bytes, 0 for no limit.
+
+    With ``more`` (JSON; see ``runtime.shim_logs``) it alone says what is written.
+    """
 
     path: str = ""
     max_size: int = 0
     max_files: int = 1
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Times are Unix nanoseconds, 0 when they have not happened; sizes are bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from rootless.model.decision import Decision
@@ -169,11 +170,15 @@ class PathStat:
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One line (or part of one) a container wrote; ``data`` keeps its newline."""
+    """One line (or part of one) a container wrote; ``data`` keeps its newline.
+
+    ``attrs`` are the labels, variables and the tag that log options name.
+    """
 
     stream: Literal["stdout", "stderr"]
     time_ns: int
     data: bytes
+    attrs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ NEWS = struct.Struct("=ii")
 """Kind and number of a message to the shim."""
 END, INIT, HELPER, SANDBOX, HOLD, LISTENER, STARTED = range(7)
 """Kinds: the end of the stream; init's pid; a FUSE server's pid; the sandbox stands (with the root
-file system, the shim's socket, the streams and options); descriptors to hold, the first of them
+file system, the shim's socket, the log's plan if it has one (then the number is 1), the streams,
+and options); descriptors to hold, the first of them
 leads to the daemon; a seccomp listener (with the original filter); the program runs."""
 
 
@@ -113,6 +114,10 @@ class Builder:
         # While init works. Before ``go`` the state must be there: a daemon that
         # dies after it knows the container by nothing else.
         write_state(os.getppid(), self.pid)
+        if self.plan.log.path:
+            # The shim opens it with the first output; whoever looks before finds it empty.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+            os.close(os.open(self.plan.log.path, flags, 0o600))
         terminal = self.plan.stdio.terminal
         if not terminal:
             self._hand_over([fd for fd in self._in_order(self.streams.ours) if fd >= 0])
@@ -160,7 +165,10 @@ class Builder:
         )
         self.tell(HOLD, 0, *self.held)
         rootfs, listener = self.context.fds["rootfs"], self.listener.fileno()
-        self.tell(SANDBOX, 0, rootfs, listener, *streams, text="\0".join(options))
+        log = [_in_memory(plan.log.more)] if plan.log.more else []
+        self.tell(SANDBOX, len(log), rootfs, listener, *log, *streams, text="\0".join(options))
+        for fd in log:
+            os.close(fd)
         self.listener.close()
         self.streams.close_ours()
 
@@ -287,6 +295,15 @@ def _rehearse(template: bytes) -> None:
     streams = Streams(plan.stdio)
     streams.close_theirs()
     streams.close_ours()
+
+
+def _in_memory(text: str) -> int:
+    """A file with ``text``, which may be longer than a message."""
+    fd = os.memfd_create("rootless-log", os.MFD_CLOEXEC)
+    view = memoryview(text.encode())
+    while view:
+        view = view[os.write(fd, view) :]
+    return fd
 
 
 def _plan_of(data: bytes, fds: list[int]) -> LaunchPlan:

@@ -154,7 +154,7 @@ def run_exec(plan: ExecPlan, reply: socket.socket, *, last_capability: int) -> N
             wire.send(reply, wire.error_fields(error, "exec"))
             shim.give_up()
             os._exit(0)
-        pump = Pump(listener, None, stdin_once=True)
+        pump = Pump(listener, stdin_once=True)
         wire.send(reply, {"created": True, "shim_pid": os.getpid(), "init_pid": shim.pid})
         status = shim.serve(pump, master)
         if shim.going:

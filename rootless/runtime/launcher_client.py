@@ -35,17 +35,19 @@ class Created:
     trace: object = None
     """Marks of builder and init (``runtime.trace``) after :meth:`ready`."""
     _end: dict[str, object] | None = None
+    on_log: Callable[[str], None] | None = None
+    """Hears what the shim has to say of the container's log."""
 
     async def ready(self) -> None:
         """Wait until the sandbox stands and only ``go`` is missing; raises StartFailed.
 
         Only the builder of a plan with ``trace`` says so.
         """
-        answer = await self._reply.receive()
-        if answer is None or "ready" not in answer[0]:
+        message = await self._news()
+        if message is None or "ready" not in message:
             self._reply.close()
-            raise wire.failure_of(answer[0] if answer else _ENDED_EARLY)
-        self.trace = answer[0]["ready"]
+            raise wire.failure_of(message or _ENDED_EARLY)
+        self.trace = message["ready"]
 
     async def go(self, *, listen: bool = False) -> None:
         """Let init execute the program; returns when execve(2) succeeded, raises StartFailed.
@@ -54,8 +56,7 @@ class Created:
         """
         with contextlib.suppress(ConnectionError):  # it failed before, and has said why
             self._reply.send({"go": True})
-        answer = await self._reply.receive()
-        message = answer[0] if answer else {}
+        message = await self._news() or {}
         if "finished_ns" in message:
             self._end = message  # it was quicker than the word that it runs
         elif "started" not in message:
@@ -71,25 +72,34 @@ class Created:
         """
         try:
             while self._end is None:
-                answer = await self._reply.receive()
-                if answer is None:
+                message = await self._news()
+                if message is None:
                     break
-                if "finished_ns" in answer[0]:
-                    self._end = answer[0]
+                if "finished_ns" in message:
+                    self._end = message
         finally:
             self._reply.close()
         return self._end
+
+    async def _news(self) -> dict[str, object] | None:
+        """The next message that is not about the log."""
+        while (answer := await self._reply.receive()) is not None:
+            if "log" not in answer[0]:
+                return answer[0]
+            if self.on_log is not None:
+                self.on_log(str(answer[0]["log"]))
+        return None
 
     async def failure(self) -> StartFailed | None:
         """Give the start up; why the sandbox failed, None when it did not or has been told."""
         if self._reply.closed:
             return None
         self._reply.shutdown()
-        answer = await self._reply.receive()
+        message = await self._news()
         self._reply.close()
-        if answer is None or answer[0].get("step") in (None, wire.GIVEN_UP):
+        if message is None or message.get("step") in (None, wire.GIVEN_UP):
             return None
-        return wire.failure_of(answer[0])
+        return wire.failure_of(message)
 
     def cancel(self) -> None:
         """Give the start up: the shim kills init and undoes the sandbox."""

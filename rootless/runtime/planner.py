@@ -60,9 +60,7 @@ class ContainerLayout:
     """
 
     directory: str
-    log_path: str = ""
-    log_max_size: int = 0
-    log_max_files: int = 1
+    log: LogPlan = LogPlan()
     seccomp_path: str = ""
     seccomp_flags: int = 0
     seccomp_original: str = ""
@@ -89,7 +87,7 @@ def plan_container(admitted: AdmittedSpec, facts: HostFacts, layout: ContainerLa
             stdin_once=spec.process.stdin_once,
             size=spec.process.console_size,
         ),
-        log=LogPlan(layout.log_path, layout.log_max_size, layout.log_max_files),
+        log=layout.log,
         process=_process(spec, layout),
         prepare=_in_order(sequence.PREPARE, _prepare(spec, modes, mounts, layout)),
         enter=_in_order(sequence.ENTER, _enter(spec, modes, mounts)),

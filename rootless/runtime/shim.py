@@ -9,6 +9,7 @@ for the container's whole life. Hence also the few, plain constructs here.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -24,8 +25,10 @@ from rootless.runtime.shim_files import (
     was_oom_killed,
     write_exit,
 )
-from rootless.runtime.shim_io import READ, STDERR, STDOUT, Log, Pump
+from rootless.runtime.shim_io import READ, STDERR, STDOUT, Pump
+from rootless.runtime.shim_lines import Log
 from rootless.runtime.shim_log import JsonLog
+from rootless.runtime.shim_logfile import LogFile
 
 _MAX_NEWS = 8192
 _SHUT_WR = 1
@@ -69,9 +72,8 @@ def _rehearse() -> None:
 
     Only that: what a silent container never asks for would be memory for good.
     """
-    log = JsonLog(os.devnull, 0, 1)
     listener, peer = bare.packet_pair()
-    pump = Pump(listener, log, stdin_once=False)
+    pump = Pump(listener, stdin_once=False)
     output, program = os.pipe2(os.O_CLOEXEC)
     connect_streams(pump, [output, os.dup(output)], -1)
     pump.step(0)
@@ -79,15 +81,14 @@ def _rehearse() -> None:
         os.close(fd)
     listener.close()
     peer.close()
-    log.close()
 
 
 class _Container:
     """What the shim knows of its container; filled by the builder's messages."""
 
     __slots__ = (
-        "builder", "denied", "ended", "held", "helpers", "listener", "news", "options", "over",
-        "pid", "pidfd", "rootfs", "started", "streams",
+        "builder", "denied", "ended", "held", "helpers", "listener", "log_plan", "news", "options",
+        "over", "pid", "pidfd", "pump", "rootfs", "started", "streams",
     )  # fmt: skip
 
     def __init__(self, news: bare.RawSocket, child: int) -> None:
@@ -98,6 +99,7 @@ class _Container:
         self.options: list[str] = []
         self.rootfs = -1
         self.listener = -1
+        self.log_plan = -1
         self.streams: list[int] = []
         self.helpers: list[int] = []
         self.held: list[int] = []
@@ -105,6 +107,7 @@ class _Container:
         self.over = False
         self.ended = False
         self.denied: DeniedCalls | None = None
+        self.pump: Pump | None = None
 
     def await_sandbox(self) -> bool:
         """Hear the builder until the sandbox stands; False when it failed."""
@@ -130,6 +133,8 @@ class _Container:
         elif kind == builder.SANDBOX:
             self.options = data[builder.NEWS.size :].decode("utf-8", "surrogateescape").split("\0")
             self.rootfs, self.listener, *self.streams = fds
+            if value:
+                self.log_plan = self.streams.pop(0)
         elif kind == builder.HOLD:
             self.held = fds
         elif kind == builder.LISTENER and pump is not None:
@@ -154,6 +159,18 @@ class _Container:
         os.close(original)
         pump.watch(listener, READ, lambda _events: denied.handle())
         self.denied = denied
+
+    def open_log(self) -> Log:
+        """The plain log, opened with the first output: a silent container does without."""
+        _, _, path, max_size, max_files, _ = self.options
+        return JsonLog(LogFile(path, int(max_size), int(max_files), self.say))
+
+    def say(self, text: str) -> None:
+        """Tell the daemon, this one and later ones, something about the log."""
+        notice = json.dumps({"log": text}).encode()
+        _tell_daemon(self.held[0], notice)
+        if self.pump is not None:
+            self.pump.notify(notice + b"\n")
 
     def on_exit(self) -> None:
         """The first process ended."""
@@ -190,13 +207,15 @@ def run_container(data: bytes, fds: list[int], orders: int, last_capability: int
 
 
 def _serve(container: _Container) -> None:
-    directory, stdin_once, log_path, max_size, max_files, cgroup = container.options
+    directory, stdin_once, _, _, _, cgroup = container.options
     os.chdir(directory)
-    log: Log | None = None
-    if log_path:
-        log = JsonLog(log_path, int(max_size), int(max_files))
     listener = bare.RawSocket(fileno=container.listener)
-    pump = Pump(listener, log, stdin_once=stdin_once == "1")
+    pump = Pump(listener, stdin_once=stdin_once == "1")
+    container.pump = pump
+    if container.log_plan >= 0:
+        pump.log = _composed(container)
+    elif container.options[2]:
+        pump.open_log = container.open_log
     connect_streams(pump, container.streams, container.pidfd)
     news = container.news.fileno()
     pump.watch(container.pidfd, READ, lambda _events: container.on_exit())
@@ -208,13 +227,21 @@ def _serve(container: _Container) -> None:
     pump.drain_outputs()
     while not (container.started or container.over):
         container.hear(pump)  # the builder knows whether the program ever ran
-    if log is not None:
-        log.close()
+    if pump.log is not None:
+        pump.log.close()
     if container.started:
         denied = container.denied.counts() if container.denied else {}
         text = write_exit(status, oom_killed=was_oom_killed(cgroup), denied=denied)
         _tell_daemon(container.held[0], text)
         pump.finish(text)
+
+
+def _composed(container: _Container) -> Log:
+    """A log that is more than a plain file; its drivers are loaded by those that need them."""
+    from rootless.runtime.shim_logs import open_log
+
+    assert container.pump is not None
+    return open_log(container.log_plan, container.pump, container.say)
 
 
 def _tell_daemon(reply: int, text: bytes) -> None:

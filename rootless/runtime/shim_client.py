@@ -169,6 +169,8 @@ class ShimClient:
         self.directory = directory
         self.ending: Callable[[], Awaitable[dict[str, object] | None]] | None = None
         """Who tells the end without being asked, if anybody does (``Created.ended``)."""
+        self.on_log: Callable[[str], None] | None = None
+        """Hears what the shim has to say of the container's log."""
 
     @classmethod
     async def connect(cls, directory: Path) -> ShimClient:
@@ -199,7 +201,9 @@ class ShimClient:
         reader, writer = await self._open()
         try:
             writer.write(json.dumps(request).encode() + b"\n")
-            line = await reader.readline()
+            while (line := await reader.readline()).startswith(b'{"log": '):
+                if self.on_log is not None:
+                    self.on_log(str(json.loads(line)["log"]))
         except ConnectionError:
             line = b""
         finally:

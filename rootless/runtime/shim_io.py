@@ -8,7 +8,8 @@ Clients connect to ``shim.sock`` and send one line of JSON:
     Types to the client: 1 stdout, 2 stderr. From the client: 0 stdin, 3 end of
     stdin, 4 resize (two 16-bit numbers, rows and columns).
 ``{"op":"wait"}``
-    answered when the process has ended, with the content of ``exit.json``.
+    answered when the process has ended, with the content of ``exit.json``. Before
+    that come lines ``{"log":"…"}`` about the log, should it fail.
 ``{"op":"signal","signum":15}``, ``{"op":"resize","rows":…,"columns":…}``
     answered at once.
 
@@ -27,15 +28,19 @@ import json
 import os
 import select
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from rootless.linux import bare
+from rootless.runtime.shim_lines import Log
+from rootless.runtime.shim_peer import Client
 
 _CHUNK = 1 << 16
 _HIGH_WATER = 1 << 20
 _MAX_LINE = 4096
+_LOG_SECONDS = 10.0
+"""How long a slow log holds up the end, as in Docker."""
 _MAX_FRAME = 1 << 20
 _HEADER = struct.Struct(">BxxxI")
 _WAIT = b'{"op": "wait"}'
@@ -46,47 +51,20 @@ READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 Handler = Callable[[int], None]
 
 
-class Log(Protocol):
-    """Where output is recorded."""
-
-    def write(self, stream: int, data: bytes) -> None:
-        """Record ``data`` of stream 1 or 2."""
-
-    def close(self) -> None:
-        """Finish."""
-
-
-class Client:
-    """One connection to the shim's socket."""
-
-    __slots__ = (
-        "attached", "closing", "due", "fd", "feeds_stdin", "incoming", "outgoing", "pending",
-        "read_closed", "streams", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.streams: set[int] = set()
-        self.feeds_stdin = False
-        self.attached = False
-        self.waiting = False
-        self.incoming = b""
-        self.due = 0
-        self.outgoing: deque[memoryview] = deque()
-        self.pending = 0
-        self.closing = False
-        self.read_closed = False
-
-
 class Pump:
     """Moves bytes between one process and its clients; single-threaded."""
 
-    def __init__(self, listener: bare.RawSocket, log: Log | None, *, stdin_once: bool) -> None:
+    def __init__(self, listener: bare.RawSocket, *, stdin_once: bool) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._events: dict[int, int] = {}
         self.listener = listener
-        self.log = log
+        self.log: Log | None = None
+        self.open_log: Callable[[], Log] | None = None
+        """Makes :attr:`log` when there is something to record."""
+        self.log_full = False
+        self.notice = b""
+        """What waiting clients are told before the end: a line of JSON."""
         self.stdin_once = stdin_once
         self.clients: set[Client] = set()
         self.outputs: dict[int, int] = {}
@@ -162,10 +140,10 @@ class Pump:
             self._end_output(fd)
             return False
         stream = self.outputs[fd]
-        if self.log is not None:
-            self.log.write(stream, data)
+        if self.log is None and self.open_log is not None:
+            self.log = self.open_log()
+        full = self.log_full = self.log is not None and self.log.write(stream, data)
         header = _HEADER.pack(stream, len(data))
-        full = False
         for client in list(self.clients):
             if client.attached and stream in client.streams:
                 self._enqueue(client, header, data)
@@ -188,10 +166,17 @@ class Pump:
                 self._update_output(fd)
 
     def _resume_outputs(self) -> None:
-        if self._paused and all(c.pending <= _HIGH_WATER // 2 for c in self.clients):
+        if not self._paused or self.log_full:
+            return
+        if all(c.pending <= _HIGH_WATER // 2 for c in self.clients):
             paused, self._paused = self._paused, set()
             for fd in paused:
                 self._update_output(fd)
+
+    def log_ready(self) -> None:
+        """The log takes records again."""
+        self.log_full = False
+        self._resume_outputs()
 
     def _update_output(self, fd: int) -> None:
         events = 0 if fd in self._paused else READ
@@ -211,8 +196,15 @@ class Pump:
 
     def drain_outputs(self) -> None:
         """After the process ended: take what is left in its pipes, without waiting for more."""
+        deadline = time.monotonic() + _LOG_SECONDS
         for fd in list(self.outputs):
             while fd in self.outputs:
+                if self.log is not None and self.log_full and time.monotonic() > deadline:
+                    self.log.relent()
+                    self.log_full = False
+                if self.log_full:
+                    self.step(1)
+                    continue
                 if any(c.pending > _HIGH_WATER for c in self.clients):
                     self.step()
                     continue
@@ -398,8 +390,17 @@ class Pump:
 
     def _wait(self, client: Client) -> None:
         client.waiting = True
+        if self.notice:
+            self._enqueue(client, self.notice, b"")
         if self.exit_text is not None:
             self._enqueue(client, self.exit_text, b"")
+
+    def notify(self, notice: bytes) -> None:
+        """Tell whoever waits for the end, now or later, a line of JSON."""
+        self.notice = notice
+        for client in list(self.clients):
+            if client.waiting:
+                self._enqueue(client, notice, b"")
 
     def _take_frames(self, client: Client, data: bytes) -> None:
         """Act on what came; a frame of stdin is passed on as far as it is there."""

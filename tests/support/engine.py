@@ -55,6 +55,8 @@ class Engine:
     daemon: subprocess.Popen[bytes] | None = field(default=None)
     checked: int = 0
     """Bytes of the recorded answers that were checked."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """More of the environment."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -69,6 +71,7 @@ class Engine:
             "XDG_STATE_HOME": str(self.root / "s"),
             "XDG_CACHE_HOME": str(self.root / "k"),
             "DOCKER_CONFIG": str(self.root / "docker"),
+            **self.variables,
         }
 
     @property

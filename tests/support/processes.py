@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 from rootless.linux import procfs
 
@@ -64,4 +65,20 @@ def new_since(before: dict[int, str], *, seconds: float = 30.0, spare: bool = Fa
         left = list(new.values())
         if not left or time.monotonic() > deadline:
             return left
+        time.sleep(0.02)
+
+
+def written(pid: int) -> int:
+    """Bytes the process ``pid`` has written so far."""
+    text = Path(f"/proc/{pid}/io").read_text()
+    return int(text.partition("wchar: ")[2].split()[0])
+
+
+def until_stalled(shim: int) -> None:
+    """Wait until the shim passes nothing on any more."""
+    seen, same = -1, 0
+    while same < 10:
+        now = written(shim)
+        same = same + 1 if now == seen else 0
+        seen = now
         time.sleep(0.02)

@@ -12,6 +12,7 @@ from rootless.model.decision import Decision
 from rootless.model.facts import CgroupFacts
 from rootless.model.identity import Identity
 from rootless.model.mounts import IdMap, RootfsMount
+from rootless.model.plan import LogPlan
 from rootless.model.request import ExecRequest, Resources
 from rootless.model.spec import (
     AdmittedSpec,
@@ -123,7 +124,7 @@ class Sandbox:
     def layout(self, spec: ContainerSpec, **changes: object) -> ContainerLayout:
         """Where the container of ``spec`` lives."""
         directory = self.base / spec.id
-        layout = ContainerLayout(str(directory), log_path=str(directory / "container.log"))
+        layout = ContainerLayout(str(directory), log=LogPlan(str(directory / "container.log")))
         return replace(layout, **changes)  # type: ignore[arg-type]
 
     @staticmethod

@@ -12,6 +12,7 @@ from rootless.api.dto.times import rfc3339
 from rootless.api.dto.volume import volume
 from rootless.api.fields import ignored, limited
 from rootless.api.versions import API_VERSION, MIN_API_VERSION
+from rootless.engine.logoptions import DRIVERS
 from rootless.model.event import Event
 from rootless.model.records import DiskUsage, RegistryAuth, SystemInfo, VersionInfo
 
@@ -122,7 +123,7 @@ def info(found: SystemInfo, now_ns: int) -> dict[str, object]:
             "Volume": ["local"],
             "Network": ["slirp4netns", "host", "null"],
             "Authorization": None,
-            "Log": ["json-file", "none"],
+            "Log": list(DRIVERS),
         },
         "MemoryLimit": "memory" in has,
         "SwapLimit": "memory" in has,

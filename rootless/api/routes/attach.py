@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from urllib.parse import quote_plus
 
 from aiohttp import WSMsgType, web
 from aiohttp.web_response import Response, StreamResponse
@@ -24,7 +25,6 @@ from rootless.model.records import LogEntry
 from rootless.units import whole_number
 
 _STREAM = {"stdout": 1, "stderr": 2}
-_BATCH = 64 << 10
 
 
 async def _attach(call: Call, *, default: bool = False) -> tuple[AttachStreams, bool, bool]:
@@ -110,7 +110,7 @@ async def logs(call: Call) -> StreamResponse:
         raise InvalidInput("Bad parameters: you must choose at least one stream")
     ref = call.fields["ref"]
     view = await call.engine.containers.inspect(call.identity, ref)
-    tty = view.record.config.tty
+    tty, details = view.record.config.tty, call.flag("details")
     source = await call.engine.containers.logs(
         call.identity,
         view.record.id,
@@ -120,15 +120,14 @@ async def logs(call: Call) -> StreamResponse:
         since_ns=call.time("since"),
         until_ns=call.time("until"),
         tail=_tail(call.text("tail")),
+        details=details,
     )
-    details = ""
-    if call.flag("details"):
-        details = ",".join(f"{key}={value}" for key, value in view.record.config.labels)
-    async with Closing(source) as entries:
+    timestamps = call.flag("timestamps")
+    async with Closing(source) as batches:
         response = await open_stream(call, stream_type(call.version, tty=tty))
-        await _send_log(
-            response, entries, tty=tty, timestamps=call.flag("timestamps"), details=details
-        )
+        async for entries in batches:
+            lines = _lines(entries, timestamps=timestamps, details=details)
+            await response.write(b"".join(lines if tty else _framed(entries, lines)))
         await response.write_eof()
     return response
 
@@ -138,46 +137,30 @@ def _tail(text: str) -> int | None:
     return whole_number(text)
 
 
-async def _send_log(
-    response: StreamResponse,
-    entries: AsyncIterator[LogEntry],
-    *,
-    tty: bool,
-    timestamps: bool,
-    details: str,
-) -> None:
-    """Write entries, many to a chunk while they come without waiting."""
-    loop = asyncio.get_running_loop()
-    batch = bytearray()
-    pending: asyncio.Task[LogEntry | None] | None = None
-    try:
-        while True:
-            pending = loop.create_task(_next(entries))
-            # One turn of the loop tells whether the next entry is there already.
-            await asyncio.sleep(0)
-            if batch and (len(batch) >= _BATCH or not pending.done()):
-                data, batch = bytes(batch), bytearray()
-                await response.write(data)
-            entry = await pending
-            if entry is None:
-                break
-            line = entry.data
-            if details:
-                line = details.encode() + b" " + line
-            if timestamps:
-                line = rfc3339_fixed(entry.time_ns).encode() + b" " + line
-            batch += line if tty else frame(_STREAM[entry.stream], line)
-        if batch:
-            await response.write(bytes(batch))
-    finally:
-        if pending is not None:
-            # An iterator that still runs could not be closed.
-            pending.cancel()
-            await asyncio.gather(pending, return_exceptions=True)
+def _lines(entries: Sequence[LogEntry], *, timestamps: bool, details: bool) -> Sequence[bytes]:
+    """The records as they are shown: time, attributes, text."""
+    if not (timestamps or details):
+        return [entry.data for entry in entries]
+    lines = []
+    for entry in entries:
+        line = entry.data
+        if details:
+            line = _attributes(entry.attrs) + b" " + line
+        if timestamps:
+            line = rfc3339_fixed(entry.time_ns).encode() + b" " + line
+        lines.append(line)
+    return lines
 
 
-async def _next(entries: AsyncIterator[LogEntry]) -> LogEntry | None:
-    return await anext(entries, None)
+def _attributes(attrs: Mapping[str, str]) -> bytes:
+    """``key=value`` by key, escaped as in the query of a URL."""
+    pairs = (f"{quote_plus(key)}={quote_plus(attrs[key])}" for key in sorted(attrs))
+    return ",".join(pairs).encode()
+
+
+def _framed(entries: Sequence[LogEntry], lines: Sequence[bytes]) -> Iterator[bytes]:
+    for entry, line in zip(entries, lines, strict=True):
+        yield frame(_STREAM[entry.stream], line)
 
 
 async def exec_create(call: Call) -> Response:

@@ -18,6 +18,7 @@ import pytest
 from rootless.linux import procfs
 from tests.integration.cli.test_run import Terminal
 from tests.support.engine import Engine
+from tests.support.processes import until_stalled
 
 pytestmark = pytest.mark.integration
 IMAGE = "rootless/busybox"
@@ -36,22 +37,6 @@ def _memory(pid: int, field: str) -> int:
         if line.startswith(field + ":"):
             return int(line.split()[1]) << 10
     raise AssertionError(f"process {pid} has no {field}")
-
-
-def _written(pid: int) -> int:
-    """Bytes the process has written so far."""
-    text = Path(f"/proc/{pid}/io").read_text()
-    return int(text.partition("wchar: ")[2].split()[0])
-
-
-def _until_stalled(shim: int) -> None:
-    """Wait until the shim passes nothing on any more."""
-    seen, same = -1, 0
-    while same < 10:
-        now = _written(shim)
-        same = same + 1 if now == seen else 0
-        seen = now
-        time.sleep(0.02)
 
 
 def _feed(stream: IO[bytes], count: int, digest: hashlib._Hash) -> None:
@@ -99,7 +84,7 @@ def test_a_slow_reader_costs_no_memory_and_stops_nobody_else(engine: Engine) -> 
     watched = {shim: 8 * MIB, engine.daemon.pid: 24 * MIB}
     before = {pid: _memory(pid, "VmRSS") for pid in watched}
     for _ in range(8):
-        _until_stalled(shim)
+        until_stalled(shim)
         assert engine.ok("run", "--rm", *QUIET, IMAGE, "echo", "on") == "on"
         piece = out.read(8 * MIB)
         assert piece == b"y\n" * (4 * MIB)
@@ -147,7 +132,7 @@ def test_a_log_is_whole_after_a_flood_with_rotation(engine: Engine) -> None:
         timeout=110,
     )  # fmt: skip
     ident = engine.ok("inspect", "-f", "{{.Id}}", "flood")
-    paths = list((engine.data / "containers" / ident).glob("container.log*"))
+    paths = list((engine.data / "containers" / ident).glob("*-json.log*"))
     paths.sort(key=lambda path: -int(path.suffix[1:]) if path.suffix != ".log" else 0)
     assert len(paths) > 10
     assert all(path.stat().st_size <= MIB for path in paths)

@@ -53,7 +53,7 @@ def test_lines_written_meanwhile_are_in_the_log(world: World, go: Path) -> None:
     script = f"echo up; {AWAIT}{LINES}exec sleep 1000"
     engine.ok("run", "-d", "--name", "talks", *_mounted(go), IMAGE, "sh", "-c", script)
     before = world.state("talks")
-    [log] = engine.data.glob("containers/*/container.log")
+    [log] = engine.data.glob("containers/*/*-json.log")
     engine.kill()
     (go / "now").touch()
     _await(lambda: b"line 5000" in log.read_bytes())

@@ -15,7 +15,7 @@ from rootless.errors import RootlessError, StartFailed
 from rootless.linux import procfs
 from rootless.linux.sync import exchange
 from rootless.model.mounts import IdMap, MountSpec
-from rootless.model.plan import LaunchPlan
+from rootless.model.plan import LaunchPlan, LogPlan
 from rootless.model.request import Resources, RlimitRequest
 from rootless.model.spec import ContainerSpec, NamespacesSpec, PrivilegesSpec, UsernsSpec
 from rootless.runtime.launcher_client import entry_key, frame_key
@@ -201,7 +201,7 @@ async def test_stdin_reaches_the_process_and_ends(sandbox: Sandbox) -> None:
 async def test_a_slow_reader_loses_nothing(sandbox: Sandbox) -> None:
     size = 24 << 20
     spec = await sandbox.spec("sh", "-c", f"head -c {size} /dev/zero")
-    created = await sandbox.create(spec, log_path="")
+    created = await sandbox.create(spec, log=LogPlan())
     created.close_fds()
     client = ShimClient(sandbox.base / spec.id)
     attachment = await client.ask_attach(stdin=False, stdout=True, stderr=False)

@@ -46,7 +46,7 @@ def test_the_modes(engine: Engine) -> None:
     (shim,) = engine.data.glob("containers/*/shim.sock")
     assert mode(shim) == 0o600
     assert mode(shim.parent) == 0o700
-    for name in ("exit.json", "shim.json", "container.log"):
+    for name in ("exit.json", "shim.json", f"{shim.parent.name}-json.log"):
         file = shim.parent / name
         assert not file.exists() or mode(file) & 0o077 == 0, name
     assert mode(engine.data / "state.db") & 0o077 == 0

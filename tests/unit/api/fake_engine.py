@@ -319,16 +319,18 @@ class FakeContainers:
         self.find(ref)
         return ProcessTable(("PID", "CMD"), (("1", f"top {ps_args}"),))
 
-    async def logs(self, identity: Identity, ref: str, **query: Any) -> AsyncIterator[LogEntry]:
+    async def logs(
+        self, identity: Identity, ref: str, **query: Any
+    ) -> AsyncIterator[Sequence[LogEntry]]:
         self.find(ref)
         self.calls.append(("logs", query))
         return self._logs(query["follow"])
 
-    async def _logs(self, follow: bool) -> AsyncIterator[LogEntry]:
+    async def _logs(self, follow: bool) -> AsyncIterator[Sequence[LogEntry]]:
         self.open_streams += 1
         try:
-            for entry in self.log:
-                yield entry
+            if self.log:
+                yield self.log
             if follow:
                 self.engine.registered.set()
                 await asyncio.get_running_loop().create_future()

@@ -140,7 +140,7 @@ def test_each_setting_is_either_a_flag_or_a_key(environ: dict[str, str]) -> None
         ('{"debug": true,}', "daemon.json:1:", None),
         ("[]", "must be a JSON object", None),
         ("[" * 100_000, "nested too deeply", None),
-        ('{"log-driver": "syslogg"}', "log-driver 'syslogg'", None),
+        ('{"log-driver": "syslogg"}', "log-driver: logger: no log driver named 'syslogg'", None),
         ('{"max-download-attempts": 0}', "must be at least 1", None),
         ('{"bogus": 1}', "don't match any configuration option: bogus", "--help"),
         ('{"default-shm-size": "x"}', 'default-shm-size must be a size', None),

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rootless.engine.logs import LogQuery, follow_log, parse_line, parse_time, read_log
+from rootless.engine.logdrivers import LogFiles
+from rootless.engine.logformats import parse_line, parse_time
+from rootless.engine.logs import LogQuery, follow_log, read_log
 from rootless.engine.watch import FileWatcher
 
 SECOND = 10**9
@@ -31,7 +33,8 @@ def _write(path: Path, numbers: range) -> None:
 
 
 async def _numbers(path: Path, query: LogQuery) -> list[int]:
-    return [int(e.data.split()[1]) async for e in read_log(path, query)]
+    files = LogFiles(path, "json")
+    return [int(e.data.split()[1]) async for entries in read_log(files, query) for e in entries]
 
 
 def test_times_keep_nanoseconds() -> None:
@@ -98,18 +101,22 @@ async def test_follow_sees_lines_across_a_rotation_and_ends(tmp_path: Path) -> N
     _write(log, range(2))
     watcher = FileWatcher()
     ended = asyncio.Event()
-    stream = follow_log(log, LogQuery(tail=1), watcher, ended)
+    stream = follow_log(LogFiles(log, "json"), LogQuery(tail=1), watcher, ended)
     try:
-        assert (await anext(stream)).data == b"line 1\n"
+        assert [e.data for e in await anext(stream)] == [b"line 1\n"]
         waiting = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         _write(log, range(2, 3))
-        assert (await waiting).data == b"line 2\n"
+        assert [e.data for e in await waiting] == [b"line 2\n"]
         _write(log, range(3, 4))
         log.rename(tmp_path / "container.log.1")
         _write(log, range(4, 6))
         ended.set()
-        assert [e.data async for e in stream] == [b"line 3\n", b"line 4\n", b"line 5\n"]
+        assert [e.data async for entries in stream for e in entries] == [
+            b"line 3\n",
+            b"line 4\n",
+            b"line 5\n",
+        ]
     finally:
         watcher.close()
 
@@ -118,12 +125,12 @@ async def test_follow_waits_for_a_log_that_does_not_exist(tmp_path: Path) -> Non
     log = tmp_path / "container.log"
     watcher = FileWatcher()
     ended = asyncio.Event()
-    stream = follow_log(log, LogQuery(), watcher, ended)
+    stream = follow_log(LogFiles(log, "json"), LogQuery(), watcher, ended)
     try:
         waiting = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         _write(log, range(1))
-        assert (await waiting).data == b"line 0\n"
+        assert [e.data for e in await waiting] == [b"line 0\n"]
         await stream.aclose()  # type: ignore[attr-defined]
     finally:
         watcher.close()

@@ -31,7 +31,7 @@ class World:
         self.out, out = self._pipe(0)
         self.err, err = self._pipe(0)
         self.stdin, stdin = self._pipe(1)
-        self.pump = Pump(listener, None, stdin_once=True)
+        self.pump = Pump(listener, stdin_once=True)
         self.pump.add_output(out, STDOUT)
         self.pump.add_output(err, STDERR)
         self.pump.set_stdin(stdin, terminal=False)

@@ -11,7 +11,9 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rootless.runtime.shim_lines import cut
 from rootless.runtime.shim_log import JsonLog, encode, escape, timestamp
+from rootless.runtime.shim_logfile import LogFile
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -19,7 +21,7 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def test_lines_streams_and_times(tmp_path: Path) -> None:
-    log = JsonLog(str(tmp_path / "log"), 0, 1)
+    log = JsonLog(LogFile(str(tmp_path / "log"), 0, 1))
     log.write(1, b"one\ntw")
     log.write(2, b"err\n")
     log.write(1, b"o\n")
@@ -38,7 +40,7 @@ def test_timestamp() -> None:
 
 
 def test_an_unfinished_line_is_written_at_the_end(tmp_path: Path) -> None:
-    log = JsonLog(str(tmp_path / "log"), 0, 1)
+    log = JsonLog(LogFile(str(tmp_path / "log"), 0, 1))
     log.write(1, b"no newline")
     assert _read(tmp_path / "log") == []
     log.close()
@@ -46,7 +48,7 @@ def test_an_unfinished_line_is_written_at_the_end(tmp_path: Path) -> None:
 
 
 def test_long_lines_are_split_and_joined_again(tmp_path: Path) -> None:
-    log = JsonLog(str(tmp_path / "log"), 0, 1)
+    log = JsonLog(LogFile(str(tmp_path / "log"), 0, 1))
     log.write(1, b"a" * 40000 + b"\nb\n")
     log.close()
     rows = [r["log"] for r in _read(tmp_path / "log")]
@@ -55,7 +57,7 @@ def test_long_lines_are_split_and_joined_again(tmp_path: Path) -> None:
 
 
 def test_rotation_keeps_the_youngest(tmp_path: Path) -> None:
-    log = JsonLog(str(tmp_path / "log"), 300, 3)
+    log = JsonLog(LogFile(str(tmp_path / "log"), 300, 3))
     for number in range(20):
         log.write(1, f"line {number}\n".encode())
     log.close()
@@ -68,7 +70,7 @@ def test_rotation_keeps_the_youngest(tmp_path: Path) -> None:
 
 def test_appends_after_a_restart(tmp_path: Path) -> None:
     for _ in range(2):
-        log = JsonLog(str(tmp_path / "log"), 0, 1)
+        log = JsonLog(LogFile(str(tmp_path / "log"), 0, 1))
         log.write(1, b"x\n")
         log.close()
     assert len(_read(tmp_path / "log")) == 2
@@ -79,7 +81,7 @@ def test_appends_after_a_restart(tmp_path: Path) -> None:
 def test_any_bytes_stay_valid_json(tmp_path: Path, chunks: list[bytes]) -> None:
     path = tmp_path / "any"
     path.unlink(missing_ok=True)
-    log = JsonLog(str(path), 0, 1)
+    log = JsonLog(LogFile(str(path), 0, 1))
     for chunk in chunks:
         log.write(1, chunk)
     log.close()
@@ -108,8 +110,11 @@ def test_what_is_escaped_at_once_is_what_json_escapes(pieces: list[bytes]) -> No
 def test_lines_and_the_rest_are_the_whole(pieces: list[bytes]) -> None:
     """Every part has at most 16 KiB, only the last of a line ends in a newline."""
     text = b"".join(pieces).decode("utf-8", "ignore")
-    found, rest = encode(text.encode(), b'"}\n')
-    rows = [json.loads(line)["log"] for line in b"".join(found).split(b"\n")[:-1]]
+    data = text.encode()
+    found, start = cut(data)
+    rest = data[start:]
+    lines = b"".join(encode(piece, b'"}\n') for piece in found)
+    rows = [json.loads(line)["log"] for line in lines.split(b"\n")[:-1]]
     assert "".join(rows) + rest.decode() == text
     assert all(len(row.removesuffix("\n").encode()) <= 16384 for row in rows)
     assert all("\n" not in row[:-1] for row in rows)
@@ -119,7 +124,7 @@ def test_lines_and_the_rest_are_the_whole(pieces: list[bytes]) -> None:
 
 def test_a_flood_is_rotated_line_by_line(tmp_path: Path) -> None:
     """One read of many lines fills several files, each to its bound."""
-    log = JsonLog(str(tmp_path / "log"), 1000, 100)
+    log = JsonLog(LogFile(str(tmp_path / "log"), 1000, 100))
     lines = [f"line {number}\n" for number in range(500)]
     log.write(2, "".join(lines).encode())
     log.close()
@@ -132,7 +137,7 @@ def test_a_flood_is_rotated_line_by_line(tmp_path: Path) -> None:
 
 
 def test_a_line_that_no_file_has_room_for_is_kept_whole(tmp_path: Path) -> None:
-    log = JsonLog(str(tmp_path / "log"), 100, 5)
+    log = JsonLog(LogFile(str(tmp_path / "log"), 100, 5))
     log.write(1, b"short\n" + b"a" * 500 + b"\nlast\n")
     log.close()
     rows = [row["log"] for name in ("log.2", "log.1", "log") for row in _read(tmp_path / name)]
@@ -141,7 +146,7 @@ def test_a_line_that_no_file_has_room_for_is_kept_whole(tmp_path: Path) -> None:
 
 def test_half_a_line_is_taken_back_when_the_file_may_not_grow(tmp_path: Path) -> None:
     """RLIMIT_FSIZE stands for the full disk (write(2), EFBIG)."""
-    log = JsonLog(str(tmp_path / "log"), 0, 1)
+    log = JsonLog(LogFile(str(tmp_path / "log"), 0, 1))
     log.write(1, b"kept\n")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
