@@ -106,3 +106,24 @@ def human_duration(ns: int) -> str:
     if hours < 24 * 365 * 2:
         return f"{hours // 24 // 30} months"
     return f"{int(seconds / 3600 / 24 / 365)} years"
+
+
+_QUANTITY = re.compile(
+    r"([+-]?[0-9]{1,19}(?:\.[0-9]{0,19})?|\.[0-9]{1,19})([a-zA-Z]{0,2}|[eE][+-]?[0-9]{1,3})"
+)
+_QUANTITY_FACTORS = {
+    "": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
+    "E": 1e18, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50,
+    "Ei": 2.0**60,
+}  # fmt: skip
+
+
+def parse_quantity(text: str) -> float | None:
+    """A Kubernetes quantity (``100m``, ``1.5Gi``, ``2e3``); None when it is none."""
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        return None
+    number, suffix = match[1], match[2]
+    if suffix in _QUANTITY_FACTORS:
+        return float(number) * _QUANTITY_FACTORS[suffix]
+    return float(number + suffix) if len(suffix) > 1 and suffix[0] in "eE" else None

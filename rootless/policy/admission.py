@@ -22,19 +22,10 @@ from rootless.model.spec import AdmittedSpec, ContainerSpec
 from rootless.policy.kinds import matches_pattern
 from rootless.policy.paths import EnginePaths
 from rootless.policy.policy import Policy
-from rootless.policy.rules import RULES, resources
+from rootless.policy.rules import IMPLIED_BY_PRIVILEGED, PRIVILEGED, RULES, resources
 from rootless.policy.rules.base import Case, Rule, Violation
 from rootless.policy.rules.user import is_root
 
-_IMPLIED_BY_PRIVILEGED = frozenset(
-    {
-        "capabilities.add",
-        "seccomp.unconfined",
-        "privileges.no-new-privileges",
-        "filesystem.masked-paths",
-        "filesystem.read-only-paths",
-    }
-)
 READ_VERBS = frozenset(
     {"list", "inspect", "logs", "stats", "top", "events", "info", "version", "ping", "history",
      "df", "wait", "search"}
@@ -68,8 +59,8 @@ def evaluate(case: Case, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
     for rule in rules:
         for violation in rule.check(case):
             found[_finding(case.policy, rule, violation)] = None
-    if any(f.rule == "privileges.privileged" and f.action == "deny" for f in found):
-        return tuple(f for f in found if f.rule not in _IMPLIED_BY_PRIVILEGED)
+    if any(f.rule == PRIVILEGED and f.action == "deny" for f in found):
+        return tuple(f for f in found if f.rule not in IMPLIED_BY_PRIVILEGED)
     return tuple(found)
 
 

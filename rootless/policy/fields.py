@@ -12,6 +12,7 @@ from rootless.policy.kinds import (
     ALLOW_PATTERNS,
     DENY,
     DENY_PATHS,
+    DENY_STANDARDS,
     MAXIMUM,
     MAXIMUM_SIZE,
     MINIMUM,
@@ -21,6 +22,12 @@ from rootless.policy.kinds import (
 )
 
 NAMESPACES = ("network", "ipc", "pid", "uts", "cgroup")
+CIS_CHECKS = (
+    "4.1", "5.2", "5.3", "5.4", "5.5", "5.6", "5.8", "5.9", "5.10", "5.11", "5.12", "5.13", "5.14",
+    "5.15", "5.16", "5.17", "5.18", "5.19", "5.20", "5.21", "5.22", "5.25", "5.26", "5.27", "5.29",
+    "5.31", "5.32", "C.5.3.1", "C.5.3.2", "C.5.3.3", "C.5.3.4",
+)  # fmt: skip
+"""The container checks of the CIS Docker Benchmark; each is a rule in ``rules/cis.py``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ FIELDS: dict[str, Field] = {
     "mounts.allowPropagation": Field(
         ALLOW, ("private", "rprivate", "slave", "rslave", "shared", "rshared")
     ),
+    "mounts.allowSharedVolumes": Field(PERMIT),
     "filesystem.requireReadOnlyRoot": Field(REQUIRE),
     "filesystem.maskedPaths": Field(DENY, format="path"),
     "filesystem.readOnlyPaths": Field(DENY, format="path"),
@@ -64,6 +72,8 @@ FIELDS: dict[str, Field] = {
     "resources.maximumMemory": Field(MAXIMUM_SIZE),
     "resources.maximumCpus": Field(MAXIMUM, top=4096),
     "resources.maximumPids": Field(MAXIMUM, top=1 << 22),
+    "cisDocker.require": Field(DENY, CIS_CHECKS),
+    "podSecurity.require": Field(DENY_STANDARDS, format="standard"),
     "images.allow": Field(ALLOW_PATTERNS, format="image"),
     "images.requireDigest": Field(REQUIRE),
     "api.denyActions": Field(DENY, format="action"),

@@ -12,6 +12,8 @@ import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rootless.policy.podsecurity.checks import canonical_standard
+
 Constraint = frozenset[str] | int | bool
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -109,6 +111,12 @@ ALLOW = Kind("allow", "list", _sets(lambda a, b: a & b))
 DENY = Kind("deny", "list", _sets(lambda a, b: a | b))
 ALLOW_PATHS = Kind("allow-paths", "list", _sets(_intersect_paths), _clean_paths)
 DENY_PATHS = Kind("deny-paths", "list", _sets(lambda a, b: _canonical_paths(a | b)), _clean_paths)
+DENY_STANDARDS = Kind(
+    "deny",
+    "list",
+    _sets(lambda a, b: a | b),
+    lambda values: frozenset(map(canonical_standard, values)),
+)
 ALLOW_PATTERNS = Kind("allow-patterns", "list", _sets(_intersect_patterns), _canonical_patterns)
 ALLOW_NETWORKS = Kind("allow-networks", "list", _sets(_intersect_networks), _clean_networks)
 MAXIMUM = Kind("maximum", "integer", min)

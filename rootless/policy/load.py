@@ -11,8 +11,10 @@ understood refuses every request.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +22,7 @@ from typing import Any, cast
 from rootless.policy.documents import Document, InvalidPolicy, load_document
 from rootless.policy.fields import FIELDS
 from rootless.policy.kinds import Constraint
+from rootless.policy.podsecurity.checks import canonical_standard, parse_standard
 from rootless.policy.policy import Mode, Policy, meet
 from rootless.policy.schema import expand_home, validate
 from rootless.resources import resource_path
@@ -53,8 +56,10 @@ def _constraint(key: str, value: object, home: str) -> Constraint:
     return value
 
 
-def build_policy(document: Document, *, home: str, shipped: bool = False) -> tuple[Policy, str]:
-    """One document's own policy, and the name of the built-in policy it extends.
+def build_policy(
+    document: Document, *, home: str, shipped: bool = False
+) -> tuple[Policy, tuple[str, ...]]:
+    """One document's own policy, and what it extends.
 
     ``shipped`` documents are validated by the tests instead of at every start
     of the daemon, where Cerberus would cost 100 ms.
@@ -66,8 +71,7 @@ def build_policy(document: Document, *, home: str, shipped: bool = False) -> tup
         for name, setting in fields.items():
             key = f"{area}.{name}"
             constraints[key] = _constraint(key, setting, home)
-            line = document.positions["spec", area, name][0]
-            sources[key] = frozenset({f"{document.name}:{line}"})
+            sources[key] = frozenset({document.where(("spec", area, name))})
     mode: Mode = value.get("mode", "enforce")
     rules: dict[str, Mode] = {
         rule: settings["mode"]
@@ -75,29 +79,102 @@ def build_policy(document: Document, *, home: str, shipped: bool = False) -> tup
         if settings.get("mode", mode) != mode
     }
     policy = Policy(frozenset({value["metadata"]["name"]}), constraints, mode, rules, sources)
-    return policy, value.get("extends", "builtin:default")
+    extends = value.get("extends", "builtin:default")
+    return policy, tuple(extends) if isinstance(extends, list) else (extends,)
 
 
-@lru_cache(maxsize=8)
-def builtin(name: str, home: str) -> Policy:
-    """A policy that ships with the engine: ``default`` or ``strict``, with what it extends."""
+BUILTINS = ("cis-docker", "default", "pss-baseline", "pss-restricted", "strict")
+_BUILTIN = re.compile(r"builtin:(?P<name>[a-z-]+)(@(?P<version>[a-z0-9.]+))?")
+_MAX_CHAIN = 16
+
+
+@lru_cache(maxsize=16)
+def builtin(name: str, home: str, version: str = "") -> Policy:
+    """A policy that ships with the engine, with what it extends; its ``version`` was checked."""
     text = resource_path("policies", f"{name}.yaml").read_text(encoding="utf-8")
     policy, extends = build_policy(load_document(text, f"builtin:{name}"), home=home, shipped=True)
-    return _extended(policy, extends, home)
+    if version and name.startswith("pss-"):
+        standard = canonical_standard(f"{name.removeprefix('pss-')}@{version}")
+        policy = replace(
+            policy,
+            names=frozenset({f"{name}@{version}"}),
+            constraints={**policy.constraints, "podSecurity.require": frozenset({standard})},
+        )
+    return _extended(policy, extends, home, (), set())
 
 
-def _extended(policy: Policy, extends: str, home: str) -> Policy:
-    """Meet with what is extended; the modes are those of the document that extends."""
-    if extends == "none":
+def load_named(reference: str, *, home: str, where: str) -> Policy:
+    """The policy ``builtin:NAME`` or ``builtin:NAME@VERSION``; ``where`` is for the complaint."""
+    problem = builtin_problem(reference)
+    if problem:
+        raise InvalidPolicy([f"{where}: {problem}"])
+    match = _BUILTIN.fullmatch(reference)
+    assert match is not None
+    return builtin(match["name"], home, match["version"] or "")
+
+
+def builtin_problem(reference: str) -> str:
+    """What is wrong with a built-in's name and version, '' when nothing is."""
+    match = _BUILTIN.fullmatch(reference)
+    if match is None or match["name"] not in BUILTINS:
+        known = ", ".join(f"builtin:{name}" for name in BUILTINS)
+        near = get_close_matches(reference, [f"builtin:{name}" for name in BUILTINS], 1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        return f"there is no {reference!r}{hint} (known are {known})"
+    name, version = match["name"], match["version"]
+    if version is None:
+        return ""
+    if name.startswith("pss-"):
+        if parse_standard(f"{name.removeprefix('pss-')}@{version}") is None:
+            return (
+                f"{version!r} is no revision of {name}: write @1.N as Kubernetes counts, or @latest"
+            )
+        return ""
+    return "" if version == "1" else f"{name} has the version 1 only, not {version!r}"
+
+
+def _extended(
+    policy: Policy, extends: tuple[str, ...], home: str, chain: tuple[str, ...], files: set[str]
+) -> Policy:
+    """Meet with what is extended; the modes are those of the document that extends.
+
+    ``files`` collects the files that were read, ``chain`` is how this one was reached.
+    """
+    bases = []
+    for reference in extends:
+        if reference.startswith("builtin:"):
+            bases.append(load_named(reference, home=home, where=chain[-1] if chain else reference))
+        elif reference != "none":
+            bases.append(_from_file(reference, home, chain, files))
+    if not bases:
         return policy
-    base = builtin(extends.removeprefix("builtin:"), home)
-    return replace(meet(base, policy), mode=policy.mode, rule_modes=policy.rule_modes)
+    merged = reduce(meet, [*bases, policy])
+    return replace(merged, mode=policy.mode, rule_modes=policy.rule_modes)
 
 
-def load_policy(text: str, name: str, *, home: str) -> Policy:
-    """A policy from text, with what it extends; ``name`` is the file for messages."""
+def _from_file(reference: str, home: str, chain: tuple[str, ...], files: set[str]) -> Policy:
+    here = os.path.dirname(chain[-1]) if chain else ""
+    path = os.path.normpath(os.path.join(here, expand_home(reference, home)))
+    if path in chain or len(chain) >= _MAX_CHAIN:
+        raise InvalidPolicy([f"{chain[-1]}:1:1: extends goes in a circle: {' > '.join(chain)}"])
+    files.add(path)
+    return load_policy(_read(Path(path)), path, home=home, chain=chain, files=files)
+
+
+def load_policy(
+    text: str,
+    name: str,
+    *,
+    home: str,
+    chain: tuple[str, ...] = (),
+    files: set[str] | None = None,
+) -> Policy:
+    """A policy from text, with what it extends; ``name`` is its file.
+
+    ``files``, when given, collects the names of further files it was made from.
+    """
     policy, extends = build_policy(load_document(text, name), home=home)
-    return _extended(policy, extends, home)
+    return _extended(policy, extends, home, (*chain, name), set() if files is None else files)
 
 
 def _stamp(path: Path) -> _Stamp:
@@ -127,13 +204,14 @@ def _read(path: Path) -> str:
 
 
 class PolicyStore:
-    """The policy in force; three stat(2) calls when no file has changed."""
+    """The policy in force; one stat(2) call for each of its files when none has changed."""
 
     def __init__(self, files: PolicyFiles, *, home: str) -> None:
         self._files = files
         self._home = home
         self._stamps: tuple[_Stamp, ...] | None = None
         self._policy: Policy | None = None
+        self._extended: tuple[Path, ...] = ()
 
     def _paths(self) -> Iterator[tuple[Path, bool]]:
         yield self._files.admin, False
@@ -141,27 +219,36 @@ class PolicyStore:
         for path in self._files.extra:
             yield path, True
 
+    def _stamp_all(self) -> tuple[_Stamp, ...]:
+        return tuple(_stamp(p) for p in (*(p for p, _ in self._paths()), *self._extended))
+
     def current(self) -> Policy:
         """The merged policy; raises InvalidPolicy as long as a file is wrong."""
-        stamps = tuple(_stamp(path) for path, _ in self._paths())
+        stamps = self._stamp_all()
         if self._policy is None or stamps != self._stamps:
             self._policy = None
-            self._policy = self._load(stamps)
-            self._stamps = stamps
+            policy, extended = self._load(stamps)
+            if extended != self._extended:
+                self._extended = extended
+                stamps = self._stamp_all()
+            self._policy, self._stamps = policy, stamps
         return self._policy
 
-    def _load(self, stamps: tuple[_Stamp, ...]) -> Policy:
+    def _load(self, stamps: tuple[_Stamp, ...]) -> tuple[Policy, tuple[Path, ...]]:
         layers = []
         complaints: list[str] = []
-        for (path, required), stamp in zip(self._paths(), stamps, strict=True):
+        extended: set[str] = set()
+        for (path, required), stamp in zip(self._paths(), stamps, strict=False):
             if stamp is None and not required:
                 continue
             try:
-                layers.append(load_policy(_read(path), str(path), home=self._home))
+                text = _read(path)
+                layers.append(load_policy(text, str(path), home=self._home, files=extended))
             except InvalidPolicy as error:
                 found = error.context["complaints"]
                 assert isinstance(found, list)
                 complaints += found
         if complaints:
             raise InvalidPolicy(complaints)
-        return reduce(meet, layers) if layers else builtin("default", self._home)
+        policy = reduce(meet, layers) if layers else builtin("default", self._home)
+        return policy, tuple(sorted(map(Path, extended)))

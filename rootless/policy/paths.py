@@ -156,6 +156,25 @@ def engine_socket(source: str) -> str | None:
     return None
 
 
+_SOCKET_PLACES = (
+    "/run/docker.sock",
+    "/run/podman/podman.sock",
+    "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock",
+    "/run/cri-dockerd.sock",
+    "/run/k3s/containerd/containerd.sock",
+)
+
+
+def socket_by_name(source: str) -> str | None:
+    """The same for a path of another machine: what is usually there."""
+    name = os.path.basename(source)
+    if name in ENGINE_SOCKETS or name in {"cri-dockerd.sock", "dockershim.sock", "cri.sock"}:
+        return source
+    real = source.removeprefix("/var") if beneath(source, "/var/run") else source
+    return next((place for place in _SOCKET_PLACES if beneath(place, real)), None)
+
+
 def _alias(source: str) -> str | None:
     """Another name of a well-known engine socket (a hard link or a bind mount)."""
     identity = _identity(source)

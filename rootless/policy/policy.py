@@ -65,7 +65,12 @@ class Policy:
 
     @cached_property
     def title(self) -> str:
-        """Names and a digest of the meaning, for records: ``default@3fb2c1d09a77``."""
+        """Names and the begin of the digest, for records: ``default@3fb2c1d09a77``."""
+        return f"{'+'.join(sorted(self.names))}@{self.digest.removeprefix('sha256:')[:12]}"
+
+    @cached_property
+    def digest(self) -> str:
+        """``sha256:…`` of the meaning: equal for policies that say the same."""
         text = json.dumps(
             [
                 {
@@ -76,8 +81,7 @@ class Policy:
                 dict(sorted(self.rule_modes.items())),
             ]
         )
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        return f"{'+'.join(sorted(self.names))}@{digest}"
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def meet(a: Policy, b: Policy) -> Policy:

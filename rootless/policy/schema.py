@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rootless.errors import InvalidInput
 from rootless.policy.documents import Document, InvalidPolicy, Path
 from rootless.policy.fields import FIELDS, Field
+from rootless.policy.podsecurity.checks import parse_standard
 from rootless.units import parse_size
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 API_VERSION = "rootless.dev/v1alpha1"
 MODES = ("enforce", "warn", "audit")
-BUILTINS = ("builtin:default", "builtin:strict", "none")
 
 
 def _path(text: str) -> bool:
@@ -50,6 +50,7 @@ _FORMATS: dict[str, tuple[Callable[[str], object], str]] = {
     "action": (_ACTION.fullmatch, "an action such as container.exec or image.*"),
     "image": (_IMAGE.fullmatch, "an image's name, which may end with *"),
     "role": (_ROLE.fullmatch, "a role's name"),
+    "standard": (parse_standard, "baseline or restricted, with @1.N for a revision"),
 }
 
 
@@ -61,6 +62,19 @@ def _format_check(name: str) -> Callable[[str, Any, Callable[[str, str], None]],
             error(key, f"{value!r} is not {wanted}")
 
     return check
+
+
+def _extends_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    if not isinstance(value, str) or value == "none":
+        return
+    if value.startswith("builtin"):
+        from rootless.policy.load import builtin_problem
+
+        problem = builtin_problem(value)
+        if problem:
+            error(key, problem)
+    elif not value.endswith((".yaml", ".yml", ".json")):
+        error(key, f"{value!r} is no builtin:NAME, none, or a file that ends with .yaml")
 
 
 def _number_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
@@ -117,7 +131,11 @@ def _validator() -> Validator:
                 "description": {"type": "string"},
             },
         },
-        "extends": {"type": "string", "allowed": list(BUILTINS)},
+        "extends": {
+            "type": ["string", "list"],
+            "schema": {"type": "string", "check_with": _extends_check},
+            "check_with": _extends_check,
+        },
         "mode": {"type": "string", "allowed": list(MODES)},
         "rules": {
             "type": "dict",

@@ -31,7 +31,7 @@ def _setup(call: Invocation) -> int:
 
 
 def _check_policy(call: Invocation) -> int:
-    return _call("rootless.policy.check", call.args)
+    return _call("rootless.check.main", call.args)
 
 
 DOCTOR = Command(
@@ -48,7 +48,7 @@ SETUP = Command(
 )
 CHECK_POLICY = Command(
     _check_policy,
-    usage="check-policy [OPTIONS] [FILE...]",
+    usage="check-policy [OPTIONS] [POLICY...] [INPUT...]",
     summary="Check policies, and inputs against them",
     max_args=None,
 )

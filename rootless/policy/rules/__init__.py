@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from rootless.policy.rules import (
     capabilities,
+    cis,
     devices,
     filesystem,
     mounts,
     namespaces,
     network,
     privileges,
+    pss,
     resources,
     seccomp,
     sysctls,
@@ -29,4 +31,18 @@ RULES: tuple[Rule, ...] = (
     *sysctls.RULES,
     *resources.RULES,
     *user.RULES,
+    *cis.RULES,
+    *pss.RULES,
 )
+
+PRIVILEGED = "privileges.privileged"
+IMPLIED_BY_PRIVILEGED = frozenset(
+    {
+        "capabilities.add",
+        "seccomp.unconfined",
+        "privileges.no-new-privileges",
+        "filesystem.masked-paths",
+        "filesystem.read-only-paths",
+    }
+)
+"""What a denied ``--privileged`` brings along and need not be told again."""

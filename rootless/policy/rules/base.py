@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from rootless.model.decision import Severity
@@ -12,17 +13,32 @@ from rootless.model.facts import HostFacts
 from rootless.model.mounts import MountSpec
 from rootless.model.spec import ContainerSpec
 from rootless.policy.paths import EnginePaths, MountTable, own_storage
+from rootless.policy.podsecurity.pod import Pod
 from rootless.policy.policy import Policy
 
 
 @dataclass(frozen=True)  # without slots: host_mounts is computed once
 class Case:
-    """What rules look at: one spec under one policy on one host."""
+    """What rules look at: one spec under one policy on one host.
+
+    ``offline`` cases come from files: paths in them are those of another machine
+    and are compared as they are written. ``declared`` and ``observed`` are those of
+    the input's container (``policy.inputs.unit``).
+    """
 
     spec: ContainerSpec
     policy: Policy
     facts: HostFacts
     paths: EnginePaths
+    offline: bool = False
+    declared: bool = False
+    observed: Mapping[str, str] = field(default_factory=dict)
+    pod: Pod | None = None
+    """The pod itself, where the input is one; ``spec`` is then one of its containers."""
+
+    def resolve(self, path: str) -> str:
+        """A path of the host without symlinks."""
+        return posixpath.normpath(path) if self.offline else os.path.realpath(path)
 
     @cached_property
     def host_mounts(self) -> tuple[tuple[MountSpec, str], ...]:
@@ -30,7 +46,9 @@ class Case:
         found = []
         for mount in self.spec.mounts:
             if mount.type in {"bind", "volume", "image"}:
-                source = os.path.realpath(mount.source)
+                if self.offline and mount.type != "bind":
+                    continue  # an engine's own storage
+                source = self.resolve(mount.source)
                 if not own_storage(source, mount.type, mount.volume_name, self.paths):
                     found.append((mount, source))
         return tuple(found)
@@ -45,7 +63,7 @@ class Case:
         names = sorted(self.policy.names_of(key) or ())
         if not names or not self.host_mounts:
             return ()
-        return tuple((name, frozenset({name, os.path.realpath(name)})) for name in names)
+        return tuple((name, frozenset({name, self.resolve(name)})) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +79,10 @@ class Violation:
     reason: str
     key: str = ""
     fix: str = ""
+    at: tuple[str, ...] = ()
+    """What in ``field``: a mount's target and its option."""
+    path: tuple[str | int, ...] | None = None
+    """Where in the input's document, when the rule looked at that itself."""
 
 
 Check = Callable[[Case], Iterator[Violation]]
@@ -68,7 +90,10 @@ Check = Callable[[Case], Iterator[Violation]]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``remediation`` is the fix when a violation names none. ``floor`` rules always deny."""
+    """``remediation`` is the fix when a violation names none. ``floor`` rules always deny.
+
+    ``keys`` are the policy's fields that can make a finding of it.
+    """
 
     id: str
     severity: Severity
@@ -76,12 +101,14 @@ class Rule:
     remediation: str
     check: Check
     floor: bool = False
+    keys: tuple[str, ...] = ()
 
 
 def rule(
     id: str,
     severity: Severity,
     *,
+    keys: tuple[str, ...] = (),
     references: tuple[str, ...] = (),
     remediation: str,
     floor: bool = False,
@@ -89,6 +116,6 @@ def rule(
     """Make a rule of a function; its docstring is the rule's rationale."""
 
     def wrap(check: Check) -> Rule:
-        return Rule(id, severity, references, remediation, check, floor)
+        return Rule(id, severity, references, remediation, check, floor, keys)
 
     return wrap

@@ -22,7 +22,11 @@ def _short(name: str) -> str:
 @rule(
     "capabilities.add",
     "high",
-    references=("CIS 5.4", "PSS baseline: capabilities"),
+    keys=(
+        "capabilities.allow",
+        "capabilities.deny",
+    ),
+    references=("CIS 5.4", "PSS baseline: capabilities_baseline"),
     remediation="leave out --cap-add {value}, or allow it in capabilities.allow",
 )
 def allowed(case: Case) -> Iterator[Violation]:

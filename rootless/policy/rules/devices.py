@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from rootless.policy.kinds import beneath
@@ -12,6 +11,7 @@ from rootless.policy.rules.base import Case, Violation, rule
 @rule(
     "devices.allowed",
     "high",
+    keys=("devices.allow",),
     references=("CIS 5.18",),
     remediation="leave out --device {value}, or allow it in devices.allow",
 )
@@ -21,7 +21,7 @@ def allowed(case: Case) -> Iterator[Violation]:
     if allow is None:
         return
     for device in case.spec.devices:
-        source = os.path.realpath(device.source)
+        source = case.resolve(device.source)
         if not any(beneath(source, root) for root in allow):
             yield Violation(
                 "HostConfig.Devices",

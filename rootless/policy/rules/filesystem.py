@@ -19,6 +19,7 @@ def _open_among(case: Case, field: str, closed: tuple[str, ...]) -> Iterator[str
 @rule(
     "filesystem.masked-paths",
     "high",
+    keys=("filesystem.maskedPaths",),
     references=("PSS baseline: procMount",),
     remediation="leave out systempaths=unconfined and MaskedPaths",
 )
@@ -36,6 +37,7 @@ def masked(case: Case) -> Iterator[Violation]:
 @rule(
     "filesystem.read-only-paths",
     "high",
+    keys=("filesystem.readOnlyPaths",),
     references=("PSS baseline: procMount",),
     remediation="leave out systempaths=unconfined and ReadonlyPaths",
 )
@@ -54,6 +56,7 @@ def read_only_paths(case: Case) -> Iterator[Violation]:
 @rule(
     "filesystem.read-only-root",
     "medium",
+    keys=("filesystem.requireReadOnlyRoot",),
     references=("CIS 5.13",),
     remediation="run with --read-only, and --tmpfs for what must be written",
 )

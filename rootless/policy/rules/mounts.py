@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from rootless.policy.kinds import beneath
-from rootless.policy.paths import engine_socket, overlap
+from rootless.policy.paths import engine_socket, overlap, socket_by_name
 from rootless.policy.rules.base import Case, Violation, rule
 
 _FIELD = "HostConfig.Mounts"
+SHARED_KEY = "mounts.allowSharedVolumes"
 
 
-def _sources(case: Case) -> Iterator[tuple[str, str]]:
-    for _, source in case.host_mounts:
-        yield _FIELD, source
+def _sources(case: Case) -> Iterator[tuple[str, str, str]]:
+    """Field, target and source of everything that shows something of the host."""
+    for mount, source in case.host_mounts:
+        yield _FIELD, mount.target, source
     for device in case.spec.devices:
-        yield "HostConfig.Devices", os.path.realpath(device.source)
+        yield "HostConfig.Devices", device.target, case.resolve(device.source)
 
 
 @rule(
@@ -29,11 +30,14 @@ def _sources(case: Case) -> Iterator[tuple[str, str]]:
 )
 def engine(case: Case) -> Iterator[Violation]:
     """The engine's state, sockets, policy and keys are never in a container."""
-    for field, source in _sources(case):
+    if case.offline:
+        return  # what is where on this machine says nothing about a file for any machine
+    for field, target, source in _sources(case):
         found = overlap(source, case.paths, case.mount_table)
         if found is not None:
             what, path = found
-            yield Violation(field, source, f"it would show {what} ({path}) to the container")
+            reason = f"it would show {what} ({path}) to the container"
+            yield Violation(field, source, reason, at=(target,))
 
 
 @rule(
@@ -45,10 +49,11 @@ def engine(case: Case) -> Iterator[Violation]:
 )
 def socket(case: Case) -> Iterator[Violation]:
     """An engine's socket is the right to run anything as its owner."""
-    for field, source in _sources(case):
-        found = engine_socket(source)
+    find = socket_by_name if case.offline else engine_socket
+    for field, target, source in _sources(case):
+        found = find(source)
         if found is not None:
-            yield Violation(field, source, f"{found} controls a container engine")
+            yield Violation(field, source, f"{found} controls a container engine", at=(target,))
 
 
 def _touches(source: str, places: frozenset[str]) -> bool:
@@ -59,19 +64,24 @@ def _touches(source: str, places: frozenset[str]) -> bool:
 @rule(
     "mounts.denied-source",
     "high",
+    keys=("mounts.denySources",),
     references=("CIS 5.6", "PSS baseline: hostPathVolumes"),
     remediation="mount the files the program needs instead, or a copy of them",
 )
 def denied(case: Case) -> Iterator[Violation]:
     """Sources on the deny list, and directories that contain one."""
     roots = case.roots("mounts.denySources")
-    for _, source in case.host_mounts:
+    for mount, source in case.host_mounts:
         for root, places in roots:
             if _touches(source, places):
                 holds = beneath(root, source) and source != root
                 relation = f"it holds {root}" if holds else f"{root} and all in it"
                 yield Violation(
-                    _FIELD, source, f"{relation}, which is denied", "mounts.denySources"
+                    _FIELD,
+                    source,
+                    f"{relation}, which is denied",
+                    "mounts.denySources",
+                    at=(mount.target, "source"),
                 )
                 break
 
@@ -79,6 +89,7 @@ def denied(case: Case) -> Iterator[Violation]:
 @rule(
     "mounts.source",
     "high",
+    keys=("mounts.allowSources",),
     references=("CIS 5.6", "PSS baseline: hostPathVolumes"),
     remediation="mount from a directory that mounts.allowSources names",
 )
@@ -86,17 +97,22 @@ def allowed(case: Case) -> Iterator[Violation]:
     """When the policy lists allowed sources, only those and what is below them."""
     if case.policy.names_of("mounts.allowSources") is None:
         return
-    roots = [os.path.realpath(root) for root, _ in case.roots("mounts.allowSources")]
-    for _, source in case.host_mounts:
+    roots = [case.resolve(root) for root, _ in case.roots("mounts.allowSources")]
+    for mount, source in case.host_mounts:
         if not any(beneath(source, root) for root in roots):
             yield Violation(
-                _FIELD, source, "it is not below an allowed source", "mounts.allowSources"
+                _FIELD,
+                source,
+                "it is not below an allowed source",
+                "mounts.allowSources",
+                at=(mount.target, "source"),
             )
 
 
 @rule(
     "mounts.read-only",
     "high",
+    keys=("mounts.readOnlySources",),
     references=("CIS 5.6",),
     remediation="add :ro to -v, or readonly to --mount",
 )
@@ -113,6 +129,7 @@ def read_only(case: Case) -> Iterator[Violation]:
                     source,
                     f"{root} may only be mounted read-only",
                     "mounts.readOnlySources",
+                    at=(mount.target,),
                 )
                 break
 
@@ -120,6 +137,7 @@ def read_only(case: Case) -> Iterator[Violation]:
 @rule(
     "mounts.type",
     "medium",
+    keys=("mounts.allowTypes",),
     references=("PSS restricted: restrictedVolumes",),
     remediation="use a type of mount that mounts.allowTypes names",
 )
@@ -131,13 +149,14 @@ def types(case: Case) -> Iterator[Violation]:
         if asked and allow is not None and mount.type not in allow:
             yield Violation(
                 _FIELD, f"{mount.type}:{mount.target}", "the type is not allowed",
-                "mounts.allowTypes",
+                "mounts.allowTypes", at=(mount.target,),
             )  # fmt: skip
 
 
 @rule(
     "mounts.propagation",
     "high",
+    keys=("mounts.allowPropagation",),
     references=("CIS 5.20",),
     remediation="leave out the propagation option",
 )
@@ -151,7 +170,23 @@ def propagation(case: Case) -> Iterator[Violation]:
                 f"{mount.target}:{mount.propagation}",
                 "mounts made in the container would appear on the host",
                 "mounts.allowPropagation",
+                at=(mount.target, "propagation"),
             )
 
 
-RULES = (engine, socket, denied, allowed, read_only, types, propagation)
+@rule(
+    "mounts.shared-volume",
+    "low",
+    keys=("mounts.allowSharedVolumes",),
+    remediation="give each container a volume of its own",
+)
+def shared_volume(case: Case) -> Iterator[Violation]:
+    """Data that several containers write is how one of them reaches the others.
+
+    One container alone cannot show it: the readers of inputs with several find it.
+    """
+    del case
+    yield from ()
+
+
+RULES = (engine, socket, denied, allowed, read_only, types, propagation, shared_volume)

@@ -27,6 +27,7 @@ def _modes(case: Case) -> Iterator[tuple[str, str]]:
 @rule(
     "namespaces.host",
     "critical",
+    keys=("namespaces.allowHost",),
     references=("CIS 5.10, 5.16, 5.17, 5.21", "PSS baseline: hostNamespaces"),
     remediation="leave out the option that shares a namespace with the host",
 )
@@ -42,6 +43,7 @@ def host(case: Case) -> Iterator[Violation]:
 @rule(
     "namespaces.shared",
     "medium",
+    keys=("namespaces.allowShared",),
     references=("NIST 800-190 4.4.2",),
     remediation="give the container a namespace of its own",
 )
@@ -61,6 +63,7 @@ def shared(case: Case) -> Iterator[Violation]:
 @rule(
     "userns.mode",
     "high",
+    keys=("userns.allowModes",),
     references=("CIS 5.31", "NIST 800-190 4.4.3"),
     remediation="run with --userns={allowed}",
 )

@@ -13,6 +13,7 @@ _FIELD = "HostConfig.PortBindings"
 @rule(
     "network.mode",
     "high",
+    keys=("network.allowModes",),
     references=("NIST 800-190 4.4.2",),
     remediation="use a network mode that network.allowModes names",
 )
@@ -32,6 +33,7 @@ def mode(case: Case) -> Iterator[Violation]:
 @rule(
     "ports.address",
     "high",
+    keys=("ports.allowAddresses",),
     references=("CIS 5.14",),
     remediation="publish on 127.0.0.1, or allow the address in ports.allowAddresses",
 )
@@ -55,6 +57,7 @@ def address(case: Case) -> Iterator[Violation]:
 @rule(
     "ports.privileged",
     "medium",
+    keys=("ports.minimumHostPort",),
     references=("CIS 5.8", "PSS baseline: hostPorts"),
     remediation="publish on a higher port of the host",
 )

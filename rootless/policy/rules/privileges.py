@@ -10,6 +10,7 @@ from rootless.policy.rules.base import Case, Violation, rule
 @rule(
     "privileges.privileged",
     "critical",
+    keys=("privileges.allowPrivileged",),
     references=("CIS 5.5", "PSS baseline: privileged"),
     remediation="leave out --privileged and add what the program needs: --cap-add, --device",
 )
@@ -27,6 +28,7 @@ def privileged(case: Case) -> Iterator[Violation]:
 @rule(
     "privileges.no-new-privileges",
     "high",
+    keys=("privileges.requireNoNewPrivileges",),
     references=("CIS 5.26", "PSS restricted: allowPrivilegeEscalation"),
     remediation="leave out --security-opt no-new-privileges=false",
 )
@@ -45,6 +47,7 @@ def no_new_privileges(case: Case) -> Iterator[Violation]:
 @rule(
     "privileges.labels",
     "medium",
+    keys=("privileges.allowLabelDisable",),
     references=("CIS 5.2", "CIS 5.3", "PSS baseline: seLinuxOptions, appArmorProfile"),
     remediation="leave out the label=disable or apparmor=unconfined security option",
 )

@@ -26,6 +26,7 @@ def _pids(resources: Resources) -> int:
 @rule(
     "resources.required",
     "medium",
+    keys=("resources.require",),
     references=("CIS 5.11, 5.12, 5.29", "NIST 800-190 4.4.3"),
     remediation="run with --memory, --cpus and --pids-limit",
 )
@@ -51,6 +52,11 @@ def required(case: Case) -> Iterator[Violation]:
 @rule(
     "resources.maximum",
     "medium",
+    keys=(
+        "resources.maximumMemory",
+        "resources.maximumCpus",
+        "resources.maximumPids",
+    ),
     references=("CIS 5.11, 5.12, 5.29",),
     remediation="ask for less",
 )

@@ -12,7 +12,8 @@ from rootless.seccomp.profile import parse_profile
 @rule(
     "seccomp.unconfined",
     "critical",
-    references=("CIS 5.22", "PSS baseline: seccompProfile"),
+    keys=("seccomp.allowUnconfined",),
+    references=("CIS 5.22", "PSS baseline: seccompProfile_baseline"),
     remediation="leave out seccomp=unconfined; find the call that is missing with "
     "--security-opt seccomp-log and allow it in a copy of the default profile",
 )
@@ -46,7 +47,8 @@ def unconfined(case: Case) -> Iterator[Violation]:
 @rule(
     "seccomp.custom",
     "medium",
-    references=("CIS 5.22", "PSS restricted: seccompProfile"),
+    keys=("seccomp.allowCustom",),
+    references=("CIS 5.22", "PSS restricted: seccompProfile_restricted"),
     remediation="leave out the seccomp security option",
 )
 def custom(case: Case) -> Iterator[Violation]:

@@ -34,6 +34,7 @@ def namespaced(case: Case) -> Iterator[Violation]:
 @rule(
     "sysctls.allowed",
     "medium",
+    keys=("sysctls.allow",),
     references=("PSS baseline: sysctls",),
     remediation="leave out --sysctl {value}, or allow it in sysctls.allow",
 )

@@ -16,6 +16,7 @@ def is_root(user: str) -> bool:
 @rule(
     "user.root",
     "high",
+    keys=("user.requireNonRoot",),
     references=("CIS 4.1", "PSS restricted: runAsNonRoot"),
     remediation="run with --user 1000, or set USER in the image",
 )

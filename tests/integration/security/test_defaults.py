@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from rootless.engine.resolve_security import DEFAULT_CAPABILITIES, MASKED_PATHS, READONLY_PATHS
 from rootless.linux.process import mask_of
+from rootless.model.defaults import DEFAULT_CAPABILITIES, MASKED_PATHS, READONLY_PATHS
 from tests.support.engine import Engine
 
 pytestmark = pytest.mark.integration

@@ -14,9 +14,10 @@ from rootless.engine import resolve as resolve_module
 from rootless.engine.resolve import Allocation, Resolved, World, resolve
 from rootless.engine.resolve_network import check_endpoints
 from rootless.engine.resolve_process import merge_config, parse_signal
-from rootless.engine.resolve_security import DEFAULT_CAPABILITIES, parse_userns
+from rootless.engine.resolve_security import parse_userns
 from rootless.engine.settings import EngineSettings
 from rootless.errors import HostUnsupported, InvalidInput, NotFound, RootlessError
+from rootless.model.defaults import DEFAULT_CAPABILITIES
 from rootless.model.facts import CgroupFacts, HostFacts
 from rootless.model.mounts import IdMap, MountSpec, RootfsMount
 from rootless.model.records import ContainerRecord, ImageRecord

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rootless.engine.resolve_security import MASKED_PATHS, READONLY_PATHS
+from rootless.model.defaults import MASKED_PATHS, READONLY_PATHS
 from rootless.model.identity import Identity
 from rootless.model.mounts import IdMap, RootfsMount
 from rootless.model.request import ContainerRequest, HostConfig, PortBinding, Resources

@@ -93,7 +93,7 @@ def test_modes_warn_and_audit_let_pass_and_record() -> None:
         admitted = admit(IDENTITY, bad, policy(deny, more=f"mode: {mode}\n"), FACTS, PATHS)
         [finding] = admitted.decision.findings
         assert (finding.rule, finding.action) == ("namespaces.host", mode)
-        assert finding.source == "test.yaml:7"
+        assert finding.source == "test.yaml:7:27"
         assert admitted.decision.weakened == ("pid=host",)
     lenient = policy(deny, more="rules: {namespaces.host: {mode: warn}}\n")
     assert admit(IDENTITY, bad, lenient, FACTS, PATHS).decision.findings[0].action == "warn"

@@ -44,7 +44,7 @@ def test_the_user_cannot_loosen_the_administrator(files: PolicyFiles) -> None:
     assert current.number("resources.maximumPids") == 100
     assert not current.permits("privileges.allowPrivileged")
     assert current.mode == "enforce"
-    assert current.source_of("resources.maximumPids") == (f"{files.admin}:4, {files.user}:7")
+    assert current.source_of("resources.maximumPids") == (f"{files.admin}:4:33, {files.user}:7:28")
 
 
 def test_extra_files_must_exist(files: PolicyFiles, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_unreadable_is_not_absent(files: PolicyFiles) -> None:
         ("spec: {nowhere: {a: 1}}", "f:4:17: unknown key 'nowhere'"),
         ("rules: {mounts.engin: {mode: warn}}", "mounts.engin"),
         ("rules: {mounts.type: {mode: off!}}", "f:4:29: 'off!' is not one of enforce, warn"),
-        ("extends: builtin:lax", "f:4:10: 'builtin:lax' is not one of"),
+        ("extends: builtin:lax", "f:4:10: there is no 'builtin:lax'"),
         ("mode: off!", "f:4:7: 'off!' is not one of"),
     ],
 )

@@ -23,6 +23,7 @@ _SAMPLES = {
     "image": ["*", "docker.io/*", "docker.io/library/*", "docker.io/library/busybox:latest"],
     "action": ["container.exec", "container.*", "image.pull"],
     "role": ["viewer", "auditor"],
+    "standard": ["baseline", "restricted@1.24", "restricted@1.37"],
 }
 
 

@@ -287,8 +287,10 @@ def test_rule(rule: str, bad: ContainerSpec, by: Policy, good: ContainerSpec) ->
 
 
 def test_every_rule_has_a_case() -> None:
-    elsewhere = {"mounts.engine", "mounts.engine-socket"}
-    assert {rule.id for rule in RULES} == {rule for rule, *_ in CASES} | elsewhere
+    elsewhere = {"mounts.engine", "mounts.engine-socket", "mounts.shared-volume"}
+    # The standards have tests and tables of their own: test_standards, test_tables.
+    ours = {rule.id for rule in RULES if not rule.id.startswith(("cis-docker.", "pss."))}
+    assert ours == {rule for rule, *_ in CASES} | elsewhere
 
 
 def test_without_the_constraint_only_the_floor_denies() -> None:

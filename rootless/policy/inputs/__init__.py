@@ -1,0 +1,1 @@
+"""Inputs of ``check-policy``: manifests, compose files, OCI and inspect documents."""

@@ -1,0 +1,173 @@
+"""Inputs under a policy: the same rules that admission applies, with the place of each finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+
+from rootless.model.facts import CgroupFacts, HostFacts
+from rootless.policy.inputs.body import container_spec
+from rootless.policy.inputs.read import NotUnderstood, Path
+from rootless.policy.inputs.unit import Container, Unit
+from rootless.policy.paths import EnginePaths
+from rootless.policy.policy import Policy
+from rootless.policy.references import parse_references
+from rootless.policy.reports.model import (
+    NOT_UNDERSTOOD,
+    Entry,
+    Place,
+    Report,
+    Result,
+    path_text,
+    verdict_of,
+)
+from rootless.policy.rules import IMPLIED_BY_PRIVILEGED, PRIVILEGED, RULES, pss
+from rootless.policy.rules.base import Case, Rule, Violation
+
+_NOWHERE = FilePath("/nonexistent")
+ANY_HOST = HostFacts(
+    kernel=(0, 0), arch="x86_64", uid=-1, gid=-1, user="", id_count=65536, native_overlay=True,
+    fuse_overlayfs="", slirp4netns="", landlock_abi=0, seccomp_user_notif=False, selinux=False,
+    cgroup=CgroupFacts(2, "", "", ()),
+)  # fmt: skip
+"""Rules on files look at no host; these facts stand where one is needed."""
+_NO_PATHS = EnginePaths(_NOWHERE, _NOWHERE, _NOWHERE, _NOWHERE)
+_PSS = frozenset(rule.id for rule in pss.RULES)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """``engine`` adds what this engine never allows, whatever a policy says."""
+
+    policy: Policy
+    engine: bool = False
+
+    def result(self, unit: Unit, name: str) -> Result:
+        """The verdict on one unit; ``name`` is the input's."""
+        named = replace(unit, document=replace(unit.document, file=unit.document.file or name))
+        findings = [_problem(named, problem) for problem in unit.problems]
+        try:
+            findings += self._findings(named)
+        except NotUnderstood as problem:
+            findings.append(_problem(named, problem))
+        found = tuple(dict.fromkeys(findings))
+        document = named.document
+        return Result(document.file, document.index, unit.kind, unit.name, verdict_of(found), found)
+
+    def _rules(self, *, pod: bool) -> Iterator[Rule]:
+        for rule in RULES:
+            if (rule.id in _PSS) == pod and (self.engine or not rule.floor):
+                yield rule
+
+    def _findings(self, unit: Unit) -> Iterator[Entry]:
+        if unit.pod is not None:
+            blank = Container("", container_spec({}), unit.pod.spec.path)
+            case = self._case(blank, unit)
+            yield from self._entries(case, blank, unit, self._rules(pod=True))
+        for container in unit.containers:
+            case = self._case(container, unit)
+            yield from self._entries(case, container, unit, self._rules(pod=False))
+            if unit.pod is None:
+                yield from self._entries(case, container, unit, self._rules(pod=True))
+        yield from self._remarks(unit)
+
+    def _case(self, container: Container, unit: Unit) -> Case:
+        return Case(
+            container.spec,
+            self.policy,
+            ANY_HOST,
+            _NO_PATHS,
+            offline=True,
+            declared=container.declared,
+            observed=container.observed,
+            pod=unit.pod,
+        )
+
+    def _entries(
+        self, case: Case, container: Container, unit: Unit, rules: Iterator[Rule]
+    ) -> Iterator[Entry]:
+        found = [(rule, violation) for rule in rules for violation in rule.check(case)]
+        denied = any(
+            rule.id == PRIVILEGED and self.policy.mode_of(rule.id) == "enforce" for rule, _ in found
+        )
+        rows: dict[tuple[str, Path, str, str], tuple[Rule, Violation]] = {}
+        for rule, violation in found:
+            if denied and rule.id in IMPLIED_BY_PRIVILEGED:
+                continue
+            if violation.path is not None and unit.pod is not None:
+                path: Path = violation.path
+            else:
+                path = container.path((violation.field, *violation.at))
+            key = (rule.id, path, violation.field, violation.reason)
+            before = rows.get(key)
+            if before is not None and before[1].value != violation.value:
+                value = f"{before[1].value}, {violation.value}"
+                violation = replace(before[1], value=value, fix="")  # noqa: PLW2901
+            rows[key] = (rule, violation)
+        several = len(unit.containers) > 1 or unit.kind == "Compose"
+        for (_, path, _, _), (rule, violation) in rows.items():
+            entry = self._entry(rule, violation, path, unit)
+            if several and violation.path is None:
+                entry = replace(entry, message=f"{container.name}: {entry.message}")
+            yield entry
+
+    def _entry(self, rule: Rule, violation: Violation, path: Path, unit: Unit) -> Entry:
+        line, column = unit.document.place(path)
+        value = f"={violation.value}" if violation.value else ""
+        message = violation.reason
+        if rule.id not in _PSS or unit.pod is None:
+            message = f"{violation.field}{value}: {violation.reason}"
+        return Entry(
+            rule=rule.id,
+            severity=rule.severity,
+            mode="enforce" if rule.floor else self.policy.mode_of(rule.id),
+            message=message,
+            fix=violation.fix or rule.remediation.replace("{value}", violation.value),
+            references=parse_references(rule.references),
+            at=Place(unit.document.file, line, column, path_text(path)),
+            policy=policy_place(self.policy, violation.key),
+        )
+
+    def _remarks(self, unit: Unit) -> Iterator[Entry]:
+        by_id = {rule.id: rule for rule in RULES}
+        for remark in unit.remarks:
+            rule = by_id[remark.rule]
+            key = remark_key(remark.rule, remark.value, self.policy)
+            if key:
+                found = Violation(remark.field, remark.value, remark.message, key)
+                yield self._entry(rule, found, remark.path, unit)
+
+
+def _problem(unit: Unit, problem: NotUnderstood) -> Entry:
+    path = problem.path or ()
+    line, column = problem.place or unit.document.place(path)
+    return Entry(
+        NOT_UNDERSTOOD, "high", "enforce", problem.message, "correct the input", (),
+        Place(unit.document.file, line, column, path_text(path)),
+    )  # fmt: skip
+
+
+def remark_key(rule: str, value: str, policy: Policy) -> str:
+    """The policy's field that makes a finding of a remark, '' where none does."""
+    from rootless.policy.rules import cis, mounts
+
+    if rule == "mounts.shared-volume":
+        return "" if policy.permits(mounts.SHARED_KEY) else mounts.SHARED_KEY
+    number = rule.removeprefix("cis-docker.")
+    counts = number in (policy.names_of(cis.KEY) or ())
+    return cis.KEY if counts and (number != "5.6" or cis.sensitive(value)) else ""
+
+
+def policy_place(policy: Policy, key: str) -> Place | None:
+    """Where the policy has a field: the first of the files that have it."""
+    places = sorted(policy.sources.get(key, ()))
+    if not places:
+        return None
+    file, line, column = places[0].rsplit(":", 2)
+    return Place(file, int(line), int(column))
+
+
+def report(policy: Policy, results: Sequence[Result]) -> Report:
+    """A report of these results."""
+    return Report("+".join(sorted(policy.names)), policy.digest, tuple(results))

@@ -1,0 +1,1 @@
+"""Kubernetes' Pod Security Standards, each revision as pod-security-admission evaluates it."""

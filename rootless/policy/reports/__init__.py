@@ -1,0 +1,1 @@
+"""Reports of ``check-policy``: one module for each format."""
