@@ -43,7 +43,11 @@ ALSO: Mapping[str, tuple[int, ...]] = {
 UNDESCRIBED: Mapping[str, tuple[str, ...]] = {
     # Docker's daemon has these fields, its description has dropped or never had them.
     "ContainerInspectResponse": ("Rootless",),
-    "SystemInfo": ("Rootless",),
+    "SystemInfo": ("Rootless", "BridgeNfIptables", "BridgeNfIp6tables"),
+    # Older versions of the API had these.
+    "Commit": ("Expected",),
+    "ImageSummary": ("VirtualSize",),
+    "ImageInspect": ("VirtualSize",),
     "EventMessage": ("status", "id", "from"),
 }
 """Fields by definition that are not in the description."""
