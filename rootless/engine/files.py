@@ -296,7 +296,7 @@ class Files:
         fields = self._fields(unit, ignore=list(self.made_mount_points(unit)))
         return await self._produce("export", fields)
 
-    async def diff(self, unit: Unit) -> AsyncIterator[bytes]:
+    async def diff(self, unit: Unit) -> _Produced:
         """The changes as a layer."""
         await unit.made()
         fields: dict[str, object] = {
@@ -305,7 +305,7 @@ class Files:
         }
         return await self._produce("diff", fields)
 
-    async def _produce(self, operation: str, fields: dict[str, object]) -> AsyncIterator[bytes]:
+    async def _produce(self, operation: str, fields: dict[str, object]) -> _Produced:
         out, theirs = os.pipe2(os.O_CLOEXEC)
         with _closed_on_failure(out), _closing(theirs):
             job = await self._spawn(operation, fields, stdout=theirs)
@@ -381,16 +381,21 @@ class Files:
         config: ContainerConfig | None,
     ) -> str:
         """Make an image."""
-        return await self._images.commit(
-            unit,
-            await self.diff(unit),
-            repo=repo,
-            tag=tag,
-            comment=comment,
-            author=author,
-            changes=changes,
-            config=config,
-        )
+        diff = await self.diff(unit)
+        try:
+            return await self._images.commit(
+                unit,
+                diff,
+                repo=repo,
+                tag=tag,
+                comment=comment,
+                author=author,
+                changes=changes,
+                config=config,
+            )
+        finally:
+            # A wrong name is found before the first byte is read.
+            await diff.aclose()
 
     @staticmethod
     def made_mount_points(unit: Unit) -> Iterator[str]:

@@ -97,6 +97,7 @@ def resolve(
     host = request.host
     config = merge_config(request.config, image.config)
     _check(request, config)
+    _check_relabel(host, selinux=facts.selinux)
     mode = resolve_network.network_mode(host, config, settings, world.lookup)
     resolve_network.check_network_host(mode, facts)
     resolve_network.check_endpoints(request.endpoints, host, settings)
@@ -184,6 +185,17 @@ def _check(request: ContainerRequest, config: ContainerConfig) -> None:
             raise InvalidInput(f"Unknown option {key}", hint="storage-opt knows size only")
     for text in config.exposed_ports:
         resolve_network.parse_exposed(text)
+
+
+def _check_relabel(host: HostConfig, *, selinux: bool) -> None:
+    """``z`` and ``Z`` ask for nothing where no SELinux runs, as in Docker."""
+    for mount in host.mounts:
+        if mount.relabel and selinux:
+            raise HostUnsupported(
+                f"mount {mount.source}: the option {mount.relabel} asks for an SELinux label, "
+                "which is not supported yet",
+                hint="label it by hand: chcon -Rt container_file_t",
+            )
 
 
 def _hostname(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp.web_response import Response, StreamResponse
 
 from rootless.api.call import Call
-from rootless.api.fields import query
+from rootless.api.fields import limited, query
 from rootless.api.router import Route
 from rootless.errors import InvalidInput
 
@@ -34,8 +34,9 @@ ROUTES = (
         "POST",
         "/build/prune",
         prune,
-        query=query(
-            *"keep-storage reserved-space max-used-space min-free-space all filters".split()
+        query=dict.fromkeys(
+            "keep-storage reserved-space max-used-space min-free-space all filters".split(),
+            limited("the cache is empty"),
         ),
     ),
     Route("POST", "/build/cancel", refuse, query=query("id"), refused=_WHY),

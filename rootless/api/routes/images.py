@@ -227,7 +227,7 @@ async def search(call: Call) -> Response:
 
 _MANIFESTS = ignored("an image is kept for one platform, and has one manifest")
 _PLATFORM = query(platform=since(1, 48))
-_LOAD = query("quiet", platform=since(1, 48))
+_LOAD = query(quiet=limited("loading tells no progress"), platform=since(1, 48))
 _SAVE = query("names", platform=since(1, 48))
 ROUTES = (
     Route(
@@ -262,13 +262,7 @@ ROUTES = (
             fromSrc=limited("only -, the body: the daemon fetches nothing by URL"),
         ),
     ),
-    Route(
-        "POST",
-        "/images/load",
-        load,
-        disconnect="cancel",
-        query=query("quiet", platform=since(1, 48)),
-    ),
+    Route("POST", "/images/load", load, disconnect="cancel", query=_LOAD),
     Route("POST", "/images/prune", prune, query=query("filters")),
     Route(
         "GET",

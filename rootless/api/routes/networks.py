@@ -8,7 +8,7 @@ from aiohttp.web_response import Response
 
 from rootless.api.call import Call
 from rootless.api.dto.network import endpoint, network
-from rootless.api.fields import query
+from rootless.api.fields import limited, query
 from rootless.api.router import Route
 from rootless.errors import Denied, InvalidInput, NotFound
 from rootless.network.predefined import PREDEFINED, network_id
@@ -57,6 +57,8 @@ async def list_(call: Call) -> Response:
 async def inspect(call: Call) -> Response:
     """``GET /networks/{ref}``."""
     name = _find(call.fields["ref"])
+    if call.text("scope") not in ("", "local"):
+        raise NotFound(f"network {call.fields['ref']} not found")
     body = network(name, PREDEFINED[name])
     views = await call.engine.containers.list(call.identity, filters={})
     attached = {}
@@ -108,7 +110,12 @@ ROUTES = (
     Route("GET", "/networks/", list_, query=query("filters")),  # as old clients write it
     Route("POST", "/networks/create", refuse, refused=_WHY),
     Route("POST", "/networks/prune", prune, query=query("filters")),
-    Route("GET", "/networks/{ref}", inspect, query=query("verbose", "scope")),
+    Route(
+        "GET",
+        "/networks/{ref}",
+        inspect,
+        query=query("scope", verbose=limited("tells more of a swarm's networks only")),
+    ),
     Route("DELETE", "/networks/{ref}", remove, refused="the predefined networks stay"),
     Route("POST", "/networks/{ref}/connect", refuse, refused=_WHY),
     Route("POST", "/networks/{ref}/disconnect", refuse, refused=_WHY),

@@ -205,6 +205,18 @@ def descriptors(engine: Engine) -> list[str]:
         raise AssertionError(f"the daemon ended with {status}: {engine.log.read_text()}") from None
 
 
+def test_refused_commits_leak_nothing(engine: Engine, api: Api) -> None:
+    made = api.create("true")
+    bad = {"container": made, "repo": "UPPER"}
+    assert api.refused("POST", "/commit", **bad)[0] == 400
+    before = len(descriptors(engine))
+    for _ in range(10):
+        api.refused("POST", "/commit", **bad)
+        api.refused("POST", "/commit", container=made, changes="NONSENSE x")
+    assert len(descriptors(engine)) <= before + 5, descriptors(engine)
+    api.remove(made)
+
+
 @pytest.mark.parametrize(("method", "path"), STREAMS, ids=lambda text: text.partition("?")[0])
 @pytest.mark.parametrize("wait", [True, False], ids=["answered", "at-once"])
 def test_clients_that_vanish_leak_nothing(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,7 +15,9 @@ import pytest
 from rootless.api.dto.create import CreateBody
 from rootless.api.dto.decode import Body
 from rootless.api.dto.host_config import UpdateBody
+from rootless.api.fields import SUPPORTED
 from rootless.api.router import Route
+from rootless.api.routes import table
 from rootless.api.routes.table import ROUTES
 from tests.support import apitable
 from tests.support.apitable import Entry, body_fields, plain_path
@@ -62,6 +67,31 @@ def test_every_field_of_the_description_is_listed(docker_description: Descriptio
 def test_the_page_is_made_from_the_code(repository: Path) -> None:
     page = (repository / "docs/api.md").read_text()
     assert page == apitable.render(), "python -m tests.support.apitable > docs/api.md"
+
+
+def words_of(module: ModuleType) -> set[str]:
+    """Every text in the functions of a module."""
+    found = set()
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found |= {
+                one.value for one in ast.walk(node)
+                if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            }  # fmt: skip
+    return found
+
+
+def test_what_is_supported_is_read() -> None:
+    """A parameter that no handler asks for has a note that says why."""
+    modules = [found for found in vars(table).values() if isinstance(found, ModuleType)]
+    read = set().union(*map(words_of, modules), ["filters"])
+    idle = [
+        f"{route.method} {route.path}: {name}"
+        for route in ROUTES
+        for name, treatment in route.query.items()
+        if not route.refused and treatment == SUPPORTED and name not in read
+    ]
+    assert idle == []
 
 
 def with_value(path: str, kind: str) -> Any:
