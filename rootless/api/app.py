@@ -7,6 +7,7 @@ means. There are no middlewares; this is on the path of each command.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -29,6 +30,7 @@ from rootless.engine.interface import Engine
 from rootless.errors import Denied, InvalidInput
 from rootless.model.identity import Identity
 
+_log = logging.getLogger(__name__)
 _VERSIONED = re.compile(r"/v([0-9][0-9.]*)(/.*)", re.DOTALL)
 _ADDRESS = re.compile(r"127(?:\.\d{1,3}){3}|\[::1\]")
 _CURRENT = parse_version(API_VERSION)
@@ -101,13 +103,15 @@ class Api:
                 raise HttpError(404, "page not found")
             route, fields = found
             version = _CURRENT if version_text is None else parse_version(version_text, self._least)
-            if connection.identity is None:
-                raise Denied("the client has no identity: no certificate was presented")
-            self._check_user(connection.identity)
+            identity = self._check_user(connection.identity)
+            if _log.isEnabledFor(logging.DEBUG):
+                # Without its query, which may hold what only its sender should know.
+                who = f"{identity.source} {identity.uri or identity.name}"
+                _log.debug("%s %s by %s", request.method, request.path, who)
             call = Call(
                 request,
                 engine=self._engine,
-                identity=connection.identity,
+                identity=identity,
                 fields=fields,
                 query=route.query,
                 version=version,
@@ -152,19 +156,22 @@ class Api:
         if transport is not None:
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _check_user(self, identity: Identity) -> None:
+    def _check_user(self, identity: Identity | None) -> Identity:
         """Refuse other users whatever the socket's mode is: the engine acts as its own user.
 
         Among them are the ids of containers. Root of the host may anyway, and the members
         of the group that the daemon's configuration names.
         """
+        if identity is None:
+            raise Denied("the client has no identity: no certificate was presented")
         if identity.source != "unix" or identity.uid in self._users:
-            return
+            return identity
         if self._config.group is None or self._config.group not in identity.groups:
             raise Denied(
                 f"this engine is another user's: uid {identity.uid} connected",
                 hint="start an engine of your own: rootless version",
             )
+        return identity
 
     @staticmethod
     def _check_origin(request: BaseRequest, identity: Identity | None) -> None:

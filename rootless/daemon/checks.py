@@ -112,6 +112,17 @@ def check_addresses(key: str, addresses: Sequence[str]) -> None:
             raise InvalidInput(f"{key}: {address!r} is not an IP address") from None
 
 
+def check_resolver(search: Sequence[str], options: Sequence[str]) -> None:
+    """Domains and options of resolv.conf are words: more would be another line of it."""
+    if not (search or options):
+        return
+    from rootless.network.files import check_word
+
+    for key, words in (("dns-search", search), ("dns-opts", options)):
+        for word in words:
+            check_word(word, key)
+
+
 def check_gateways(addresses: Sequence[str]) -> None:
     """``host-gateway-ips``: a hosts file has room for one address of each family."""
     check_addresses("host-gateway-ips", addresses)

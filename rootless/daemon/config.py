@@ -133,6 +133,7 @@ def check_config(config: DaemonConfig) -> DaemonConfig:
     checks.check_logging(config.log_driver, config.log_opts)
     checks.check_addresses("dns", config.dns)
     checks.check_addresses("ip", (config.ip,))
+    checks.check_resolver(config.dns_search, config.dns_opts)
     checks.check_gateways(config.host_gateway_ips)
     checks.check_mirrors(config.registry_mirrors)
     checks.check_registries(config.insecure_registries)

@@ -124,7 +124,8 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
                flag="exec-opt", meta="NAME=VALUE"),
         Option("default-stop-timeout", NUMBER, "seconds between the stop signal and SIGKILL "
                "(default 10)", meta="SECONDS", reload=True),
-        Option("log-driver", TEXT, "where output goes (default json-file)", meta="NAME"),
+        Option("log-driver", TEXT, "json-file (the default), local, journald, syslog or none",
+               meta="NAME"),
         Option("log-opts", MAP, "options of that driver; any number", flag="log-opt"),
         Option("shutdown-timeout", NUMBER, "seconds that requests, and containers without "
                "live-restore, have when the daemon ends; -1 for no limit (default 15)",

@@ -107,3 +107,10 @@ def test_the_group_may_use_the_socket() -> None:
         facts = engine.socket.stat()
         assert (stat.S_IMODE(facts.st_mode), facts.st_gid) == (0o660, group.gr_gid)
         assert engine.ok("version")
+
+
+def test_the_log_level_is_the_least_that_is_logged() -> None:
+    with new_engine(log_level="warn", group=str(os.getegid())) as engine:
+        log = engine.log.read_text()
+        assert " INFO " not in log
+        assert "WARNING rootlessd: the group cannot reach its socket" in log

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 import time
 from collections.abc import Iterator
@@ -164,7 +166,10 @@ def test_the_api_says_experimental_and_refuses_older_versions(tuned: Engine) -> 
 
 
 def test_the_daemons_log_is_json_and_tells_everything(tuned: Engine) -> None:
+    info(tuned)
     lines = [json.loads(line) for line in tuned.log.read_text().splitlines()]
     ready = next(line for line in lines if line["msg"].startswith("ready"))
     assert (ready["level"], ready["logger"]) == ("info", "rootlessd")
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert any(line["msg"].endswith(f"/info by unix {user}") for line in lines), "debug"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00", ready["time"])

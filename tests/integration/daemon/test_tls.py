@@ -59,7 +59,9 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
     client = pki.write(tmp_path_factory.mktemp("c") / "alice", CA, pki.signed(CA, "alice"))
     with new_engine(start=False) as engine:
         pki.write(certificates(engine), CA, pki.signed(CA, "server", server=True))
-        engine.start("--tlsverify", "-H", f"tcp://[::]:{port}", f"--host=unix://{engine.socket}")
+        engine.start(
+            "-D", "--tlsverify", "-H", f"tcp://[::]:{port}", f"--host=unix://{engine.socket}"
+        )
         yield Remote(engine, port, client)
 
 
@@ -117,6 +119,8 @@ def test_the_policy_knows_the_caller_by_certificate(remote: Remote, tmp_path: Pa
     client = pki.write(tmp_path / "ci", CA, pki.signed(CA, "x", uris=(SPIFFE,)))
     denied = remote.docker("run", "--rm", "--privileged", IMAGE, "true", client=client)
     assert b"denied by policy" in denied.stderr
+    log = remote.engine.log.read_text()
+    assert f"/containers/create by certificate {SPIFFE}" in log
     made = remote.docker("create", IMAGE, client=client).stdout.decode().strip()
     remote.docker("rm", made)
 

@@ -147,6 +147,8 @@ def test_each_setting_is_either_a_flag_or_a_key(environ: dict[str, str]) -> None
         ('{"default-shm-size": true}', "must be a size", None),
         ('{"default-shm-size": 0}', "must be at least 1", None),
         ('{"dns": ["x"]}', "dns: 'x' is not an IP address", None),
+        ('{"dns-search": ["a b"]}', "invalid dns-search: 'a b'", None),
+        ('{"dns-opts": ["a\\nnameserver 192.0.2.1"]}', "invalid dns-opts", None),
         ('{"ip": "x"}', "ip: 'x' is not an IP address", None),
         ('{"host-gateway-ip": "x"}', "host-gateway-ips: 'x' is not an IP address", None),
         ('{"host-gateway-ips": ["10.0.0.1", "10.0.0.2"]}', "only one address of each family", None),
