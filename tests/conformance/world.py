@@ -20,6 +20,31 @@ NOBODY = "127.0.0.1:1"
 """A registry that refuses every connection."""
 ARCHIVE = tarmaker.archive(tarmaker.directory(b"tmp/"), tarmaker.file(b"tmp/f", b"x" * 1000))
 _COMMAND = ("sh", "-c", "trap 'exit 7' TERM; while :; do sleep 1; done")
+PLAUSIBLE: dict[str, tuple[str, ...]] = {
+    "path": ("/", "/tmp", "/etc/passwd", "/proc/self/root", "/nowhere", "tmp/../etc/", "/bin/sh"),
+    "signal": ("TERM", "SIGKILL", "0", "9", "15", "64", "SIGRTMIN+3", "WINCH"),
+    "condition": ("not-running", "next-exit", "removed"),
+    "filters": (
+        "{}", "null", '{"label":["a=b"]}', '{"label":{"a":true}}', '{"status":["running"]}',
+        '{"until":["1h"]}', '{"dangling":["true"]}', '{"name":["a",""]}', '{"id":["0"]}',
+        '{"reference":["*"]}', '{"type":["container"]}', '{"label!":["x"]}', '{"all":["1"]}',
+    ),
+    "ps_args": ("-ef", "aux", "-o pid,args", "--nothing"),
+    "repo": ("spare", f"{NOBODY}/made", "a/b"),
+    "tag": ("1", "latest", "v.1_2-3"),
+    "names": (f"{NOBODY}/spare:1", "nothing"),
+    "changes": ("ENV A=b", "CMD true", 'LABEL x="y z"', "EXPOSE 80/udp", "NOTHING"),
+    "since": ("1", "2024-01-31T10:00:00Z", "1.5", "10m"),
+    "tail": ("all", "0", "1", "-1"),
+    "h": ("0", "24", "65535", "65536"),
+    "w": ("0", "80", "65535"),
+    "type": ("container", "image", "volume", "build-cache"),
+    "platform": ('{"os":"linux","architecture":"amd64"}', "linux/amd64", "linux/arm64/v8"),
+    "limit": ("0", "1", "-1", "9223372036854775807"),
+    "name": ("fresh", "keeper", "/fresh2"),
+}  # fmt: skip
+"""Values that have an effect, by the names of parameters."""
+FLAGS = ("1", "0", "true", "False", "none", "")
 _ELSEWHERE = frozenset(
     ("POST /images/create", "POST /images/{name}/push", "GET /distribution/{name}/json")
 )
@@ -78,6 +103,10 @@ class World:
         label = request.label
         if draw(st.integers(0, 9)) < 8:
             self._name(request, draw)
+        if label == "POST /images/create" and draw(st.booleans()):
+            request.query = {"fromSrc": "-", **request.query}
+            request.query.pop("fromImage", None)
+            request.body = draw(st.sampled_from((ARCHIVE, b"", ARCHIVE[:700])))
         if label == "POST /containers/create":
             self._creation(request, draw)
         elif label == "POST /containers/{id}/exec" and draw(st.booleans()):
@@ -86,6 +115,10 @@ class World:
             request.body = ARCHIVE
         elif label == "POST /commit" and draw(st.booleans()):
             request.query["container"] = draw(st.sampled_from(self.containers))
+        for name in sorted(request.query):
+            choices = PLAUSIBLE.get(name, FLAGS)
+            if draw(st.booleans()) and not name.startswith("from"):
+                request.query[name] = draw(st.sampled_from(choices))
         for name in ("t", "until"):
             # It may wait as long as it was told to; here that is not for long.
             if name in request.query:
