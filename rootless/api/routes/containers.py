@@ -19,6 +19,8 @@ from rootless.model.records import WaitCondition, WaitResult
 from rootless.model.request import ContainerRequest
 from rootless.units import whole_number
 
+_EMPTY_OBJECT = 7
+"""Bytes of a body that asks for nothing: Docker's measure."""
 _CONDITIONS = get_args(WaitCondition)
 
 
@@ -71,6 +73,12 @@ async def inspect(call: Call) -> Response:
 
 async def start(call: Call) -> Response:
     """``POST /containers/{ref}/start``."""
+    length = call.request.content_length
+    if call.request.can_read_body and (length is None or length > _EMPTY_OBJECT):
+        raise InvalidInput(
+            "starting container with non-empty request body was deprecated since API v1.22 and "
+            "removed in v1.24"
+        )
     await call.engine.containers.start(
         call.identity, call.fields["ref"], detach_keys=call.text("detachKeys")
     )

@@ -92,6 +92,17 @@ async def test_networks_with_a_slash(served: Served, path: str) -> None:
     assert len(await served.json("GET", path)) == 3
 
 
+async def test_a_start_takes_no_config(served: Served) -> None:
+    ref = await served.create("silent")
+    path = f"/containers/{ref}/start"
+    answer = await served.request("POST", path, {"Binds": ["/:/host"]})
+    assert (answer.status, "removed in v1.24" in answer.message) == (400, True)
+    chunked = b"Host: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    answer = await raw(served, f"POST {path} HTTP/1.1\r\n".encode() + chunked)
+    assert (answer.status, "removed in v1.24" in answer.message) == (400, True)
+    await served.json("POST", path, {}, status=204)
+
+
 @pytest.mark.parametrize("path", ["/info", "/v1.51/containers/x/json", "/nothing"])
 async def test_options(served: Served, path: str) -> None:
     answer = await served.request("OPTIONS", path)
