@@ -10,6 +10,7 @@
     ├── Conflict                  conflict   409   name taken, wrong state, in use
     ├── NotModified               unchanged  304   already in the wanted state
     ├── HostUnsupported           host       400   the host lacks what was asked for
+    ├── NotReadable               unread     501   the log goes where nobody can read it back
     ├── Unavailable               unavail    503   a helper or peer cannot be reached now
     ├── Exhausted                 exhausted  507   ids, space, or a quota ran out
     ├── StartFailed               start      400   the container's process could not be started
@@ -103,6 +104,13 @@ class HostUnsupported(RootlessError):
 
     code = "host"
     http_status = 400
+
+
+class NotReadable(RootlessError):
+    """What was asked for is written where it cannot be read back; as Docker answers."""
+
+    code = "unread"
+    http_status = 501
 
 
 class Unavailable(RootlessError):

@@ -19,7 +19,7 @@ from rootless.engine.resolve_limits import resolve_limits
 from rootless.engine.restart import check_policy
 from rootless.engine.unit import Unit
 from rootless.engine.volumes import Volumes
-from rootless.errors import Conflict, HostUnsupported, InvalidInput, RootlessError
+from rootless.errors import Conflict, HostUnsupported, InvalidInput, NotReadable, RootlessError
 from rootless.linux import cgrouplimits
 from rootless.model.identity import Identity
 from rootless.model.records import (
@@ -295,7 +295,7 @@ class Containers:
         files = log_files(spec, unit.directory)
         if files is None:
             with_copy = "" if spec.log.type == "none" else " and --log-opt cache-disabled=true"
-            raise HostUnsupported(
+            raise NotReadable(
                 "configured logging driver does not support reading",
                 hint=f"the container was made with --log-driver {spec.log.type}{with_copy}",
             )

@@ -27,6 +27,9 @@ ALSO: Mapping[str, tuple[int, ...]] = {
     # What is done with a container may find it in the wrong state, or on its way out.
     "/containers/{id}": (409,),
     "/exec/{id}": (409,),
+    # A log that is only sent away cannot be read: what Docker answers, undeclared.
+    "/containers/{id}/logs": (501,),
+    "/containers/{id}/attach": (501,),
     # A registry may not know the name, or not answer.
     "/distribution/": (404, 503),
     "/images/create": (401, 503),
