@@ -248,14 +248,19 @@ class Server(AioServer):
 class Runner:
     """Listening sockets and their connections."""
 
-    def __init__(self, server: Server, listeners: list[asyncio.Server]) -> None:
+    def __init__(
+        self, server: Server, listeners: list[asyncio.Server], remotes: list[TlsServer]
+    ) -> None:
         self.server = server
         self._listeners = listeners
+        self._remotes = remotes
 
     async def close(self, *, grace: float = 10.0) -> None:
         """Stop listening, end streams at once, give other requests ``grace`` seconds."""
         for listener in self._listeners:
             listener.close()
+        for remote in self._remotes:
+            remote.close()
         connections = [c for c in self.server.connections if isinstance(c, Connection)]
         for connection in connections:
             if connection.hijacked or connection.disconnect == "cancel":
@@ -279,6 +284,7 @@ async def listen(
     """
     loop = asyncio.get_running_loop()
     listeners = []
+    remotes: list[TlsServer] = []
     for sock in sockets:
         sock.setblocking(False)
         if sock.family == socket.AF_UNIX:
@@ -286,7 +292,10 @@ async def listen(
             keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
             listener = await loop.create_unix_server(server, sock=sock, backlog=512, **keep)
         else:
-            remote = server if tls is None else TlsServer(server, tls)
-            listener = await loop.create_server(remote, sock=sock, backlog=512)
+            factory: Callable[[], asyncio.Protocol] = server
+            if tls is not None:
+                factory = TlsServer(server, tls)
+                remotes.append(factory)
+            listener = await loop.create_server(factory, sock=sock, backlog=512)
         listeners.append(listener)
-    return Runner(server, listeners)
+    return Runner(server, listeners, remotes)

@@ -84,6 +84,11 @@ class TlsServer:
         """A handshake is over, however it went."""
         self._handshakes.pop(protocol, None)
 
+    def close(self) -> None:
+        """Give up the handshakes under way."""
+        for protocol in tuple(self._handshakes):
+            protocol.abort()
+
     def make_inner(self) -> asyncio.Protocol:
         """What speaks through the connection."""
         return self._factory()

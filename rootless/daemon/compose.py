@@ -121,6 +121,11 @@ def check_host(config: DaemonConfig, facts: HostFacts) -> None:
         raise InvalidInput(
             f"init-path {config.init_path} is not a program", hint="sudo apt-get install tini"
         )
+    if config.init_path and not probe.is_static(config.init_path):
+        raise InvalidInput(
+            f"init-path {config.init_path} needs libraries, which images may lack",
+            hint="give one that is statically linked: tini-static or catatonit",
+        )
     _check_own_limits(config)
     profile = seccomp_path(config)
     if profile:

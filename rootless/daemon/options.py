@@ -106,7 +106,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
             "(default, or your name)", meta="USER",
         ),
         Option("init", SWITCH, "run an init in every container, as run --init does"),
-        Option("init-path", PATH, "that init (default: tini or catatonit of this host)"),
+        Option("init-path", PATH, "that init, statically linked (default: tini or catatonit)"),
         Option("seccomp-profile", PATH, "default seccomp profile (default: the built-in one)"),
         Option("no-new-privileges", SWITCH, "set-user-id programs give nothing (default true)"),
         Option("cgroup-parent", TEXT, "cgroup below the delegated one that holds all containers",

@@ -37,7 +37,18 @@ _LAST: tuple[tuple[str, str], ...] = (
     ("Name", "Name"),
     ("ID", "ID"),
     ("Data Root", "DockerRootDir"),
-    ("Live Restore Enabled", "LiveRestoreEnabled"),
+    ("Debug Mode", "Debug"),
+)
+_DEBUG: tuple[tuple[str, str], ...] = (
+    (" File Descriptors", "NFd"),
+    (" Tasks", "NGoroutines"),
+    (" System Time", "SystemTime"),
+    (" EventsListeners", "NEventsListener"),
+)
+_PROXIES: tuple[tuple[str, str], ...] = (
+    ("HTTP Proxy", "HttpProxy"),
+    ("HTTPS Proxy", "HttpsProxy"),
+    ("No Proxy", "NoProxy"),
 )
 
 
@@ -59,7 +70,33 @@ def info_text(info: dict[str, Any]) -> str:
         if ours.get("Policy"):
             lines.append(f" Policy: {ours['Policy']}")
     lines += [f" {label}: {_word(info[key])}" for label, key in _LAST if key in info]
+    lines += _settings(info)
     return "\n".join(lines) + "\n"
+
+
+def _settings(info: dict[str, Any]) -> list[str]:
+    """What daemon.json says, as far as it says something."""
+    lines = []
+    if info.get("Debug"):
+        lines += [f" {label}: {info[key]}" for label, key in _DEBUG if key in info]
+    lines += [f" {label}: {info[key]}" for label, key in _PROXIES if info.get(key)]
+    lines += _block("Labels", info.get("Labels"))
+    lines.append(f" Experimental: {_word(bool(info.get('ExperimentalBuild')))}")
+    registry = info.get("RegistryConfig") or {}
+    configs = registry.get("IndexConfigs") or {}
+    insecure = [name for name, config in configs.items() if config.get("Secure") is False]
+    cidrs = registry.get("InsecureRegistryCIDRs") or []
+    lines += _block("Insecure Registries", [*insecure, *cidrs])
+    lines += _block("Registry Mirrors", registry.get("Mirrors"))
+    lines.append(f" Live Restore Enabled: {_word(bool(info.get('LiveRestoreEnabled')))}")
+    pools = info.get("DefaultAddressPools") or ()
+    return lines + _block(
+        "Default Address Pools", [f" Base: {pool['Base']}, Size: {pool['Size']}" for pool in pools]
+    )
+
+
+def _block(title: str, lines: list[str] | None) -> list[str]:
+    return [f" {title}:", *(f"  {line}" for line in lines)] if lines else []
 
 
 def _word(value: object) -> str:

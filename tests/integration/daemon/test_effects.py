@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from tests.support.api import IMAGE, Api
 from tests.support.engine import Engine, new_engine
 
+INIT = shutil.which("tini-static") or shutil.which("catatonit") or "neither of them"
 pytestmark = pytest.mark.integration
 
 
@@ -33,6 +35,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         experimental=True,
         min_api_version="1.41",
         init=True,
+        init_path=INIT,
         seccomp_profile=str(seccomp),
         default_ulimits={"nofile": {"Name": "nofile", "Soft": 123, "Hard": 456}},
         default_shm_size="7m",
@@ -142,6 +145,7 @@ def test_info_shows_them(tuned: Engine) -> None:
         "LoggingDriver": "none",
         "HttpProxy": "http://xxxxx:xxxxx@proxy.example:3128",
         "NoProxy": "a.example",
+        "InitBinary": INIT,
         "DefaultAddressPools": [{"Base": "10.9.0.0/16", "Size": 24}],
     }
     assert {key: found[key] for key in expected} == expected
@@ -152,6 +156,19 @@ def test_info_shows_them(tuned: Engine) -> None:
     assert found["NFd"] > 5
     assert found["NGoroutines"] > 1
     assert "WARNING: daemon is not using the default seccomp profile" in found["Warnings"]
+
+
+def test_the_command_shows_what_is_configured(tuned: Engine) -> None:
+    text = tuned.ok("info")
+    for part in (
+        " Debug Mode: true\n  File Descriptors: ",
+        " HTTP Proxy: http://xxxxx:xxxxx@proxy.example:3128\n No Proxy: a.example\n",
+        " Labels:\n  rack=7\n Experimental: true\n",
+        " Insecure Registries:\n  registry.example:5000\n  ::1/128\n",
+        " Registry Mirrors:\n  https://mirror.example/\n Live Restore Enabled: false\n",
+        " Default Address Pools:\n   Base: 10.9.0.0/16, Size: 24",
+    ):
+        assert part in text, part
 
 
 def test_the_api_says_experimental_and_refuses_older_versions(tuned: Engine) -> None:

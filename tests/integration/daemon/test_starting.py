@@ -69,6 +69,7 @@ def _notes(engine: Engine) -> tuple[str, ...]:
         (lambda _: ("-H", "unix:///proc/x.sock"), "cannot listen on unix:///proc/x.sock"),
         (lambda e: ("--seccomp-profile", f"{e.root}/none"), "cannot read the default seccomp"),
         (lambda e: ("--init-path", f"{e.root}/none"), "is not a program"),
+        (lambda _: ("--init-path", "/usr/bin/env"), "needs libraries, which images may lack"),
         (lambda e: ("--policy", f"{e.root}/none"), "none"),
         (lambda _: ("-G", "root"), "group 'root' is not one of yours"),
         (lambda _: ("-H", "fd://"), "no socket was passed"),

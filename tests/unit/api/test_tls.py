@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -217,6 +218,38 @@ async def test_plain_http_gets_nothing(context: ssl.SSLContext) -> None:
         writer.write(b"GET /info HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"HTTP" not in await reader.read()
         writer.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_rubbish_ends_its_connection_only(
+    tmp_path: Path, context: ssl.SSLContext, seed: int
+) -> None:
+    """Random bytes, also behind the beginning of a real handshake and inside a real connection."""
+    draw = random.Random(seed)
+    rubbish = draw.randbytes(draw.choice((1, 5, 100, 20_000)))
+    client = client_context(tmp_path, pki.signed(CA, "alice"))
+    async with api(context) as (_, address):
+
+        def hello() -> bytes:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            with contextlib.suppress(ssl.SSLWantReadError):
+                client.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+            return outgoing.read()
+
+        for begin in (b"", b"\x16\x03\x01\x00\x50", hello()[: draw.randrange(1, 200)], hello()):
+            _, writer = await asyncio.open_connection(*address)
+            writer.write(begin + rubbish)
+            writer.close()
+
+        def inside() -> None:
+            peer = Peer(address, client)
+            peer.sock.sendall(b"\x17\x03\x03" + len(rubbish).to_bytes(2) + rubbish)
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                assert peer.read_all() == b""
+            peer.sock.close()
+
+        await asyncio.to_thread(inside)
+        assert (await ask(address, client, "Host: localhost")).startswith(b"HTTP/1.1 200")
 
 
 async def test_no_session_is_resumed(tmp_path: Path, context: ssl.SSLContext) -> None:

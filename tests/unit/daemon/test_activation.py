@@ -161,6 +161,13 @@ def test_addresses_of_others_are_refused(host: str, message: str) -> None:
         activation.listen(_config(host, tls=True), {})
 
 
+def test_tls_alone_means_mutual_tls() -> None:
+    config = DaemonConfig(hosts=(f"tcp://127.0.0.1:{_free_port()}",), tls=True)
+    (found,) = activation.listen(config, {})
+    found.close()
+    assert config.uses_tls
+
+
 def test_tcp_without_mutual_tls_is_refused() -> None:
     with pytest.raises(InvalidInput, match="TCP is served with mutual TLS only") as caught:
         activation.listen(_config("tcp://127.0.0.1:2375"), {})
