@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engine import Engine, program
-from tests.support.tlsproxy import Authority, Issued, serving
+from tests.support import pki
+from tests.support.engine import Engine, new_engine, program
+from tests.support.registry import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -20,26 +21,51 @@ IMAGE = "rootless/busybox"
 
 @dataclass(frozen=True)
 class Remote:
-    """A daemon behind TLS, and who may speak to it."""
+    """A daemon that listens on TCP, and the files of who may speak to it."""
 
     host: str
-    authority: Authority
-    client: Issued
+    files: Path
     engine: Engine
 
-    def flags(self) -> list[str]:
-        """The flags that name all of it."""
-        return [
-            "--host", f"tcp://{self.host}", "--tlsverify", "--tlscacert", str(self.authority.cert),
-            "--tlscert", str(self.client.cert), "--tlskey", str(self.client.key),
-        ]  # fmt: skip
+    def flags(self, **files: Path) -> list[str]:
+        """The flags that name all of it; ``ca``, ``cert`` and ``key`` may be others."""
+        words = ["--host", f"tcp://{self.host}", "--tlsverify"]
+        for name in ("ca", "cert", "key"):
+            words += [f"--tls{name}{'cert' * (name == 'ca')}"]
+            words += [str(files.get(name, self.files / f"{name}.pem"))]
+        return words
+
+
+@pytest.fixture(scope="module")
+def authority() -> pki.Pair:
+    return pki.authority()
+
+
+@pytest.fixture(scope="module")
+def address() -> str:
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def shared_engine(
+    authority: pki.Pair, address: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    """The module's engine, on its socket and on TCP."""
+    directory = tmp_path_factory.mktemp("server")
+    pki.write(directory, authority, pki.signed(authority, "server", server=True))
+    with new_engine(start=False) as engine:
+        engine.start(
+            "--host", f"unix://{engine.socket}", "--host", f"tcp://{address}", "--tlsverify",
+            "--tlscacert", str(directory / "ca.pem"), "--tlscert", str(directory / "cert.pem"),
+            "--tlskey", str(directory / "key.pem"),
+        )  # fmt: skip
+        yield engine
 
 
 @pytest.fixture
-def remote(engine: Engine, tmp_path: Path) -> Iterator[Remote]:
-    authority = Authority(tmp_path)
-    with serving(engine.socket, authority) as host:
-        yield Remote(host, authority, authority.issue("client"), engine)
+def remote(engine: Engine, authority: pki.Pair, address: str, tmp_path: Path) -> Remote:
+    pair = pki.signed(authority, "client")
+    return Remote(address, pki.write(tmp_path / "client", authority, pair), engine)
 
 
 def test_run_over_tls(remote: Remote) -> None:
@@ -67,10 +93,9 @@ def test_exec_and_archives_over_tls(remote: Remote, tmp_path: Path) -> None:
 
 def test_docker_speaks_to_it_by_the_same_context(remote: Remote) -> None:
     """One client makes the context, the other uses it."""
-    engine, issued = remote.engine, remote.client
-    made = (
-        f"host=tcp://{remote.host},ca={remote.authority.cert},cert={issued.cert},key={issued.key}"
-    )
+    engine = remote.engine
+    files = ",".join(f"{name}={remote.files / name}.pem" for name in ("ca", "cert", "key"))
+    made = f"host=tcp://{remote.host},{files}"
     engine.ok("context", "create", "far", "--docker", made)
     found = subprocess.run(
         ["docker", "--context", "far", "version", "--format", "{{.Server.Platform.Name}}"],
@@ -93,20 +118,17 @@ def test_docker_speaks_to_it_by_the_same_context(remote: Remote) -> None:
 
 
 def test_who_is_not_known_is_not_spoken_to(remote: Remote, tmp_path: Path) -> None:
-    stranger = tmp_path / "stranger"
-    stranger.mkdir()
-    other = Authority(stranger, "other")
-    engine, flags = remote.engine, remote.flags()
-    wrong = [str(other.cert) if word == str(remote.authority.cert) else word for word in flags]
-    done = engine.run(*wrong, "ps")
+    other = pki.authority("Stranger")
+    wrong = pki.write(tmp_path / "stranger", other, pki.signed(other, "client"))
+    engine = remote.engine
+    done = engine.run(*remote.flags(ca=wrong / "ca.pem"), "ps")
     assert (done.returncode, "certificate verify failed" in done.stderr) == (1, True)
-    forged = other.issue("client")
-    swap = {str(remote.client.cert): str(forged.cert), str(remote.client.key): str(forged.key)}
-    done = engine.run(*(swap.get(word, word) for word in flags), "ps")
+    done = engine.run(*remote.flags(cert=wrong / "cert.pem", key=wrong / "key.pem"), "ps")
     assert done.returncode == 1
     assert "127.0.0.1" in done.stderr or "closed the connection" in done.stderr
     done = engine.run("--host", f"tcp://{remote.host}", "ps")
     assert (done.returncode, "without TLS" in done.stderr) == (1, True)
+    flags = remote.flags()
     unchecked = [*flags[:2], "--tls", *flags[5:]]
     done = engine.run(*unchecked, "ps", "-q")
     assert (done.returncode, "nothing proves" in done.stderr) == (0, True)
