@@ -72,7 +72,9 @@ class Execs:
     def _check_running(unit: Unit) -> None:
         state = unit.record.state
         if state.status == "paused":
-            raise Conflict(f"Container {unit.record.name} is paused, unpause the container first")
+            raise Conflict(
+                f"Container {unit.record.name} is paused, unpause the container before exec"
+            )
         if not state.running or unit.shim is None:
             raise Conflict(f"container {unit.id} is not running")
 

@@ -77,6 +77,7 @@ def enter(
         except BaseException as error:
             init.fail(peer, error, "setns")
     os.close(write_end)
+    peer.close()  # the child's now: who is killed before a word (cgroup.kill) is heard to end
     text = os.read(read_end, 32)
     os.close(read_end)
     os.waitpid(middle, 0)
