@@ -38,10 +38,11 @@ STALL_SECONDS = 10.0
 _PIECE = 64 << 10
 
 
-_READS_AHEAD = "docker-sdk-python"
-"""docker-py reads the head through a buffer and the stream around it: output that
-arrives together with the head is lost in the buffer. Docker's daemon starts the
-process after the head was sent, which hides it most of the time."""
+_READS_EXACTLY = ("Docker-Client/", "rootless")
+"""Clients that lose nothing. docker-py, under whatever name (testcontainers gives it
+another), reads the head through a buffer and the stream around it: output that arrives
+together with the head is lost in the buffer. Docker's daemon starts the process after the
+head was sent, which hides it most of the time."""
 
 
 class Hijacked(StreamResponse):
@@ -82,6 +83,8 @@ class RawStream(asyncio.Protocol):
         """Done when the client is gone; what it sent can still be read."""
         self.taken = 0
         """Bytes the process has taken."""
+        self.waits_for_reader = False
+        """The next write waits until the client has taken all before it."""
         self._transport, early = connection.take_over()
         if early:
             self._chunks.append(early)
@@ -180,11 +183,11 @@ class RawStream(asyncio.Protocol):
                 self._transport.resume_reading()
         return data
 
-    async def until_read(self) -> None:
+    async def _until_read(self) -> None:
         """Wait until the client has taken everything sent so far (unix(7), SIOCOUTQ)."""
         sock: socket.socket = self._transport.get_extra_info("socket")
         pause = 0.0001
-        while not self._transport.is_closing() and _unread(sock):
+        while not (self.lost.done() or self._transport.is_closing()) and _unread(sock):
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.02)
 
@@ -193,6 +196,9 @@ class RawStream(asyncio.Protocol):
 
         Nothing is sent to a client that is gone.
         """
+        if self.waits_for_reader:
+            self.waits_for_reader = False
+            await self._until_read()
         if self.lost.done() or self._transport.is_closing():
             return
         self._transport.write(data)
@@ -226,8 +232,8 @@ async def hijack(call: Call, *, content_type: str) -> RawStream:
     if call.warnings:
         lines.append(f"Warning: {warning_header(call.take_warnings())}")
     await stream.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-    if call.request.headers.get("User-Agent", "").startswith(_READS_AHEAD):
-        await stream.until_read()
+    agent = call.request.headers.get("User-Agent", "")
+    stream.waits_for_reader = not agent.startswith(_READS_EXACTLY)
     return stream
 
 
