@@ -21,7 +21,7 @@ _OWN: tuple[Flag, ...] = (
     ("allow-root", "", BOOL, False, ""),
     ("version", "v", BOOL, False, ""),
 )
-_FLAGS: tuple[Flag, ...] = (
+FLAGS: tuple[Flag, ...] = (
     *_OWN,
     *((o.name, o.letter, o.kind.flag, None, "") for o in OPTIONS),
     *((r.name, r.letter, r.kind.flag, None, "") for r in REFUSALS if r.name),
@@ -42,7 +42,7 @@ class CommandLine:
 def read(arguments: Sequence[str], environ: Mapping[str, str]) -> CommandLine:
     """Parse the words behind the program's name; raises UsageError or InvalidInput."""
     try:
-        found = parse(_FLAGS, list(arguments))
+        found = parse(FLAGS, list(arguments))
     except HelpWanted:
         return CommandLine(Flags(), help=True)
     if found.args:

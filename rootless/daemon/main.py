@@ -85,6 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RootlessError as error:
         sys.stderr.write(f"rootlessd: {error}\n")
         raise SystemExit(EXIT_FAILURE) from None
+    except OSError as error:
+        # A file of the engine's that is not what it should be, or a full disk.
+        what = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"rootlessd: {what}{error.strerror or error}\n")
+        raise SystemExit(EXIT_FAILURE) from None
     return 0
 
 

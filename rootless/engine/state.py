@@ -89,7 +89,13 @@ class State:
         self._pending = 0
         self._profiles: set[str] = set()
         # isolation_level None: transactions are begun here, not guessed by the module.
-        self._db = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise RootlessError(
+                f"cannot open the state database {path}: {error}",
+                hint="it must be a file of your own in a directory you can write to",
+            ) from error
         try:
             self._configure()
             self._migrate()

@@ -204,3 +204,24 @@ def test_a_command_whose_daemon_listens_elsewhere_is_told_so(engine: Engine) -> 
         pid = int((engine.root / "r/rootless/rootlessd.pid").read_text())
         os.kill(pid, signal.SIGTERM)
         until(lambda: not elsewhere.exists())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("state.db", "cannot open the state database"),
+        ("content", "content/blobs/sha256: Not a directory"),
+        ("containers", "containers: File exists"),
+    ],
+)
+def test_a_data_root_with_something_else_in_it_is_told(
+    engine: Engine, name: str, message: str
+) -> None:
+    engine.data.mkdir(mode=0o700)
+    place = engine.data / name
+    if name == "state.db":
+        place.mkdir()
+    else:
+        place.write_text("x")
+    assert message in refused(engine)
+    assert not engine.socket.exists()

@@ -352,6 +352,45 @@ async def test_a_paused_reader_holds_the_client_back_and_loses_nothing(
         assert made[0].data == sent
 
 
+async def test_a_client_that_does_not_read_holds_the_server_back(
+    tmp_path: Path, context: ssl.SSLContext
+) -> None:
+    """What is written before the server is told to wait stays small."""
+
+    class Endless(Recorder):
+        paused = False
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.sent = 0
+            self._go_on()
+
+        def _go_on(self) -> None:
+            if not self.paused and self.sent < 100 << 20:
+                self.transport.write(bytes(64 << 10))
+                self.sent += 64 << 10
+                asyncio.get_running_loop().call_soon(self._go_on)
+
+        def pause_writing(self) -> None:
+            self.paused = True
+
+    made: list[Endless] = []
+
+    def factory() -> Endless:
+        made.append(Endless())
+        return made[-1]
+
+    client = client_context(tmp_path, pki.signed(CA, "alice"))
+    async with served(factory, context) as address:
+        peer = await asyncio.to_thread(Peer, address, client)
+        while not (made and made[0].paused):
+            await asyncio.sleep(0.01)
+        assert made[0].sent < 32 << 20, "no more than the sockets' own buffers"
+        assert made[0].transport.get_write_buffer_size() < 1 << 20
+        peer.sock.close()
+        await asyncio.wait_for(made[0].lost, 20)
+
+
 async def test_a_handshake_that_takes_too_long_is_given_up(
     context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
