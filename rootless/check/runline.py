@@ -19,10 +19,14 @@ _VERBS = frozenset({"run", "create"})
 _MAX_LINE = 1 << 17
 
 
-class _NoClient:
-    """Stands where the command asks for its client: only the proxies' address is wanted."""
+class _NoEndpoint:
+    host = ""
 
-    socket_path = ""
+
+class _NoClient:
+    """Stands where the command asks for its client: only its address is wanted, for proxies."""
+
+    endpoint = _NoEndpoint()
 
     def close(self) -> None:
         """Nothing to close."""

@@ -109,6 +109,17 @@ GROUPS: dict[str, Group] = {
             "ls": ("network", "LS", "List networks"),
         },
     ),
+    "policy": Group(
+        "Work on policies",
+        {
+            "merge": ("host", "POLICY_MERGE", "Print several policies or profiles as one"),
+            "show": (
+                "host",
+                "POLICY_SHOW",
+                "Print what policies say, and where values are from",
+            ),
+        },
+    ),
     "system": Group(
         "Manage the engine",
         {

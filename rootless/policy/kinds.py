@@ -23,13 +23,16 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Kind:
     """``shape`` is the form in a document: list, integer, size or boolean.
 
-    ``meet`` joins two constraints; ``canonical`` brings one list into the form
-    in which equal meanings are equal values.
+    ``meet`` is what both of two constraints allow, ``join`` the least constraint that
+    allows what either does; ``canonical`` brings one list into the form in which equal
+    meanings are equal values. ``meaning`` is for people.
     """
 
     name: str
     shape: str
+    meaning: str
     meet: Callable[[Constraint, Constraint], Constraint]
+    join: Callable[[Constraint, Constraint], Constraint]
     canonical: Callable[[frozenset[str]], frozenset[str]] = lambda values: values
 
 
@@ -107,20 +110,70 @@ def _clean_networks(values: frozenset[str]) -> frozenset[str]:
     return _canonical_networks(frozenset(str(_network(v)) for v in values))
 
 
-ALLOW = Kind("allow", "list", _sets(lambda a, b: a & b))
-DENY = Kind("deny", "list", _sets(lambda a, b: a | b))
-ALLOW_PATHS = Kind("allow-paths", "list", _sets(_intersect_paths), _clean_paths)
-DENY_PATHS = Kind("deny-paths", "list", _sets(lambda a, b: _canonical_paths(a | b)), _clean_paths)
-DENY_STANDARDS = Kind(
-    "deny",
+def _all(a: frozenset[str], b: frozenset[str]) -> frozenset[str]:
+    return a | b
+
+
+def _common(a: frozenset[str], b: frozenset[str]) -> frozenset[str]:
+    return a & b
+
+
+ALLOW = Kind("allow", "list", "what is allowed; nothing else is", _sets(_common), _sets(_all))
+DENY = Kind("deny", "list", "adds up: each entry of each file counts", _sets(_all), _sets(_common))
+ALLOW_PATHS = Kind(
+    "allow-paths",
     "list",
-    _sets(lambda a, b: a | b),
+    "these paths and all below them are allowed; nothing else is",
+    _sets(_intersect_paths),
+    _sets(lambda a, b: _canonical_paths(a | b)),
+    _clean_paths,
+)
+DENY_PATHS = Kind(
+    "deny-paths",
+    "list",
+    "these paths and all below them; each entry of each file counts",
+    _sets(lambda a, b: _canonical_paths(a | b)),
+    _sets(_intersect_paths),
+    _clean_paths,
+)
+DENY_STANDARDS = Kind(
+    "standards",
+    "list",
+    "standards that must hold; each entry of each file counts",
+    _sets(_all),
+    _sets(_common),
     lambda values: frozenset(map(canonical_standard, values)),
 )
-ALLOW_PATTERNS = Kind("allow-patterns", "list", _sets(_intersect_patterns), _canonical_patterns)
-ALLOW_NETWORKS = Kind("allow-networks", "list", _sets(_intersect_networks), _clean_networks)
-MAXIMUM = Kind("maximum", "integer", min)
-MAXIMUM_SIZE = Kind("maximum", "size", min)
-MINIMUM = Kind("minimum", "integer", max)
-PERMIT = Kind("permit", "boolean", lambda a, b: bool(a and b))
-REQUIRE = Kind("require", "boolean", lambda a, b: bool(a or b))
+ALLOW_PATTERNS = Kind(
+    "allow-patterns",
+    "list",
+    "names, or beginnings with *, that are allowed; nothing else is",
+    _sets(_intersect_patterns),
+    _sets(lambda a, b: _canonical_patterns(a | b)),
+    _canonical_patterns,
+)
+ALLOW_NETWORKS = Kind(
+    "allow-networks",
+    "list",
+    "addresses and networks that are allowed; nothing else is",
+    _sets(_intersect_networks),
+    _sets(lambda a, b: _canonical_networks(a | b)),
+    _clean_networks,
+)
+MAXIMUM = Kind("maximum", "integer", "the highest value; the lowest of all files counts", min, max)
+MAXIMUM_SIZE = Kind("maximum", "size", "the most bytes; the lowest of all files counts", min, max)
+MINIMUM = Kind("minimum", "integer", "the lowest value; the highest of all files counts", max, min)
+PERMIT = Kind(
+    "permit",
+    "boolean",
+    "false forbids; one file that does is enough",
+    lambda a, b: bool(a and b),
+    lambda a, b: bool(a or b),
+)
+REQUIRE = Kind(
+    "require",
+    "boolean",
+    "true requires; one file that does is enough",
+    lambda a, b: bool(a or b),
+    lambda a, b: bool(a and b),
+)

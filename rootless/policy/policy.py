@@ -16,6 +16,11 @@ Mode = Literal["enforce", "warn", "audit"]
 _STRICTNESS: tuple[Mode, ...] = ("audit", "warn", "enforce")
 
 
+def laxest(a: Mode, b: Mode) -> Mode:
+    """Of two modes the one that denies less."""
+    return a if strictest(a, b) == b else b
+
+
 def strictest(a: Mode, b: Mode) -> Mode:
     """Of two modes the one that denies more."""
     return a if _STRICTNESS.index(a) >= _STRICTNESS.index(b) else b
@@ -106,4 +111,26 @@ def meet(a: Policy, b: Policy) -> Policy:
         # meanings equal.
         rule_modes={rule: found for rule, found in modes.items() if found != mode},
         sources=sources,
+    )
+
+
+def join(a: Policy, b: Policy) -> Policy:
+    """The least policy of this language that allows what either of them allows."""
+    mode = laxest(a.mode, b.mode)
+    rules = {*a.rule_modes, *b.rule_modes}
+    modes = {rule: laxest(a.mode_of(rule), b.mode_of(rule)) for rule in rules}
+    return Policy(
+        names=a.names | b.names,
+        constraints={
+            key: FIELDS[key].kind.join(value, b.constraints[key])
+            for key, value in a.constraints.items()
+            if key in b.constraints
+        },
+        mode=mode,
+        rule_modes={rule: found for rule, found in modes.items() if found != mode},
+        sources={
+            key: places | b.sources.get(key, frozenset())
+            for key, places in a.sources.items()
+            if key in b.constraints
+        },
     )

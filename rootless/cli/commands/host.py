@@ -1,4 +1,4 @@
-"""doctor, setup, check-policy: programs of their own, without the daemon.
+"""doctor, setup, check-policy, policy: programs of their own, without the daemon.
 
 They parse their own arguments; this module only finds them.
 """
@@ -34,6 +34,14 @@ def _check_policy(call: Invocation) -> int:
     return _call("rootless.check.main", call.args)
 
 
+def _policy_merge(call: Invocation) -> int:
+    return _call("rootless.check.merge", call.args)
+
+
+def _policy_show(call: Invocation) -> int:
+    return _call("rootless.check.show", call.args)
+
+
 DOCTOR = Command(
     _doctor,
     usage="doctor [OPTIONS]",
@@ -50,5 +58,17 @@ CHECK_POLICY = Command(
     _check_policy,
     usage="check-policy [OPTIONS] [POLICY...] [INPUT...]",
     summary="Check policies, and inputs against them",
+    max_args=None,
+)
+POLICY_MERGE = Command(
+    _policy_merge,
+    usage="policy merge [OPTIONS] FILE...",
+    summary="Print several policies or profiles as one",
+    max_args=None,
+)
+POLICY_SHOW = Command(
+    _policy_show,
+    usage="policy show [OPTIONS] [POLICY...]",
+    summary="Print what policies say, and where each value is from",
     max_args=None,
 )

@@ -21,6 +21,8 @@ def _commands() -> Iterator[tuple[str, Command]]:
             yield name, entry.load(name, item)
     for group, found in GROUPS.items():
         for verb, item in found.commands.items():
+            if item[0] == "host":
+                continue
             yield f"{group} {verb}", entry.load(f"{group} {verb}", item)
 
 

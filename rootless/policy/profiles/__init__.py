@@ -1,0 +1,1 @@
+"""Merging seccomp and Landlock profiles so that one does what all of them stacked would do."""
