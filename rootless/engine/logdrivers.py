@@ -109,7 +109,7 @@ def _file(path: Path, options: FileOptions, attrs: dict[str, str]) -> dict[str, 
         "size": options.max_size,
         "files": options.max_files,
         "compress": options.compress,
-        "attrs": text.encode("utf-8", "replace").decode(),
+        "attrs": text,
     }
 
 
@@ -121,7 +121,7 @@ def _syslog(options: LogOptions, tag: str) -> dict[str, object]:
         "address": syslog.address,
         "facility": syslog.facility,
         "format": syslog.format,
-        "tag": tag,
+        "tag": "".join(char if char.isprintable() else "_" for char in tag),
         "hostname": socket.gethostname(),
         "tls": {
             "ca": syslog.ca, "cert": syslog.cert, "key": syslog.key, "verify": syslog.verify

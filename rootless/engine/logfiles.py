@@ -26,6 +26,7 @@ from rootless.engine.logformats import (
     blocks_backwards,
     lines_backwards,
 )
+from rootless.errors import Exhausted
 from rootless.model.records import LogEntry
 
 CHUNK = 64 << 10
@@ -203,4 +204,9 @@ def _open(path: Path, number: int, form: str) -> LogFile | None:
             return LogFile(name, form)
         except FileNotFoundError:
             continue
+        except OSError as error:
+            raise Exhausted(
+                f"cannot open {name}: {error.strerror}",
+                hint="a smaller max-file, or a larger limit on open files (ulimit -n)",
+            ) from error
     return None

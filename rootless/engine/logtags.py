@@ -31,7 +31,7 @@ def tag(options: Mapping[str, str], spec: ContainerSpec, default: str) -> str:
     if len(text) * size > _MAX_WORK:
         raise InvalidInput("the log tag is too long for a container with so many variables")
     try:
-        return template.render(data)
+        return _text(template.render(data))
     except RootlessError as error:
         raise InvalidInput(f"log tag: {error.message}", hint=_HINT) from None
 
@@ -88,14 +88,25 @@ def attributes(
     """Labels and variables that ``options`` name, those of variables over those of labels."""
     env = dict(entry.partition("=")[::2] for entry in spec.process.env if "=" in entry)
     found: dict[str, str] = {}
+
+    def keep(key: str, value: str) -> None:
+        found[rename(_text(key))] = _text(value)
+
     for option, values in (("labels", dict(spec.labels)), ("env", env)):
         for key in filter(None, options.get(option, "").split(",")):
             if key in values:
-                found[rename(key)] = values[key]
+                keep(key, values[key])
         if expression := options.get(f"{option}-regex"):
-            matches = matcher(expression)
-            found.update({rename(key): value for key, value in values.items() if matches(key)})
+            matches = matcher(_text(expression))
+            for key, value in values.items():
+                if matches(_text(key)):
+                    keep(key, value)
     return found
+
+
+def _text(value: str) -> str:
+    """``value`` without halves of surrogate pairs, which no encoding takes."""
+    return value.encode("utf-8", "replace").decode()
 
 
 def matcher(expression: str) -> Callable[[str], bool]:

@@ -16,7 +16,7 @@ import socket
 import struct
 from typing import NoReturn
 
-from rootless.errors import StartFailed
+from rootless.errors import StartFailed, SyscallError
 from rootless.linux import process
 from rootless.model.plan import LaunchPlan
 from rootless.runtime import sandbox, sequence, wire
@@ -115,9 +115,7 @@ class Builder:
         # dies after it knows the container by nothing else.
         write_state(os.getppid(), self.pid)
         if self.plan.log.path:
-            # The shim opens it with the first output; whoever looks before finds it empty.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-            os.close(os.open(self.plan.log.path, flags, 0o600))
+            _touch(self.plan.log.path)
         terminal = self.plan.stdio.terminal
         if not terminal:
             self._hand_over([fd for fd in self._in_order(self.streams.ours) if fd >= 0])
@@ -295,6 +293,14 @@ def _rehearse(template: bytes) -> None:
     streams = Streams(plan.stdio)
     streams.close_theirs()
     streams.close_ours()
+
+
+def _touch(path: str) -> None:
+    """Make the log, which the shim opens with the first output, for those who look before."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise SyscallError("open", path, error.errno or 0) from None
 
 
 def _in_memory(text: str) -> int:

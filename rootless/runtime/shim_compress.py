@@ -41,13 +41,15 @@ class CompressedLogFile(LogFile):
     def shift(self) -> None:
         """Make each file one older, compressed or not; the oldest goes."""
         with self._lock:
-            for suffix in ("", ".gz"):
-                if os.path.exists(oldest := f"{self.path}.{self.max_files - 1}{suffix}"):
-                    os.unlink(oldest)
-            for index in range(self.max_files - 1, 1, -1):
-                for suffix in ("", ".gz"):
-                    if os.path.exists(newer := f"{self.path}.{index - 1}{suffix}"):
-                        os.replace(newer, f"{self.path}.{index}{suffix}")
+            count = self._count()
+            if count == self.max_files - 1:
+                for name in self._names(count):
+                    os.unlink(name)
+                count -= 1
+            for index in range(count, 0, -1):
+                for name in self._names(index):
+                    suffix = name.removeprefix(f"{self.path}.{index}")
+                    os.replace(name, f"{self.path}.{index + 1}{suffix}")
             if os.path.exists(self.path):
                 os.replace(self.path, f"{self.path}.1")
             self._shifts += 1
@@ -60,9 +62,21 @@ class CompressedLogFile(LogFile):
             self._busy = True
         _thread.start_new_thread(self._run, ())
 
+    def _names(self, index: int) -> list[str]:
+        """What there is of a file: itself, packed, or after a crash both."""
+        names = (f"{self.path}.{index}", f"{self.path}.{index}.gz")
+        return [name for name in names if os.path.exists(name)]
+
+    def _count(self) -> int:
+        """How many old files there are."""
+        count = 0
+        while count < self.max_files - 1 and self._names(count + 1):
+            count += 1
+        return count
+
     def _due(self) -> int:
         """The number of the oldest file that is not compressed; 0 for none."""
-        for index in range(self.max_files - 1, 0, -1):
+        for index in range(self._count(), 0, -1):
             if os.path.exists(f"{self.path}.{index}"):
                 return index
         return 0

@@ -128,11 +128,14 @@ class LogFile:
             self.on_rotate()
 
     def shift(self) -> None:
-        """Make each file one older; the oldest goes."""
-        for index in range(self.max_files - 1, 0, -1):
-            newer = self.path if index == 1 else f"{self.path}.{index - 1}"
-            if os.path.exists(newer):
-                os.replace(newer, f"{self.path}.{index}")
+        """Make each file one older; the oldest goes when there are as many as may be."""
+        count = 0
+        while count < self.max_files - 1 and os.path.exists(f"{self.path}.{count + 1}"):
+            count += 1
+        for index in range(min(count, self.max_files - 2), 0, -1):
+            os.replace(f"{self.path}.{index}", f"{self.path}.{index + 1}")
+        if self.max_files > 1 and os.path.exists(self.path):
+            os.replace(self.path, f"{self.path}.1")
 
     def close(self) -> None:
         """Close the file."""

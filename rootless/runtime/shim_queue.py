@@ -27,6 +27,8 @@ from rootless.runtime.shim_logfile import Tell
 _STACK = 256 << 10
 _AGAIN = 1.0
 """Seconds until a sink that failed is tried again."""
+_FEW, _SMALL = 1000, 32
+"""A piece costs memory of its own: of smaller ones than these on average, fewer bytes may wait."""
 _MOMENT = 0.001
 BLOCKING_END, NON_BLOCKING_END = 10.0, 1.0
 
@@ -61,6 +63,7 @@ class QueuedLog(LineLog):
         self._name = name
         self._sink = sink
         self._limit = limit
+        self._most = _FEW + limit // _SMALL
         self._drop = drop
         self._tell = tell
         self._wake = wake
@@ -94,7 +97,7 @@ class QueuedLog(LineLog):
             self._taken_before = self._taken
             time.sleep(_MOMENT)
         with self._lock:
-            room = self._limit - self._size
+            room = self._limit - self._size if len(self._queue) < self._most else 0
             lossy = self._drop or self._failing
             if len(text) > room and lossy:
                 # Whole lines that fit; one that is larger than the whole queue goes alone.
@@ -104,7 +107,8 @@ class QueuedLog(LineLog):
             if text:
                 self._queue.append((stream, (time_ns, text)))
                 self._size += len(text)
-            self._waited = not lossy and self._size >= self._limit
+            crowded = self._size >= self._limit or len(self._queue) >= self._most
+            self._waited = not lossy and crowded
             full = self._waited
         os.eventfd_write(self._work, 1)
         return full
@@ -164,7 +168,8 @@ class QueuedLog(LineLog):
             recovered, self._failing = self._failing, ""
             lost = self._lost if recovered else 0
             self._lost -= lost
-            free = self._waited and self._size <= self._limit // 2
+            half = self._size <= self._limit // 2 and len(self._queue) <= self._most // 2
+            free = self._waited and half
             if free:
                 self._waited = False
         if recovered:

@@ -319,3 +319,32 @@ def test_pieces_are_the_stream(chunks: list[bytes], long: int) -> None:
     assert b"".join(texts + rest) == b"".join(data)
     assert all(text for text in texts)
     assert all(len(line) <= 16384 for text in texts for line in text.split(b"\n"))
+
+
+def test_as_many_files_as_somebody_wishes(kind: Kind) -> None:
+    log = kind.open(200, 10**9)
+    for number in range(50):
+        log.write(1, f"line {number}\n".encode())
+    log.close()
+    assert kind.texts() == [f"line {number}\n".encode() for number in range(50)]
+
+
+def test_a_gap_that_a_crash_left_is_filled(kind: Kind) -> None:
+    """Killed after the old files were renamed, before the newest was."""
+    log = kind.open(300, 5)
+    for number in range(40):
+        log.write(1, f"line {number}\n".encode())
+    log.close()
+    whole = kind.texts()
+    for index in (3, 2, 1):
+        kind.path.with_name(f"log.{index}").replace(kind.path.with_name(f"log.{index + 1}"))
+    kept = kind.texts()
+    assert whole[-len(kept) :] == kept
+    log = kind.open(300, 5)
+    for number in range(40, 80):
+        log.write(1, f"line {number}\n".encode())
+    log.close()
+    found = kind.texts()
+    assert found == [f"line {number}\n".encode() for number in range(80 - len(found), 80)]
+    names = sorted(path.name for path in kind.path.parent.iterdir())
+    assert names == ["log", "log.1", "log.2", "log.3", "log.4"]

@@ -110,3 +110,16 @@ def test_a_sink_that_hangs_does_not_hold_up_the_end(monkeypatch: object) -> None
     assert time.monotonic() - began < 30
     assert said == ["the log ends without 16 bytes"]
     sink.gate.set()
+
+
+def test_tiny_pieces_are_bounded_by_their_number() -> None:
+    """A tuple of two bytes takes a hundred times as many."""
+    sink = Sink()
+    log, _, _ = _queue(sink, 64 << 10, drop=False)
+    count = 1
+    while not log.write(1, b"\n"):
+        count += 1
+    assert count < 4000
+    sink.gate.set()
+    log.close()
+    assert b"".join(sink.texts) == b"\n" * count
