@@ -46,8 +46,10 @@ def read(arguments: Sequence[str], environ: Mapping[str, str]) -> CommandLine:
     except HelpWanted:
         return CommandLine(Flags(), help=True)
     if found.args:
+        switch = found.args[0] in ("true", "false")
         raise InvalidInput(
-            f'"rootlessd" accepts no arguments, not {found.args[0]!r}', hint="see rootlessd --help"
+            f'"rootlessd" accepts no arguments, not {found.args[0]!r}',
+            hint="a flag takes it after =: --ipv6=false" if switch else "see rootlessd --help",
         )
     own = {flag[0] for flag in _OWN}
     file, required = _config_file(found, environ)
@@ -64,7 +66,8 @@ def _config_file(found: Parsed, environ: Mapping[str, str]) -> tuple[str, bool]:
     named = found.values["config-file"] or found.values["config"]
     if named:
         return os.path.abspath(os.path.expanduser(named)), True
-    base = Path(environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME') or '/'}/.config")
+    home = environ.get("HOME") or os.path.expanduser("~")
+    base = Path(environ.get("XDG_CONFIG_HOME") or f"{home}/.config")
     if not base.is_absolute():
         raise InvalidInput(
             f"XDG_CONFIG_HOME is {str(base)!r}, which is not an absolute path",

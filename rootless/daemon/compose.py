@@ -135,7 +135,9 @@ def check_host(config: DaemonConfig, facts: HostFacts) -> None:
 def _check_own_limits(config: DaemonConfig) -> None:
     """No container can have more than the daemon may give (setrlimit(2))."""
     for limit in config.default_ulimits:
-        _, mine = resource.getrlimit(getattr(resource, f"RLIMIT_{limit.name.upper()}"))
+        # "locks" is 10 (asm-generic/resource.h), which the module has no name for.
+        number = getattr(resource, f"RLIMIT_{limit.name.upper()}", 10)
+        _, mine = resource.getrlimit(number)
         if mine != resource.RLIM_INFINITY and not 0 <= limit.hard <= mine:
             raise InvalidInput(
                 f"default-ulimits.{limit.name}: hard {limit.hard} is above your own, {mine}",

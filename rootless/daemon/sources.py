@@ -48,8 +48,7 @@ def load(flags: Flags, environ: Mapping[str, str]) -> DaemonConfig:
         if isinstance(entry, Refusal):
             check_refusal(entry, given[entry.key])
     _refuse_conflicts(found, given, origin)
-    named = {key: found.values[key] for key in found.values}
-    config = configuration({**named, **given})
+    config = configuration({**found.values, **given})
     return complete(replace(check_config(config), config_file=origin), environ)
 
 

@@ -354,7 +354,8 @@ def _take_streams(stdio: list[int], user: users.ResolvedUser, *, terminal: bool)
 
 
 def _set_limit(name: str, soft: int, hard: int) -> None:
-    number = getattr(resource, f"RLIMIT_{name.upper()}")
+    # "locks" is 10 (asm-generic/resource.h), which the module has no name for.
+    number = getattr(resource, f"RLIMIT_{name.upper()}", 10)
     wanted_hard = resource.RLIM_INFINITY if hard < 0 else hard
     wanted_soft = resource.RLIM_INFINITY if soft < 0 else soft
     try:

@@ -37,7 +37,10 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         init=True,
         init_path=INIT,
         seccomp_profile=str(seccomp),
-        default_ulimits={"nofile": {"Name": "nofile", "Soft": 123, "Hard": 456}},
+        default_ulimits={
+            "nofile": {"Name": "nofile", "Soft": 123, "Hard": 456},
+            "locks": {"Soft": 77, "Hard": 77},
+        },
         default_shm_size="7m",
         default_ipc_mode="shareable",
         default_runtime="runc",
@@ -79,11 +82,12 @@ def info(engine: Engine, *options: str) -> dict[str, Any]:
 def test_a_container_has_the_daemons_defaults(tuned: Engine) -> None:
     script = (
         "exec 2>&1; ulimit -Sn; ulimit -Hn; df -m /dev/shm | tail -1; mkdir /tmp/x; "
-        "cat /proc/1/comm /etc/resolv.conf /etc/hosts /sys/class/net/tap0/mtu; "
+        "cat /proc/1/comm /proc/self/limits /etc/resolv.conf /etc/hosts /sys/class/net/tap0/mtu; "
         "ip addr show tap0"
     )
     text = ran(tuned, script, "--add-host", "gw:host-gateway")
     assert text.startswith("123\n456\n"), "default-ulimits"
+    assert re.search(r"^Max file locks +77 +77 ", text, re.MULTILINE), "default-ulimits"
     assert re.search(r"^\S+ +7 ", text, re.MULTILINE), "default-shm-size"
     assert "can't create directory" in text, "seccomp-profile"
     assert re.search(r"^init$", text, re.MULTILINE), "init"

@@ -217,6 +217,7 @@ def test_complaints_name_the_key_and_the_fix(
         ("--feature buildkit=perhaps", "is not NAME=true or NAME=false"),
         ("--default-shm-size much", "invalid argument for --default-shm-size: invalid size"),
         ("serve", "\"rootlessd\" accepts no arguments, not 'serve'"),
+        ("--ipv6 false", "accepts no arguments, not 'false' (hint: a flag takes it after =:"),
         ("--config-file /no/such", "no such configuration file"),
     ],
 )
