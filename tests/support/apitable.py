@@ -40,6 +40,16 @@ policy forbids is answered with 403 and the rule.
 `X-Registry-Auth` is read where an image is pulled, pushed, looked up in a registry or searched;
 an endpoint that takes JSON wants `Content-Type: application/json`. Nothing answers 501. What is
 not in this list answers 404 `page not found`, as in Docker also for a wrong method.
+
+Older versions of the API get what Docker gives them (`VirtualSize` of images before 1.44, a
+`wait` without an early head before 1.30 …). What differs from Docker on purpose:
+
+- What this host or engine cannot give is 400 with the reason, where Docker answers 500 or 501,
+  or drops a limit with a warning.
+- Lists and maps that the description requires are empty, never null.
+- A read-only bind of a client before 1.44 is read-only with all that is mounted below it.
+- `fromSrc` and `remote` fetch nothing by URL; a body that is JSON must say so, and a request of a
+  web page or for another host is refused (403).
 """
 
 
