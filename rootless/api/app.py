@@ -33,6 +33,7 @@ from rootless.model.identity import Identity
 _log = logging.getLogger(__name__)
 _VERSIONED = re.compile(r"/v([0-9][0-9.]*)(/.*)", re.DOTALL)
 _ADDRESS = re.compile(r"127(?:\.\d{1,3}){3}|\[::1\]")
+_NO_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 _CURRENT = parse_version(API_VERSION)
 
 
@@ -53,6 +54,15 @@ def _own_host(host: str) -> bool:
     if _ADDRESS.fullmatch(name):
         return True
     return name.endswith(".localhost") or ("." not in name and not name.startswith("["))
+
+
+def _check_target(request: BaseRequest) -> None:
+    """Refuse what is no text in the path and its parameters."""
+    raw = request.raw_path
+    if "%" in raw and (wrong := _NO_ESCAPE.search(raw)) is not None:
+        raise InvalidInput(f'invalid URL escape "{wrong[0]}"')
+    if "\0" in request.path or "%00" in request.rel_url.raw_query_string:
+        raise InvalidInput("the path and its parameters must not contain NUL")
 
 
 def _gone(request: BaseRequest) -> bool:
@@ -93,8 +103,7 @@ class Api:
         connection.disconnect = "finish"
         try:
             self._check_origin(request, connection.identity)
-            if "\0" in request.path or "%00" in request.rel_url.raw_query_string:
-                raise InvalidInput("the path and its parameters must not contain NUL")
+            _check_target(request)
             if request.method == "OPTIONS" and request.path.startswith("/"):
                 return Response(headers=self.headers)
             call_path, version_text = self._split(request.path)

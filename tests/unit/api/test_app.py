@@ -92,6 +92,20 @@ async def test_networks_with_a_slash(served: Served, path: str) -> None:
     assert len(await served.json("GET", path)) == 3
 
 
+@pytest.mark.parametrize(
+    ("path", "escape"),
+    [
+        ("/info?a=%zz", "%zz"),
+        ("/info?a=%4", "%4"),
+        ("/containers/%/json", "%/j"),
+        ("/containers/json?all=1%", "%"),
+    ],
+)
+async def test_wrong_escapes(served: Served, path: str, escape: str) -> None:
+    answer = await served.request("GET", path)
+    assert (answer.status, answer.message) == (400, f'invalid URL escape "{escape}"')
+
+
 async def test_a_start_takes_no_config(served: Served) -> None:
     ref = await served.create("silent")
     path = f"/containers/{ref}/start"
