@@ -140,6 +140,7 @@ def test_images_move_through_files(docker_cli: DockerCli, tmp_path: Path) -> Non
     assert f"Loaded image: {IMAGE}:latest" in done.stdout
 
 
+@pytest.mark.usefixtures("docker_description")
 def test_every_answer_of_a_test_is_checked(engine: Engine, api: Api) -> None:
     assert api.ok("GET", "/containers/json") == []
     assert '["GET", "/containers/json", 200, "application/json"' in engine.recorded.read_text()
