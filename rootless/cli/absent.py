@@ -50,7 +50,7 @@ _ABSENT = {
         "this engine does not edit image indexes",
         "skopeo and podman manifest do, against the registry",
     ),
-    "plugin": ("this engine has no plugins", "volumes are local, logs are json-file or none"),
+    "plugin": ("this engine has no plugins", "log drivers are those of docs/logging.md"),
     "trust": _TRUST,
 }
 

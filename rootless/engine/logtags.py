@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rootless import ids
 from rootless.errors import InvalidInput, RootlessError
 from rootless.model.spec import ContainerSpec
-from rootless.templates.template import Template
+
+if TYPE_CHECKING:
+    from rootless.templates.template import Template
 
 DEFAULT_TAG = "{{.ID}}"
 _MAX_WORK = 64 << 20
@@ -38,6 +40,8 @@ def tag(options: Mapping[str, str], spec: ContainerSpec, default: str) -> str:
 
 def parse_tag(text: str) -> Template:
     """The template of a tag; InvalidInput when it is none, or one that could run away."""
+    from rootless.templates.template import Template
+
     try:
         template = Template(text, name="log-tag")
     except RootlessError as error:

@@ -115,7 +115,7 @@ class QueuedLog(LineLog):
 
     def _lose(self, size: int) -> None:
         if size and not self._lost and not self._failing:
-            self._tell(f"{self._name} is slower than the output (non-blocking); output is lost")
+            self._tell(f"{self._name} is slower than the output, of which some is lost")
         self._lost += size
 
     def full(self) -> bool:
@@ -159,7 +159,7 @@ class QueuedLog(LineLog):
         stream, piece = self._queue[0]
         try:
             self._sink.put(stream, piece)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: what a library refuses to send
             return self._fail(error)
         with self._lock:
             self._queue.popleft()
@@ -178,9 +178,10 @@ class QueuedLog(LineLog):
             self._wake()
         return True
 
-    def _fail(self, error: OSError) -> bool:
+    def _fail(self, error: Exception) -> bool:
+        reason = str(getattr(error, "strerror", None) or error)
         with self._lock:
-            known, self._failing = self._failing, str(error.strerror or error)
+            known, self._failing = self._failing, reason
             waited, self._waited = self._waited, False
         if not known:
             self._tell(f"cannot write {self._name}: {self._failing}; it is tried again")

@@ -12,18 +12,9 @@ from rootless.engine.goformats import decimal_size
 from rootless.engine.logdrivers import check_defaults, log_files, log_path, make_plan
 from rootless.engine.logoptions import FileOptions, merge, read, warnings
 from rootless.errors import InvalidInput
-from rootless.model.mounts import RootfsMount
-from rootless.model.request import LogConfig, Resources
-from rootless.model.spec import (
-    ContainerSpec,
-    ImageSpec,
-    NamespacesSpec,
-    NetworkSpec,
-    PrivilegesSpec,
-    ProcessSpec,
-    SeccompSpec,
-    UsernsSpec,
-)
+from rootless.model.request import LogConfig
+from rootless.model.spec import ContainerSpec, ImageSpec, ProcessSpec
+from tests.unit.engine.samples import spec
 
 ID = "0123456789abcdef" * 4
 
@@ -33,28 +24,14 @@ def _config(driver: str, **options: str) -> LogConfig:
 
 
 def _spec(log: LogConfig, **changes: object) -> ContainerSpec:
-    spec = ContainerSpec(
+    made = spec(
         id=ID,
-        name="web",
-        created_ns=1,
         image=ImageSpec("sha256:" + "f" * 64, "example/app:1", ()),
         process=ProcessSpec(("sh", "-c", "x"), ("COLOR=blue", "COLOUR=red"), "/", ""),
-        hostname="h",
-        domainname="",
-        userns=UsernsSpec("shared", (), 0),
-        rootfs=RootfsMount("overlay", "/m", ("/l",), "/u", "/w"),
-        mounts=(),
-        masked_paths=(),
-        readonly_paths=(),
-        namespaces=NamespacesSpec(),
-        privileges=PrivilegesSpec(()),
-        seccomp=SeccompSpec("unconfined", ""),
-        network=NetworkSpec("none"),
-        resources=Resources(),
         log=log,
         labels=(("com.example.a", "1"), ("com.example.b", "2"), ("other", "é")),
     )
-    return replace(spec, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -229,8 +206,8 @@ def test_attributes_by_name_and_by_expression() -> None:
 
 def test_an_expression_that_would_backtrack_for_ever_does_not() -> None:
     log = _config("local", labels_regex="(a+)+$")
-    spec = _spec(log, labels=(("a" * 60 + "!", "1"),))
-    assert json.loads(make_plan(spec, Path("/c")).more)["file"]["attrs"] == ""
+    made = _spec(log, labels=(("a" * 60 + "!", "1"),))
+    assert json.loads(make_plan(made, Path("/c")).more)["file"]["attrs"] == ""
 
 
 def test_journal_fields_are_named_as_the_journal_takes_them() -> None:
