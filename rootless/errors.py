@@ -12,7 +12,7 @@
     ├── HostUnsupported           host       400   the host lacks what was asked for
     ├── NotReadable               unread     501   the log goes where nobody can read it back
     ├── Unavailable               unavail    503   a helper or peer cannot be reached now
-    ├── Exhausted                 exhausted  507   ids, space, or a quota ran out
+    ├── Exhausted                 exhausted  500   ids, space, or a quota ran out
     ├── StartFailed               start      400   the container's process could not be started
     └── SyscallError              syscall    500   call, object and errno
 
@@ -124,7 +124,7 @@ class Exhausted(RootlessError):
     """A bounded supply (subordinate ids, disk, quota) ran out."""
 
     code = "exhausted"
-    http_status = 507
+    http_status = 500
 
 
 class StartFailed(RootlessError):
@@ -169,3 +169,14 @@ class SyscallError(RootlessError):
         self.call = call
         self.target = str(target)
         self.errno = errno
+
+
+def no_space(what: str, error: OSError) -> Exhausted | None:
+    """The error for ``what`` when ``error`` says that a disk or quota is full; None otherwise."""
+    if error.errno not in (_errno.ENOSPC, _errno.EDQUOT):
+        return None
+    word = "no space left on device" if error.errno == _errno.ENOSPC else "disk quota exceeded"
+    return Exhausted(
+        f"{what}: {word}",
+        hint="see `rootless system df`; `rootless system prune` frees what nobody uses",
+    )

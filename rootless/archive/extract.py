@@ -30,7 +30,7 @@ from rootless.archive.limits import DEFAULT_LIMITS, LAYER_SHIFT, IdShift, Limits
 from rootless.archive.names import clean, refuse, show
 from rootless.archive.reader import Readable, TarReader
 from rootless.archive.whiteout import WhiteoutWriter
-from rootless.errors import Exhausted, HostUnsupported, InvalidInput, RootlessError, SyscallError
+from rootless.errors import HostUnsupported, InvalidInput, RootlessError, SyscallError, no_space
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_RECORDED = 1000
@@ -154,10 +154,9 @@ class _Extractor:
             return refuse(name, "one of its parent directories is a symbolic link")
         if code in (errno.ENOTDIR, errno.EXDEV):
             return refuse(name, "one of its parent directories is not a directory")
-        if code in (errno.ENOSPC, errno.EDQUOT):
-            return Exhausted(
-                f"no space left while unpacking '{show(name)}'", hint="rootless system prune"
-            )
+        full = no_space(f"unpacking '{show(name)}'", OSError(code, ""))
+        if full is not None:
+            return full
         if code in (errno.EINVAL, errno.EOVERFLOW):
             return HostUnsupported(
                 f"cannot store '{show(name)}' with owner {entry.uid}:{entry.gid}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,18 +10,26 @@ from rootless import ids
 from rootless.engine.events import EventBus
 from rootless.engine.state import State
 from rootless.engine.unit import Unit
-from rootless.errors import Conflict, InvalidInput, NotFound
+from rootless.errors import Conflict, Exhausted, InvalidInput, NotFound
 from rootless.model.records import ContainerRecord, ContainerState, NetworkState
+
+_log = logging.getLogger(__name__)
 
 
 class Registry:
-    """The containers. Every change is in state.db before anybody sees it."""
+    """The containers. Every change is in state.db before anybody sees it.
+
+    But for ends and removals on a disk that is full, which are written later: after a
+    crash recovery finds out about them in any case.
+    """
 
     def __init__(self, state: State, events: EventBus) -> None:
         self._state = state
         self._events = events
         self._units: dict[str, Unit] = {}
         self._names: dict[str, str] = {}
+        self._late: set[Unit] = set()
+        """Containers whose last change or removal is not in state.db yet."""
 
     def load(self) -> None:
         """Read all records; recovery then finds out which still live."""
@@ -86,7 +95,10 @@ class Registry:
 
     def remove(self, unit: Unit) -> None:
         """Forget a container."""
-        self._state.remove_container(unit.id)
+        try:
+            self._state.remove_container(unit.id)
+        except Exhausted as error:
+            self._write_later(unit, error)
         self._units.pop(unit.id, None)
         if self._names.get(unit.record.name) == unit.id:
             del self._names[unit.record.name]
@@ -101,8 +113,32 @@ class Registry:
             state=state,
             network=unit.record.network if network is None else network,
         )
-        self._state.save_live(record)
+        try:
+            self._state.save_live(record)
+        except Exhausted as error:
+            if state.running and not unit.record.state.running:
+                raise  # recovery would not look for a process that nobody knows of
+            self._write_later(unit, error)
+        else:
+            self._late.discard(unit)
         unit.record = record
+        self._catch_up()
+
+    def _write_later(self, unit: Unit, error: Exhausted) -> None:
+        if unit not in self._late:
+            _log.warning("what became of %s is recorded later: %s", unit.record.name, error.message)
+            self._late.add(unit)
+
+    def _catch_up(self) -> None:
+        for unit in tuple(self._late):
+            try:
+                if unit.removed:
+                    self._state.remove_container(unit.id)
+                else:
+                    self._state.save_live(unit.record)
+            except Exhausted:
+                return
+            self._late.discard(unit)
 
     def rewrite(self, unit: Unit, record: ContainerRecord) -> None:
         """Any change of the record, also of its name."""

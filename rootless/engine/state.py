@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from errno import ENOSPC
 from functools import lru_cache
 from pathlib import Path
 
 import msgspec
 
-from rootless.errors import Conflict, RootlessError
+from rootless.engine import reserve
+from rootless.errors import Conflict, RootlessError, no_space
 from rootless.model.records import ContainerRecord, ContainerState, ExecRecord, NetworkState
 
 SCHEMA_VERSION = 2
@@ -68,6 +70,10 @@ _MIGRATIONS: dict[int, str] = {1: _PROFILES}
 """SQL that takes a database from version N to N + 1."""
 
 
+Statement = tuple[str, Sequence[tuple[object, ...]]]
+"""SQL and the rows it is executed with."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Live:
     state: ContainerState
@@ -88,6 +94,8 @@ class State:
         self._path = path
         self._pending = 0
         self._profiles: set[str] = set()
+        self._reserve = path.with_name(path.name + ".reserve")
+        self._spent = False
         # isolation_level None: transactions are begun here, not guessed by the module.
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
@@ -97,8 +105,7 @@ class State:
                 hint="it must be a file of your own in a directory you can write to",
             ) from error
         try:
-            self._configure()
-            self._migrate()
+            self._open()
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise RootlessError(
@@ -108,6 +115,22 @@ class State:
         except BaseException:
             self._db.close()
             raise
+
+    def _open(self) -> None:
+        try:
+            self._configure()
+            self._migrate()
+        except sqlite3.OperationalError as error:
+            # Even reading needs some pages of shared memory beside the database.
+            full = _is_full(error) or error.sqlite_errorname == "SQLITE_CANTOPEN"
+            if not (full and reserve.give_up(self._reserve)):
+                raise
+            self._configure()
+            self._migrate()
+        reserve.set_aside(self._reserve)
+        # Read once, so that the log is open: sqlite takes no notice of what follows its end.
+        self._db.execute("SELECT count(*) FROM settings").fetchone()
+        reserve.set_aside(self._path.with_name(self._path.name + "-wal"))
 
     def _configure(self) -> None:
         for pragma in (
@@ -134,16 +157,48 @@ class State:
             # executescript commits first, so the transaction is part of the script.
             self._db.executescript(f"BEGIN;{script};PRAGMA user_version={version};COMMIT;")
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _write(self, *statements: Statement) -> None:
+        """One transaction; Exhausted when the disk is full, and nothing of it was written.
+
+        The log has space of its own, and can be used again once the database has taken
+        over what it holds; that may need the space set aside.
+        """
+        try:
+            self._attempt(statements)
+        except sqlite3.OperationalError as error:
+            if not _is_full(error):
+                raise
+            self._make_room()
+            try:
+                self._attempt(statements)
+            except sqlite3.OperationalError as again:
+                full = no_space(f"writing {self._path}", OSError(ENOSPC, ""))
+                raise (full if full and _is_full(again) else again) from error
+        else:
+            if self._spent:
+                self._spent = not reserve.set_aside(self._reserve)
+        self._pending += 1
+
+    def _attempt(self, statements: Sequence[Statement]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield self._db
+            for sql, rows in statements:
+                self._db.executemany(sql, rows)
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # sqlite may have rolled back already
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
-        self._pending += 1
+
+    def _make_room(self) -> None:
+        """Let the log be written from its start again."""
+        for spend in (False, True):
+            if spend:
+                self._spent = reserve.give_up(self._reserve) or self._spent
+            with suppress(sqlite3.OperationalError):
+                busy, frames, moved = self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                if not busy and frames == moved:
+                    return
 
     def containers(self) -> Sequence[ContainerRecord]:
         """Every container, oldest first. Forgets the profiles of those that are gone."""
@@ -154,25 +209,21 @@ class State:
         self._profiles = used & profiles.keys()
         unused = [(digest,) for digest in profiles.keys() - self._profiles]
         if unused:
-            with self._transaction() as db:
-                db.executemany("DELETE FROM profiles WHERE digest = ?", unused)
+            self._write(("DELETE FROM profiles WHERE digest = ?", unused))
         return records
 
     def add_container(self, record: ContainerRecord) -> None:
         """Insert a record; Conflict when its name is taken."""
         self._keep_profile(record)
         try:
-            with self._transaction() as db:
-                db.execute(
-                    "INSERT INTO containers VALUES (?, ?, ?, ?, ?)",
-                    (
-                        record.id,
-                        record.name,
-                        record.spec.created_ns,
-                        _fixed(record),
-                        _live(record),
-                    ),
-                )
+            row = (
+                record.id,
+                record.name,
+                record.spec.created_ns,
+                _fixed(record),
+                _live(record),
+            )
+            self._write(("INSERT INTO containers VALUES (?, ?, ?, ?, ?)", [row]))
         except sqlite3.IntegrityError as error:
             raise Conflict(
                 f'Conflict. The container name "/{record.name}" is already in use'
@@ -181,28 +232,23 @@ class State:
     def update_container(self, record: ContainerRecord) -> None:
         """Rewrite everything of a container (rename, update of limits)."""
         self._keep_profile(record)
-        with self._transaction() as db:
-            db.execute(
-                "UPDATE containers SET name = ?, fixed = ?, live = ? WHERE id = ?",
-                (record.name, _fixed(record), _live(record), record.id),
-            )
+        row = (record.name, _fixed(record), _live(record), record.id)
+        self._write(("UPDATE containers SET name = ?, fixed = ?, live = ? WHERE id = ?", [row]))
 
     def save_live(self, record: ContainerRecord) -> None:
         """Write a transition: state and network only."""
-        with self._transaction() as db:
-            db.execute("UPDATE containers SET live = ? WHERE id = ?", (_live(record), record.id))
+        row = (_live(record), record.id)
+        self._write(("UPDATE containers SET live = ? WHERE id = ?", [row]))
 
     def remove_container(self, container_id: str) -> None:
         """Forget a container and its execs."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+        self._write(("DELETE FROM containers WHERE id = ?", [(container_id,)]))
 
     def _keep_profile(self, record: ContainerRecord) -> None:
         text = record.spec.seccomp.profile
         digest = _digest(text)
         if digest not in self._profiles:
-            with self._transaction() as db:
-                db.execute("INSERT OR IGNORE INTO profiles VALUES (?, ?)", (digest, text))
+            self._write(("INSERT OR IGNORE INTO profiles VALUES (?, ?)", [(digest, text)]))
             self._profiles.add(digest)
 
     def execs(self) -> Sequence[ExecRecord]:
@@ -211,17 +257,14 @@ class State:
 
     def put_exec(self, record: ExecRecord) -> None:
         """Insert or replace an exec."""
-        with self._transaction() as db:
-            db.execute(
-                "INSERT INTO execs VALUES (?, ?, ?) "
-                "ON CONFLICT(id) DO UPDATE SET body = excluded.body",
-                (record.id, record.container_id, _encode(record)),
-            )
+        sql = (
+            "INSERT INTO execs VALUES (?, ?, ?) ON CONFLICT(id) DO UPDATE SET body = excluded.body"
+        )
+        self._write((sql, [(record.id, record.container_id, _encode(record))]))
 
     def remove_execs(self, ids: Sequence[str]) -> None:
         """Forget execs."""
-        with self._transaction() as db:
-            db.executemany("DELETE FROM execs WHERE id = ?", [(i,) for i in ids])
+        self._write(("DELETE FROM execs WHERE id = ?", [(i,) for i in ids]))
 
     def images(self) -> Sequence[tuple[str, str, str, int]]:
         """(id, manifest digest, parent's id or '', when last tagged) of every image."""
@@ -241,27 +284,25 @@ class State:
         names: Sequence[str],
     ) -> None:
         """Insert or update an image; ``names`` move to it from whatever they named before."""
-        with self._transaction() as db:
-            db.execute(
-                "INSERT INTO images VALUES (?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
-                "manifest_digest = excluded.manifest_digest, tagged_ns = excluded.tagged_ns",
-                (image_id, manifest_digest, parent, tagged_ns),
-            )
-            db.executemany(
-                "INSERT INTO image_names VALUES (?, ?) "
-                "ON CONFLICT(reference) DO UPDATE SET image_id = excluded.image_id",
-                [(name, image_id) for name in names],
-            )
+        image = (
+            "INSERT INTO images VALUES (?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
+            "manifest_digest = excluded.manifest_digest, tagged_ns = excluded.tagged_ns",
+            [(image_id, manifest_digest, parent, tagged_ns)],
+        )
+        named = (
+            "INSERT INTO image_names VALUES (?, ?) "
+            "ON CONFLICT(reference) DO UPDATE SET image_id = excluded.image_id",
+            [(name, image_id) for name in names],
+        )
+        self._write(image, named)
 
     def remove_image_name(self, reference: str) -> None:
         """Forget one name."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM image_names WHERE reference = ?", (reference,))
+        self._write(("DELETE FROM image_names WHERE reference = ?", [(reference,)]))
 
     def remove_image(self, image_id: str) -> None:
         """Forget an image and its names."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM images WHERE id = ?", (image_id,))
+        self._write(("DELETE FROM images WHERE id = ?", [(image_id,)]))
 
     def setting(self, key: str, make: Callable[[], str]) -> str:
         """A value made once and kept, such as the engine's id."""
@@ -269,14 +310,12 @@ class State:
         if row is not None:
             return str(row[0])
         value = make()
-        with self._transaction() as db:
-            db.execute("INSERT INTO settings VALUES (?, ?)", (key, value))
+        self._write(("INSERT INTO settings VALUES (?, ?)", [(key, value)]))
         return value
 
     def change_setting(self, key: str, value: str) -> None:
         """Give a setting another value."""
-        with self._transaction() as db:
-            db.execute("UPDATE settings SET value = ? WHERE key = ?", (value, key))
+        self._write(("UPDATE settings SET value = ? WHERE key = ?", [(value, key)]))
 
     @property
     def wants_checkpoint(self) -> bool:
@@ -293,6 +332,11 @@ class State:
     def close(self) -> None:
         """Checkpoint and close."""
         self._db.close()
+
+
+def _is_full(error: sqlite3.OperationalError) -> bool:
+    """Whether there is no space; the log's index in shared memory reports that in its own way."""
+    return error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 
 
 @lru_cache(maxsize=8)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from rootless.errors import Exhausted, InvalidInput, NotFound
+from rootless.errors import Exhausted, InvalidInput, NotFound, no_space
 from rootless.ids import is_digest
 
 _CHUNK = 1 << 20
@@ -208,6 +208,10 @@ class Staged:
     size: int
 
 
+def _full(what: str, error: OSError) -> Exhausted:
+    return no_space(what, error) or Exhausted(f"{what}: {error.strerror}")
+
+
 class Staging:
     """A temporary directory below the store; what is not published vanishes with it."""
 
@@ -234,7 +238,7 @@ class Staging:
                     digest.update(piece)
                     size += file.write(piece)
         except OSError as error:
-            raise Exhausted(f"cannot store content: {error.strerror}") from error
+            raise _full("cannot store content", error) from error
         return Staged(path, f"sha256:{digest.hexdigest()}", size)
 
     def publish(self, staged: Staged) -> None:
@@ -318,7 +322,9 @@ class Ingest:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
-            raise Exhausted(f"cannot store blob {self._digest}: {error.strerror}") from error
+            # A file system that is full is no place for what may be wanted later.
+            self.restart()
+            raise _full(f"cannot store blob {self._digest}", error) from error
         self._hash.update(data)
         self.offset += len(data)
 

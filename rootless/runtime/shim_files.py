@@ -7,7 +7,8 @@
     clock ticks since boot (proc_pid_stat(5)), so that a reused pid is noticed;
 ``exit.json``
     ``{"code", "finished_ns", "oom_killed", "denied"}``, written under a temporary
-    name and renamed when the process ended. It is not synced: a machine that
+    name and renamed when the process ended, or in the place of ``shim.json`` where a
+    disk is full. It is not synced: a machine that
     loses power loses the container with it, and recovery knows that case.
 """
 
@@ -25,6 +26,7 @@ from rootless.model.mounts import IdMap
 from rootless.model.plan import ProcessPlan, StdioPlan
 
 _SIGCHLD = 17
+_ENOSPC = 28
 
 
 class Streams:
@@ -97,10 +99,20 @@ def write_file(name: str, text: str) -> None:
     temporary = f".{name}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, text.encode())
+        _write_all(fd, text)
+    except OSError:
+        os.unlink(temporary)
+        raise
     finally:
         os.close(fd)
     os.replace(temporary, name)
+
+
+def _write_all(fd: int, text: str) -> None:
+    """One write(2): a file of a line; a disk that fills up takes a part of it first."""
+    data = text.encode()
+    if os.write(fd, data) != len(data):
+        raise OSError(_ENOSPC, "No space left on device")
 
 
 def write_state(shim_pid: int, init_pid: int) -> None:
@@ -137,8 +149,25 @@ def write_exit(status: int, *, oom_killed: bool, denied: dict[str, int]) -> byte
         f'{{"code": {exit_code_of(status)}, "finished_ns": {time.time_ns()}, '
         f'"oom_killed": {killed}, "denied": {counts}}}'
     )
-    write_file("exit.json", text)
+    try:
+        write_file("exit.json", text)
+    except OSError:
+        _reuse_state(text)
     return text.encode() + b"\n"
+
+
+def _reuse_state(text: str) -> None:
+    """A full disk has no room for another file, but ``shim.json`` has a block, and has served."""
+    try:
+        fd = os.open("shim.json", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            _write_all(fd, text)
+            os.ftruncate(fd, len(text))
+        finally:
+            os.close(fd)
+        os.replace("shim.json", "exit.json")
+    except OSError:
+        return  # whoever waits is told all the same
 
 
 def exit_code_of(status: int) -> int:

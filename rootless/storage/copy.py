@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from rootless.errors import Exhausted, SyscallError
+from rootless.errors import SyscallError, no_space
 from rootless.storage import merged
 from rootless.storage.merged import Directory
 from rootless.storage.whiteouts import is_private_xattr
@@ -180,7 +180,8 @@ def _copy_fifo(source: int, target: int, name: bytes) -> None:
 
 def _explain(error: OSError) -> Exception:
     code = error.errno or 0
-    if code in (errno.ENOSPC, errno.EDQUOT):
-        return Exhausted("no space left while copying", hint="rootless system prune")
     name = error.filename
+    full = no_space(f"copying {os.fsdecode(name)}" if name is not None else "copying", error)
+    if full is not None:
+        return full
     return SyscallError("copy", os.fsdecode(name) if name is not None else "tree", code)

@@ -53,6 +53,8 @@ class Engine:
 
     root: Path
     daemon: subprocess.Popen[bytes] | None = field(default=None)
+    wrapper: tuple[str, ...] = ()
+    """Words that start the daemon in a world of its own; they must execute it in place."""
     checked: int = 0
     """Bytes of the recorded answers that were checked."""
     variables: dict[str, str] = field(default_factory=dict)
@@ -120,7 +122,7 @@ class Engine:
             notify.settimeout(SECONDS)
             with open(self.log, "ab") as log:
                 self.daemon = subprocess.Popen(
-                    [*RECORDED, *arguments],
+                    [*self.wrapper, *RECORDED, *arguments],
                     env={
                         **self.env,
                         "NOTIFY_SOCKET": where,

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from rootless.engine import state
+from rootless.engine import reserve, state
 from rootless.engine.state import State
-from rootless.errors import Conflict, RootlessError
+from rootless.errors import Conflict, Exhausted, RootlessError
 from rootless.model.records import ContainerRecord, ExecRecord, Health, HealthProbe, NetworkState
 from rootless.model.request import ExecRequest, PortBinding
 from rootless.model.spec import SeccompSpec
@@ -155,6 +155,46 @@ def test_checkpoint_moves_the_log(tmp_path: Path) -> None:
     size = (tmp_path / "state.db").stat().st_size
     db.checkpoint()
     assert (tmp_path / "state.db").stat().st_size > size
+    db.close()
+
+
+def _fill(db: State) -> None:
+    """No page more: sqlite then says what it says on a full disk."""
+    pages = db._db.execute("PRAGMA page_count").fetchone()[0]
+    db._db.execute(f"PRAGMA max_page_count={pages}")
+
+
+def test_a_full_disk_is_an_error_that_leaves_the_database_usable(tmp_path: Path) -> None:
+    db = State(tmp_path / "state.db")
+    first = record("first")
+    db.add_container(first)
+    _fill(db)
+    big = replace(record("big"), log_path="x" * 100_000)
+    with pytest.raises(Exhausted, match=r"state\.db: no space left on device"):
+        db.add_container(big)
+    kept = len(db.containers())
+    db.remove_container(first.id)
+    assert len(db.containers()) == kept - 1
+    db._db.execute("PRAGMA max_page_count=100000")
+    db.add_container(record("later"))
+    assert len(db.containers()) == kept
+    db.close()
+
+
+def test_space_is_set_aside(tmp_path: Path) -> None:
+    """In the log, whose end sqlite knows; it is there after any number of checkpoints."""
+    db = State(tmp_path / "state.db")
+    first = record("first")
+    db.add_container(first)
+    log = tmp_path / "state.db-wal"
+    for _ in range(3):
+        db.save_live(first)
+        db.checkpoint()
+        assert log.stat().st_blocks * 512 >= reserve.SIZE
+    db.close()
+    (tmp_path / "state.db-wal").write_bytes(bytes(reserve.SIZE))
+    db = State(tmp_path / "state.db")
+    assert [found.id for found in db.containers()] == [first.id]
     db.close()
 
 
