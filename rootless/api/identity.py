@@ -33,7 +33,7 @@ def _executable(pid: int) -> str | None:
         return None
 
 
-def _groups(sock: socket.socket, gid: int) -> tuple[int, ...]:
+def peer_groups(sock: socket.socket, gid: int) -> tuple[int, ...]:
     """All groups of the peer."""
     try:
         raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _BUFFER)
@@ -60,5 +60,5 @@ def peer_identity(sock: socket.socket) -> Identity | None:
         gid=gid,
         pid=pid or None,
         executable=_executable(pid) if pid > 0 else None,
-        groups=() if uid in (0, os.getuid()) else _groups(sock, gid),
+        groups=() if uid in (0, os.getuid()) else peer_groups(sock, gid),
     )

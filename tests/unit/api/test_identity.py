@@ -12,6 +12,7 @@ import pytest
 from rootless.api import http
 from rootless.api.app import make_app, serve
 from rootless.api.call import ApiConfig
+from rootless.api.identity import peer_groups
 from rootless.model.identity import Identity
 from tests.unit.api.conftest import Served
 from tests.unit.api.fake_engine import FakeEngine
@@ -65,3 +66,9 @@ async def test_other_users_are_refused(
     found = Identity("unix", "someone", uid=uid, gid=uid)
     monkeypatch.setattr(http, "peer_identity", lambda _sock: found)
     assert (await served.request("GET", "/info")).status == status
+
+
+def test_the_groups_of_a_peer_are_the_kernels() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert set(peer_groups(ours, os.getegid())) == {os.getegid(), *os.getgroups()}
