@@ -14,7 +14,8 @@ from rootless.engine.files import Files
 from rootless.engine.filters import Filters, check_filters, until
 from rootless.engine.lifecycle import Lifecycle
 from rootless.engine.logdrivers import log_files
-from rootless.engine.logs import LogQuery, follow_log, read_log
+from rootless.engine.logquery import LogQuery
+from rootless.engine.logs import follow_log, read_log
 from rootless.engine.resolve_limits import resolve_limits
 from rootless.engine.restart import check_policy
 from rootless.engine.unit import Unit

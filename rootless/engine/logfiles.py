@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,13 +27,13 @@ from rootless.engine.logformats import (
     blocks_backwards,
     lines_backwards,
 )
+from rootless.engine.logquery import LogQuery
 from rootless.errors import Exhausted
 from rootless.model.records import LogEntry
 
 CHUNK = 64 << 10
 _TURN = 500
 _GZIP_HEAD = struct.Struct("<10sH2sHQQ")
-Wants = Callable[[LogEntry], bool]
 
 
 class LogFile:
@@ -114,40 +115,44 @@ class LogFile:
 
     # -- the end of a log ------------------------------------------------------
 
-    async def seek_last(self, count: int, wants: Wants, *, details: bool) -> int:
-        """Read on so that at most the last ``count`` records that ``wants`` wants remain.
+    async def seek_last(self, count: int, query: LogQuery) -> tuple[int, bool]:
+        """Read on so that of what ``query`` wants at most the last ``count`` records remain.
 
-        How many of them there are is returned; :meth:`skipped` passes over what is too much.
+        How many of them there are is returned (:meth:`skipped` passes over what is too
+        much), and whether older files have none.
         """
         if not self._compressed:
             try:
-                return await self._seek_backwards(count, wants, details=details)
+                return await self._seek_backwards(count, query)
             except ValueError:
                 self.rewind()  # damaged: what is whole is counted from the other end
+        if count == sys.maxsize:
+            return 0, False
         found = 0
         while (entries := self.more()) is not None:
-            found += sum(map(wants, entries))
+            found += sum(map(query.wants, entries))
             await asyncio.sleep(0)
         self.rewind()
         self._skip = max(0, found - count)
-        return min(found, count)
+        return min(found, count), False
 
-    async def _seek_backwards(self, count: int, wants: Wants, *, details: bool) -> int:
+    async def _seek_backwards(self, count: int, query: LogQuery) -> tuple[int, bool]:
         lines = self._form == "json"
         left = count
         backwards = lines_backwards if lines else blocks_backwards
         for turn, (offset, entries) in enumerate(backwards(self._file)):
             if turn % _TURN == _TURN - 1:
                 await asyncio.sleep(0)  # others want the daemon as well
-            left -= sum(map(wants, entries))
-            if left <= 0:
-                self._skip = -left
+            left -= sum(map(query.wants, entries))
+            over = query.is_too_old(entries[0])
+            if left <= 0 or over:
+                self._skip = max(0, -left)
                 self._file.seek(offset)
-                if details and not lines:
+                if query.details and not lines:
                     self._decoder.feed(attrs_before(self._file, offset))
-                return count
+                return count - max(0, left), over
         self.rewind()
-        return count - left
+        return count - left, False
 
     def skipped(self, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
         """What of ``entries`` (wanted ones) is left without those that are too many."""

@@ -196,7 +196,7 @@ def blocks_backwards(file: BinaryIO) -> Iterator[tuple[int, list[LogEntry]]]:
         payload = block[logblocks.HEAD_SIZE :]
         if not logblocks.is_whole(payload, head[3]):
             raise ValueError("damaged")
-        if head[0] in _STREAMS:
+        if head[0] in _STREAMS and payload:
             yield position, entries_of(head[0], head[1], payload, {})
 
 

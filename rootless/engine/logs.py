@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 
 from rootless.engine.logdrivers import LogFiles
 from rootless.engine.logfiles import LogFile, open_files
+from rootless.engine.logquery import LogQuery
 from rootless.engine.watch import FileWatcher
 from rootless.model.records import LogEntry
 
 _SLACK_NS = 10**9
 """A file's time of change is read from a coarser clock than its records' times."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogQuery:
-    """What of a log is wanted; ``tail`` ``None`` for everything."""
-
-    stdout: bool = True
-    stderr: bool = True
-    since_ns: int = 0
-    until_ns: int = 0
-    tail: int | None = None
-    details: bool = False
-    """Attributes are wanted as well."""
-
-    def wants(self, entry: LogEntry) -> bool:
-        """True when the entry's stream and time were asked for."""
-        if not (self.stdout if entry.stream == "stdout" else self.stderr):
-            return False
-        if self.since_ns and entry.time_ns < self.since_ns:
-            return False
-        return not (self.until_ns and entry.time_ns > self.until_ns)
 
 
 async def read_log(files: LogFiles, query: LogQuery) -> AsyncIterator[Sequence[LogEntry]]:
@@ -116,17 +96,19 @@ class _LogReader:
                 yield entries
 
     async def _seek(self) -> None:
-        """Leave away files and records before the last ones that were asked for."""
+        """Leave away what was not asked for: older records, and those before the last ones."""
         query, waiting = self._query, self._waiting
         while len(waiting) > 1 and waiting[0].identity()[1] < query.since_ns - _SLACK_NS:
             waiting.pop(0).close()
-        if query.tail is None or query.tail < 0:
+        everything = query.tail is None or query.tail < 0
+        if everything and not query.since_ns:
             return
-        left = query.tail
-        first = len(waiting)
-        while first and (left or first == len(waiting)):
+        left = sys.maxsize if everything else query.tail or 0
+        first, over = len(waiting), False
+        while first and not over and (left or first == len(waiting)):
             first -= 1
-            left -= await waiting[first].seek_last(left, query.wants, details=query.details)
+            found, over = await waiting[first].seek_last(left, query)
+            left -= found
         for file in waiting[:first]:
             file.close()
         del waiting[:first]

@@ -10,7 +10,8 @@ import pytest
 
 from rootless.engine.logdrivers import LogFiles
 from rootless.engine.logformats import parse_line, parse_time
-from rootless.engine.logs import LogQuery, follow_log, read_log
+from rootless.engine.logquery import LogQuery
+from rootless.engine.logs import follow_log, read_log
 from rootless.engine.watch import FileWatcher
 
 SECOND = 10**9

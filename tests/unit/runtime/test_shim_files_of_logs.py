@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rootless.engine.logdrivers import LogFiles
-from rootless.engine.logs import LogQuery, follow_log, read_log
+from rootless.engine.logquery import LogQuery
+from rootless.engine.logs import follow_log, read_log
 from rootless.engine.watch import FileWatcher
 from rootless.model.records import LogEntry
 from rootless.runtime.shim_compress import CompressedLogFile
@@ -348,3 +349,21 @@ def test_a_gap_that_a_crash_left_is_filled(kind: Kind) -> None:
     assert found == [f"line {number}\n".encode() for number in range(80 - len(found), 80)]
     names = sorted(path.name for path in kind.path.parent.iterdir())
     assert names == ["log", "log.1", "log.2", "log.3", "log.4"]
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_records_since_a_moment_are_found_from_the_end(kind: Kind, *, compress: bool) -> None:
+    """Whatever lies before: what is older is not even decoded."""
+    log = kind.open(1500, 50, compress=compress)
+    base = time.time_ns() - 1000 * 10**9
+    for number in range(300):
+        log.put(1 + number % 2, (base + number * 10**9, f"line {number}\n".encode()))
+    log.close()
+    for first in (0, 1, 77, 150, 298, 299, 300):
+        since = base + first * 10**9
+        wanted = [f"line {number}\n".encode() for number in range(first, 300)]
+        assert kind.texts(since_ns=since) == wanted, first
+        assert kind.texts(since_ns=since, tail=50) == wanted[-50:], first
+        assert kind.texts(since_ns=since, stderr=False) == [
+            text for number, text in enumerate(wanted, first) if number % 2 == 0
+        ]
