@@ -160,9 +160,9 @@ def _mode(options: Mapping[str, str]) -> tuple[bool, int]:
 def _check_keys(driver: str, options: Mapping[str, str]) -> None:
     known = _OWN.get(driver)
     if known is None:
-        hint = f"one of {', '.join(DRIVERS)}, none"
-        if driver in _ELSEWHERE:
-            hint = f"this engine has no {driver}; {hint}"
+        # Docker's words and no more for a name that nobody has: its clients compare them.
+        known_here = f"this engine has no {driver}; one of {', '.join(DRIVERS)}, none"
+        hint = known_here if driver in _ELSEWHERE else None
         raise InvalidInput(f"logger: no log driver named '{driver}' is registered", hint=hint)
     for key in options:
         if key in known or key in _ATTRIBUTES or key in _CACHE or key in _MODE:

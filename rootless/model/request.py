@@ -219,6 +219,7 @@ class HostConfig:
     """Not Docker's: graph driver for this container; '' is the daemon's choice."""
     init: bool | None = None
     runtime: str = ""
+    isolation: str = ""
     masked_paths: tuple[str, ...] | None = None
     readonly_paths: tuple[str, ...] | None = None
     resources: Resources = Resources()

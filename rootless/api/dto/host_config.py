@@ -312,6 +312,7 @@ def to_host_config(body: Host) -> HostConfig:
         storage_driver=body.storage_driver,
         init=body.init,
         runtime=body.runtime,
+        isolation=body.isolation,
         masked_paths=None if body.masked_paths is None else tuple(body.masked_paths),
         readonly_paths=None if body.readonly_paths is None else tuple(body.readonly_paths),
         resources=to_resources(body),
@@ -402,7 +403,7 @@ def from_host_config(host: HostConfig) -> dict[str, object]:
         "ShmSize": host.shm_size,
         **({"Sysctls": dict(host.sysctls)} if host.sysctls else {}),
         "Runtime": host.runtime,
-        "Isolation": "",
+        "Isolation": host.isolation,
         **from_resources(host.resources),
         "Devices": [
             {
