@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from rootless.engine import listing, stats, top
 from rootless.engine.attach import Attached, parse_detach_keys
@@ -19,6 +19,7 @@ from rootless.engine.logs import follow_log, read_log
 from rootless.engine.resolve_limits import resolve_limits
 from rootless.engine.restart import check_policy
 from rootless.engine.unit import Unit
+from rootless.engine.updates import check_update, merge_resources
 from rootless.engine.volumes import Volumes
 from rootless.errors import Conflict, HostUnsupported, InvalidInput, NotReadable, RootlessError
 from rootless.linux import cgrouplimits
@@ -53,6 +54,7 @@ class Containers:
         files: Files,
     ) -> None:
         self._core = core
+        self._images = images
         self._lifecycle = lifecycle
         self._files = files
         self.creator = Creator(core, images, volumes, lifecycle)
@@ -62,7 +64,12 @@ class Containers:
 
     def _running(self, ref: str) -> Unit:
         unit = self._find(ref)
-        if not unit.record.state.running:
+        state = unit.record.state
+        if state.status == "restarting":
+            raise Conflict(
+                f"Container {unit.id} is restarting, wait until the container is running"
+            )
+        if not state.running:
             raise Conflict(f"container {unit.id} is not running")
         return unit
 
@@ -95,6 +102,7 @@ class Containers:
             all_states=all,
             limit=limit,
             find=self._core.registry.record_of,
+            descendants=self._images.descendants,
         )
         return [await self._view(record, size=size) for record in records]
 
@@ -106,11 +114,18 @@ class Containers:
     async def _view(self, record: ContainerRecord, *, size: bool) -> ContainerView:
         unit = self._core.registry.get(record.id)
         execs = tuple(sorted(unit.execs)) if unit is not None else ()
+        renamed = not self._images.is_named(record.spec.image.reference, record.spec.image.id)
         if not size:
-            return ContainerView(record, exec_ids=execs)
+            return ContainerView(record, exec_ids=execs, image_renamed=renamed)
         own = await self.size_rw(record)
         layers = sum(self._core.layers.get(d).meta.size for d in record.spec.image.diff_ids)
-        return ContainerView(record, size_rw=own, size_root_fs=own + layers, exec_ids=execs)
+        return ContainerView(
+            record,
+            size_rw=own,
+            size_root_fs=own + layers,
+            exec_ids=execs,
+            image_renamed=renamed,
+        )
 
     async def size_rw(self, record: ContainerRecord) -> int:
         """Bytes the container wrote over its image."""
@@ -202,6 +217,7 @@ class Containers:
         unit = self._find(ref)
         async with unit.lock:
             spec = unit.record.spec
+            check_update(unit, resources, restart_policy)
             limits = resolve_limits(merge_resources(spec.resources, resources), self._core.facts)
             policy = spec.restart if restart_policy is None else restart_policy
             check_policy(policy, auto_remove=spec.auto_remove)
@@ -472,17 +488,3 @@ def denied_text(state: ContainerState) -> bytes:
         f"{name} ({count} time{'s' if count > 1 else ''})" for name, count in state.denied_calls
     )
     return f"rootless: system calls denied by seccomp: {calls}\r\n".encode()
-
-
-def merge_resources(old: Resources, new: Resources) -> Resources:
-    """Fields that ``new`` sets over those of ``old``."""
-    default = Resources()
-    changed = {
-        field.name: getattr(new, field.name)
-        for field in fields(Resources)
-        if getattr(new, field.name) != getattr(default, field.name)
-    }
-    if changed.get("memory") and "memory_swap" not in changed and old.memory_swap == old.memory * 2:
-        # The swap limit that was derived from memory follows it.
-        changed["memory_swap"] = 0
-    return replace(old, **changed)

@@ -44,6 +44,14 @@ class ImageSource(Protocol):
         """The image's name in full, for the policy."""
         ...
 
+    def descendants(self, reference: str) -> frozenset[str]:
+        """Ids of the image and of every one made from it; none when there is no such image."""
+        ...
+
+    def is_named(self, reference: str, image_id: str) -> bool:
+        """Whether ``reference`` still means the image ``image_id``."""
+        ...
+
 
 class Creator:
     """Creates containers; see the module."""
@@ -130,7 +138,7 @@ class Creator:
         world = World(
             settings=core.settings,
             facts=core.facts,
-            lookup=core.registry.record_of,
+            lookup=self._named,
             volume_path=lambda name: Path(core.volumes.data(name)),
             known_volumes=self._known_volumes(request, image),
             image_path=None,
@@ -140,6 +148,14 @@ class Creator:
         except NotFound as error:
             # Clients take 404 for an image that is missing, pull it and ask again.
             raise InvalidInput(error.message, hint=error.hint) from error
+
+    def _named(self, ref: str) -> ContainerRecord:
+        """Another container the request names. Not found means a bad request: clients take
+        404 of a create for a missing image and pull it."""
+        try:
+            return self._core.registry.record_of(ref)
+        except NotFound as error:
+            raise InvalidInput(error.message, hint=error.hint) from None
 
     def _known_volumes(self, request: ContainerRequest, image: ImageRecord) -> dict[str, Volume]:
         if not (request.host.mounts or request.config.volumes or image.config.volumes):

@@ -30,6 +30,17 @@ def match_labels(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
     return True
 
 
+def match_name(name: str, wanted: Sequence[str]) -> bool:
+    """True when one of the regular expressions is found in ``name``, or when there is none."""
+    for text in wanted:
+        try:
+            if text == name or re.search(text, name):
+                return True
+        except re.error:
+            continue  # only an equal name fits what is none (Docker)
+    return not wanted
+
+
 def single_bool(filters: Filters, key: str, *, default: bool) -> bool:
     """A filter that takes one boolean, such as ``dangling``."""
     values = filters.get(key, ())

@@ -81,6 +81,27 @@ class Images:
             pass
         return min(entry.names, default=entry.image.id)
 
+    def descendants(self, reference: str) -> frozenset[str]:
+        """Ids of the image and of every one committed from it, directly or not."""
+        try:
+            left = [self.index.find(reference)]
+        except (NotFound, InvalidInput):
+            return frozenset()
+        found: set[str] = set()
+        while left:
+            entry = left.pop()
+            if entry.image.id not in found:
+                found.add(entry.image.id)
+                left += self.index.children(entry.image.id)
+        return frozenset(found)
+
+    def is_named(self, reference: str, image_id: str) -> bool:
+        """Whether ``reference`` still means the image ``image_id``."""
+        try:
+            return self.index.find(reference).image.id == image_id
+        except (NotFound, InvalidInput):
+            return False
+
     async def list(
         self, identity: Identity, *, filters: Filters, all: bool = False, shared_size: bool = False
     ) -> Sequence[ImageRecord]:

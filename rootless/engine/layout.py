@@ -10,7 +10,7 @@ from rootless.engine.core import Core
 from rootless.engine.etcfiles import ETC_FILES
 from rootless.engine.logdrivers import make_plan
 from rootless.engine.resolve import default_seccomp_profile
-from rootless.engine.resolve_network import check_joined_running
+from rootless.engine.resolve_network import check_donor
 from rootless.errors import HostUnsupported
 from rootless.linux import cgroupfs, cgrouplimits
 from rootless.model.spec import ContainerSpec
@@ -113,6 +113,6 @@ def joined(core: Core, spec: ContainerSpec) -> tuple[tuple[str, int, int], ...]:
         if not mode.startswith("container:"):
             continue
         unit = core.registry.find(mode.partition(":")[2])
-        check_joined_running(unit.record)
+        check_donor(unit.record, kind)
         found.append((kind, unit.record.state.pid, unit.init_start))
     return tuple(found)

@@ -329,6 +329,7 @@ class Lifecycle:
         number = parse_signal(signal_name, default=unit.record.spec.stop_signal)
         async with unit.lock:
             if self._stop_restarting(unit):
+                self._core.registry.publish(unit, "stop")
                 return
             if not unit.record.state.running:
                 raise NotModified(f"container {unit.record.name} is not running")
@@ -341,7 +342,6 @@ class Lifecycle:
         state = replace(unit.record.state, status="exited", stopped_by_user=True)
         self._core.registry.transition(unit, state)
         unit.notify("not-running", "next-exit")
-        self._core.registry.publish(unit, "stop")
         return True
 
     async def _stop(self, unit: Unit, *, timeout: int | None, number: int) -> None:

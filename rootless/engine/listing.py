@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from rootless import ids
 from rootless.engine.filters import Filters, check_filters, match_labels, single_bool
 from rootless.errors import InvalidInput
 from rootless.model.records import ContainerRecord
+from rootless.network.predefined import PREDEFINED, network_id
 from rootless.units import whole_number
 
 LIST_FILTERS = frozenset(
@@ -27,8 +27,12 @@ def select(
     all_states: bool,
     limit: int,
     find: Callable[[str], ContainerRecord],
+    descendants: Callable[[str], frozenset[str]],
 ) -> Sequence[ContainerRecord]:
-    """Newest first. Naming a status, or a limit, includes containers that do not run."""
+    """Newest first. Naming a status, or a limit, includes containers that do not run.
+
+    ``descendants`` gives the ids of the image of that name and of all made from it.
+    """
     check_filters(filters, LIST_FILTERS)
     for status in filters.get("status", ()):
         if status not in _STATUSES:
@@ -38,12 +42,15 @@ def select(
     everything = all_states or limit > 0 or bool(filters.get("status") or filters.get("exited"))
     before = [find(ref).spec.created_ns for ref in filters.get("before", ())]
     since = [find(ref).spec.created_ns for ref in filters.get("since", ())]
+    ancestors = filters.get("ancestor", ())
+    made_from = frozenset[str]().union(*map(descendants, ancestors))
     found = [
         record
         for record in sorted(records, key=lambda r: r.spec.created_ns, reverse=True)
         if (everything or record.state.running or record.state.status == "restarting")
         and all(record.spec.created_ns < bound for bound in before)
         and all(record.spec.created_ns > bound for bound in since)
+        and (not ancestors or record.spec.image.id in made_from)
         and matches(record, filters)
     ]
     return found[:limit] if limit > 0 else found
@@ -52,7 +59,6 @@ def select(
 def matches(record: ContainerRecord, filters: Filters) -> bool:
     """True when the record passes every filter that looks at it alone."""
     checks: dict[str, Callable[[ContainerRecord, Sequence[str]], bool]] = {
-        "ancestor": _ancestor,
         "expose": _expose,
         "exited": _exited,
         "health": _health,
@@ -84,17 +90,6 @@ def _name(record: ContainerRecord, values: Sequence[str]) -> bool:
     return False
 
 
-def _ancestor(record: ContainerRecord, values: Sequence[str]) -> bool:
-    image = record.spec.image
-    hexes = image.id.partition(":")[2]
-    return any(
-        value in (image.reference, image.id)
-        or f"{value}:latest" == image.reference
-        or (len(value) >= 4 and ids.is_id_prefix(value) and hexes.startswith(value))
-        for value in values
-    )
-
-
 def _exited(record: ContainerRecord, values: Sequence[str]) -> bool:
     codes = []
     for value in values:
@@ -109,13 +104,19 @@ def _exited(record: ContainerRecord, values: Sequence[str]) -> bool:
 def _health(record: ContainerRecord, values: Sequence[str]) -> bool:
     for value in values:
         if value not in _HEALTH:
-            raise InvalidInput(f"invalid filter 'health={value}'")
+            raise InvalidInput(
+                f"invalid filter 'health={value}'", hint=f"one of {', '.join(_HEALTH)}"
+            )
     health = record.state.health
     return ("none" if health is None else health.status) in values
 
 
 def _network(record: ContainerRecord, values: Sequence[str]) -> bool:
-    return record.spec.network.mode in values
+    name = record.spec.network.mode
+    if name not in PREDEFINED:
+        return False  # another container's
+    full = network_id(name)
+    return any(value == name or (value and full.startswith(value)) for value in values)
 
 
 def _volume(record: ContainerRecord, values: Sequence[str]) -> bool:
@@ -146,6 +147,7 @@ def _publish(record: ContainerRecord, values: Sequence[str]) -> bool:
 
 def _expose(record: ContainerRecord, values: Sequence[str]) -> bool:
     exposed = [_port(text) for text in record.config.exposed_ports]
+    exposed += [(p.container_port, p.container_port, p.protocol) for p in record.network.ports]
     for first, last, protocol in map(_port, values):
         if any(first <= e[0] <= last and e[2] == protocol for e in exposed):
             return True

@@ -14,7 +14,13 @@ from functools import cache
 from pathlib import Path
 
 from rootless import ids
-from rootless.engine import resolve_limits, resolve_mounts, resolve_network, resolve_security
+from rootless.engine import (
+    links,
+    resolve_limits,
+    resolve_mounts,
+    resolve_network,
+    resolve_security,
+)
 from rootless.engine.logdrivers import check_log
 from rootless.engine.logoptions import merge
 from rootless.engine.resolve_mounts import VolumeUse
@@ -99,6 +105,9 @@ def resolve(
     _check(request, config)
     _check_relabel(host, selinux=facts.selinux)
     mode = resolve_network.network_mode(host, config, settings, world.lookup)
+    if mode.startswith("container:"):
+        resolve_network.check_joining(request)
+    links.refuse(host.links, mode, world.lookup)
     resolve_network.check_network_host(mode, facts)
     resolve_network.check_endpoints(request.endpoints, host, settings)
     namespaces = resolve_network.resolve_namespaces(host, mode, world.lookup)
@@ -142,7 +151,7 @@ def resolve(
         rlimits=resolve_ulimits(host.ulimits, settings.ulimits),
         sysctls=resolve_network.resolve_sysctls(host, namespaces, allocation.userns.maps),
         devices=resolve_security.resolve_devices(host),
-        shm_size=_shm_size(host, settings),
+        shm_size=0 if host.ipc_mode == "none" else _shm_size(host, settings),
         oom_score_adj=_oom_score(host),
         cgroup_parent=resolve_limits.check_cgroup_parent(host, facts) or settings.cgroup_parent,
         stop_signal=parse_signal(config.stop_signal),
@@ -228,11 +237,14 @@ def _inherited(volumes_from: Sequence[str], lookup: Lookup) -> tuple[MountSpec, 
     found: list[MountSpec] = []
     for entry in volumes_from:
         name, _, mode = entry.partition(":")
-        if mode not in ("", "ro", "rw", "z", "Z"):
+        if not name:
+            raise InvalidInput("volumes-from specification must not be an empty string")
+        if not {*mode.split(",")} <= {"", "ro", "rw", "z", "Z"}:
             raise InvalidInput(f"invalid mode for volumes-from: {mode}")
         for mount in lookup(name).spec.mounts:
             if mount.type in ("bind", "volume"):
-                found.append(replace(mount, read_only=mount.read_only or mode == "ro"))
+                read_only = mount.read_only or "ro" in mode.split(",")
+                found.append(replace(mount, read_only=read_only))
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ from rootless.errors import InvalidInput
 from rootless.model.mounts import MountSpec
 from rootless.model.request import MountRequest
 from rootless.storage import localdriver
-from rootless.storage.volumes import Volume
+from rootless.storage.volumes import Volume, check_name
 from rootless.units import MAX_NUMBER, parse_size, whole_number
 
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
@@ -112,7 +112,7 @@ def resolve_mounts(
                 hint="bind, volume or tmpfs; the files of an image: rootless create IMAGE, then "
                 "rootless cp",
             )
-    for mount in inherited:
+    for mount in reversed(inherited):  # of several containers the last one counts
         mounts.setdefault(mount.target, replace(mount, copy_up=False))
     for declared in image_volumes:
         target = clean_target(declared)
@@ -135,12 +135,7 @@ def _volume(
     anonymous = not request.source
     name = request.source or ids.new_id()
     if not anonymous:
-        if len(name) < 2 or not _is_volume_name(name):
-            raise InvalidInput(
-                f'"{name}" includes invalid characters for a local volume name, only '
-                '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host '
-                "directory, use absolute path"
-            )
+        check_name(name)
         if request.volume_driver not in ("", "local"):
             raise InvalidInput(
                 f'Error looking up volume plugin {request.volume_driver}: plugin "'
@@ -167,14 +162,6 @@ def _volume(
         subpath=_subpath(request.subpath),
         copy_up=not request.no_copy and not request.subpath and not request.read_only,
     )
-
-
-def _is_volume_name(name: str) -> bool:
-    try:
-        ids.check_name(name, what="volume")
-    except InvalidInput:
-        return False
-    return not name.startswith("/")
 
 
 def _subpath(path: str) -> str:

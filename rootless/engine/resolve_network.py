@@ -12,7 +12,13 @@ from rootless.errors import Conflict, HostUnsupported, InvalidInput
 from rootless.model.facts import HostFacts
 from rootless.model.mounts import IdMap
 from rootless.model.records import ContainerRecord
-from rootless.model.request import ContainerConfig, EndpointRequest, HostConfig, PortBinding
+from rootless.model.request import (
+    ContainerConfig,
+    ContainerRequest,
+    EndpointRequest,
+    HostConfig,
+    PortBinding,
+)
 from rootless.model.spec import NamespacesSpec, NetworkSpec
 from rootless.model.sysctls import network_sysctls
 from rootless.network import files
@@ -150,13 +156,6 @@ def resolve_network(
     mac_address: str = "",
 ) -> NetworkSpec:
     """The network's final form; refuses what contradicts the mode, in Docker's words."""
-    if mode.startswith("container:"):
-        _check_joined(host, config)
-    if host.links:
-        raise InvalidInput(
-            "links are not supported by this engine's networks",
-            hint="use --network container:NAME to share a network",
-        )
     ports = _ports(host, config, settings) if mode == "slirp4netns" else ()
     for server in host.dns:
         files.check_dns(server)
@@ -176,15 +175,22 @@ def resolve_network(
     )
 
 
-def _check_joined(host: HostConfig, config: ContainerConfig) -> None:
+def check_joining(request: ContainerRequest) -> None:
+    """Refuse what belongs to whoever has the network, in Docker's words.
+
+    Of the request only: what an image exposes is no wish of the client's.
+    """
+    host, config = request.host, request.config
     conflicts = (
         (bool(config.hostname), "hostname and the network mode"),
         (bool(host.links), "container type network can't be used with links. "
          "This would result in undefined behavior"),
         (bool(host.dns), "dns and the network mode"),
         (bool(host.extra_hosts), "custom host-to-IP mapping and the network mode"),
+        (any(e.mac_address for e in request.endpoints), "mac-address and the network mode"),
         (bool(host.port_bindings) or host.publish_all_ports,
          "port publishing and the container type network mode"),
+        (bool(config.exposed_ports), "port exposing and the container type network mode"),
     )  # fmt: skip
     for wrong, text in conflicts:
         if wrong:
@@ -277,12 +283,25 @@ def resolve_sysctls(
     return tuple(found.items())
 
 
-def check_joined_running(record: ContainerRecord) -> None:
-    """A namespace can only be joined while its container runs."""
-    if not record.state.running:
+def check_donor(record: ContainerRecord, kind: str) -> None:
+    """Refuse to join a namespace that is not there or not meant to be shared."""
+    state = record.state
+    if state.status == "restarting":
         raise Conflict(
-            f"cannot join network of a non running container: {record.id}",
-            hint=f"rootless start {record.name}",
+            f"Container {record.name} is restarting, wait until the container is running"
+        )
+    if not state.running:
+        text = f"container {record.id} is not running"
+        if kind == "network":
+            text = (
+                f"cannot join network namespace of a non running container: "
+                f"container {record.name} is {state.status}"
+            )
+        raise Conflict(text, hint=f"rootless start {record.name}")
+    if kind == "ipc" and record.spec.request.host.ipc_mode not in ("shareable", "host"):
+        raise InvalidInput(
+            f"container {record.id}: non-shareable IPC "
+            "(hint: use IpcMode:shareable for the donor container)"
         )
 
 

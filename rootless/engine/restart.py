@@ -31,11 +31,13 @@ def check_policy(policy: RestartPolicy, *, auto_remove: bool) -> None:
             f"invalid restart policy: unknown policy '{policy.name}'; "
             "use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
         )
-    if policy.maximum_retry_count < 0:
+    count = policy.maximum_retry_count
+    if policy.name == "on-failure" and count < 0:
         raise InvalidInput("invalid restart policy: maximum retry count cannot be negative")
-    if policy.maximum_retry_count and policy.name != "on-failure":
+    if count and policy.name not in ("", "on-failure"):  # old clients send it without a name
         raise InvalidInput(
             "invalid restart policy: maximum retry count can only be used with 'on-failure'"
+            + (" and cannot be negative" if count < 0 else "")
         )
     if auto_remove and policy.name not in ("", "no"):
         raise InvalidInput("can't create 'AutoRemove' container with restart policy")

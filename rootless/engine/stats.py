@@ -19,7 +19,7 @@ _INTERVAL = 1.0
 async def sample_stream(unit: Unit, *, stream: bool, one_shot: bool) -> AsyncIterator[Stats]:
     """Samples until the container is removed; two for one that is not one-shot, as Docker."""
     previous = await asyncio.to_thread(sample, unit)
-    if one_shot:
+    if one_shot or not (stream or unit.record.state.running):
         yield previous
         return
     if stream:

@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rootless.engine.core import Core
-from rootless.engine.filters import Filters, check_filters, match_labels, single_bool
+from rootless.engine.filters import (
+    Filters,
+    check_filters,
+    match_labels,
+    match_name,
+    single_bool,
+)
 from rootless.engine.unit import Unit
 from rootless.errors import Conflict, InvalidInput, NotFound
 from rootless.model.identity import Identity
@@ -57,7 +63,7 @@ class Volumes:
     ) -> Volume:
         """Make a volume's files; off the event loop, because they are synced."""
         marks = {**labels, ANONYMOUS_LABEL: ""} if anonymous else labels
-        existed = bool(name) and self._core.volumes.lookup(name) is not None
+        existed = bool(name) and self._exists(name)
         made = await asyncio.to_thread(
             self._core.volumes.create,
             name,
@@ -85,8 +91,7 @@ class Volumes:
                 continue
             if filters.get("driver") and volume.driver not in filters["driver"]:
                 continue
-            names = filters.get("name", ())
-            if names and not any(part in volume.name for part in names):
+            if not match_name(volume.name, filters.get("name", ())):
                 continue
             if not match_labels(dict(volume.labels), filters.get("label", ())):
                 continue
@@ -97,6 +102,12 @@ class Volumes:
         """One volume; NotFound."""
         self._core.policy.admit_action(identity, "volume.inspect", name)
         return self._record(self._get(name))
+
+    def _exists(self, name: str) -> bool:
+        try:
+            return self._get(name) is not None
+        except NotFound:
+            return False
 
     def _get(self, name: str) -> Volume:
         try:

@@ -120,6 +120,8 @@ class ContainerView:
     size_rw: int | None = None
     size_root_fs: int | None = None
     exec_ids: tuple[str, ...] = ()
+    image_renamed: bool = False
+    """The name that the image had at the create means another one by now, or none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,7 +240,7 @@ def _enter(spec: ContainerSpec, modes: dict[str, str], mounts: tuple[MountSpec, 
             sysfs=modes["network"] == "private",
             mqueue=modes["ipc"] == "private",
             cgroup=modes["cgroup"] == "private",
-            shm=modes["ipc"] == "private",
+            shm=modes["ipc"] == "private" and spec.shm_size > 0,
             shm_size=spec.shm_size,
             tty_gid=_TTY_GID
             if any(m.inside <= _TTY_GID < m.inside + m.size for m in spec.userns.maps)

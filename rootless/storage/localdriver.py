@@ -14,7 +14,7 @@ from rootless.errors import HostUnsupported, InvalidInput
 from rootless.model.mounts import MountSpec
 
 _TMPFS_IGNORED = frozenset(("rw", "defaults", "suid", "dev", "exec"))
-_KNOWN = frozenset(("type", "device", "o"))
+_KNOWN = frozenset(("type", "device", "o", "size"))
 
 
 @dataclass(slots=True)
@@ -24,12 +24,15 @@ class _Flags:
     recursive: bool = False
     size: int = 0
     mode: int | None = None
+    tmpfs: list[str] = field(default_factory=list)
     rest: list[str] = field(default_factory=list)
 
 
 def check(options: Mapping[str, str]) -> None:
     """Raise for options that cannot be served: InvalidInput, or HostUnsupported for other types."""
-    to_mount(options, target="/", name="")
+    if options:
+        _check_keys(options)
+        to_mount(options, target="/", name="")
 
 
 def to_mount(
@@ -39,12 +42,6 @@ def to_mount(
 
     ``type=tmpfs`` gives a tmpfs, ``o=bind`` (or ``rbind``) with ``device`` a bind mount.
     """
-    unknown = sorted(set(options) - _KNOWN)
-    if unknown:
-        raise InvalidInput(
-            f"invalid option for volume driver local: {unknown[0]!r}",
-            hint="use type, device and o, for example -o type=tmpfs -o device=tmpfs -o o=size=64m",
-        )
     if not options:
         return None
     kind = options.get("type", "")
@@ -66,8 +63,28 @@ def to_mount(
         noexec=flags.noexec,
         size=flags.size,
         mode=flags.mode,
+        options=tuple(flags.tmpfs),
         volume_name=name,
     )
+
+
+def _check_keys(options: Mapping[str, str]) -> None:
+    """Known ones, and each with what it needs, as Docker's driver demands it."""
+    for key in sorted(options):
+        if key not in _KNOWN:
+            raise InvalidInput(
+                f'invalid option: "{key}"',
+                hint="use type, device and o, for example "
+                "-o type=tmpfs -o device=tmpfs -o o=size=64m",
+            )
+    if "size" in options:
+        raise InvalidInput(
+            "quota size requested but no quota support",
+            hint="a size can be kept with -o type=tmpfs -o device=tmpfs -o o=size=64m",
+        )
+    for key in ("device", "type"):
+        if key not in options:
+            raise InvalidInput(f'missing required option: "{key}"')
 
 
 def _bind(
@@ -81,6 +98,7 @@ def _bind(
             hint="give -o device=/path",
         )
     rest = [word for word in flags.rest if word != "bind"]
+    rest += flags.tmpfs
     if rest or flags.size or flags.mode is not None:
         raise InvalidInput(f"invalid option for a bind volume: {(rest or ['size or mode'])[0]!r}")
     return MountSpec(
@@ -107,6 +125,8 @@ def _parse(text: str) -> _Flags:
                 raise InvalidInput(
                     f"invalid mode of a volume: {value!r}", hint="use octal digits"
                 ) from None
+        elif key in ("uid", "gid", "nr_inodes") and units.whole_number(value) is not None:
+            flags.tmpfs.append(word)
         elif key in ("ro", "noexec", "bind", "rbind"):
             flags.read_only = flags.read_only or key == "ro"
             flags.noexec = flags.noexec or key == "noexec"

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rootless import ids
-from rootless.errors import Conflict, NotFound, RootlessError
+from rootless.errors import Conflict, InvalidInput, NotFound, RootlessError
 from rootless.linux.sync import fsync_dir, write_new
 from rootless.model.mounts import IdMap
 from rootless.storage import localdriver
@@ -50,6 +50,24 @@ class Volume:
     anonymous: bool = False
     id_maps: tuple[IdMap, ...] = ()
     moving_to: tuple[IdMap, ...] | None = None
+
+
+def check_name(name: str) -> None:
+    """Refuse what is no volume's name, in the words of Docker's driver ``local``."""
+    if len(name) == 1:
+        raise InvalidInput(
+            "volume name is too short, names should be at least two alphanumeric characters"
+        )
+    try:
+        valid = ids.check_name(name, what="volume") == name
+    except InvalidInput:
+        valid = False
+    if not valid:
+        raise InvalidInput(
+            f'"{name}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, '
+            "use absolute path"
+        )
 
 
 class VolumeStore:
@@ -103,14 +121,18 @@ class VolumeStore:
                 hint="this engine has driver local",
             )
         anonymous = anonymous or not name
-        name = ids.check_name(name, what="volume") if name else ids.new_id()
+        name = name or ids.new_id()
         wanted = tuple(sorted((options or {}).items()))
-        localdriver.check(dict(wanted))
+        try:
+            check_name(name)
+            localdriver.check(dict(wanted))
+        except InvalidInput as error:
+            raise InvalidInput(f"create {name}: {error.message}", hint=error.hint) from None
         existing = self.lookup(name)
         if existing is not None:
             if wanted and wanted != existing.options:
                 raise Conflict(
-                    f"volume {name} exists with other options",
+                    f"create {name}: a volume of this name exists with other options",
                     hint=f"rootless volume rm {name}, or choose another name",
                 )
             return existing, None
@@ -231,9 +253,13 @@ class VolumeStore:
         fsync_dir(directory)
 
     def prune_candidates(self, in_use: Collection[str], *, every: bool = False) -> list[Volume]:
-        """Volumes no container uses: anonymous ones, or ``every`` one (``--all``)."""
+        """Volumes no container uses: anonymous ones, or ``every`` one (``--all``).
+
+        Not those with options: their content is elsewhere, and nothing would be won back (Docker).
+        """
         used = frozenset(in_use)
-        return [v for v in self.all() if v.name not in used and (every or v.anonymous)]
+        unused = (v for v in self.all() if v.name not in used and not v.options)
+        return [v for v in unused if every or v.anonymous]
 
     def leftovers(self) -> list[Path]:
         """What a crash left: for ``remove_tree`` at start-up."""

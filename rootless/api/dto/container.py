@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 import time
 
+from rootless.api.dto.binds import parse_bind
 from rootless.api.dto.config import from_config
 from rootless.api.dto.host_config import from_host_config
 from rootless.api.dto.network import endpoint
@@ -38,28 +40,47 @@ def status_text(state: ContainerState, now_ns: int) -> str:
     return f"Exited ({state.exit_code}) {human_duration(now_ns - state.finished_ns)} ago"
 
 
-def _mount(mount: MountSpec) -> dict[str, object]:
-    body: dict[str, object] = {"Type": mount.type}
-    if mount.type == "volume":
+def _mount(mount: MountSpec, mode: str, volumes: str) -> dict[str, object]:
+    # A volume with options of driver local is mounted as what the options say, and is a volume.
+    named = bool(mount.volume_name)
+    body: dict[str, object] = {"Type": "volume" if named else mount.type}
+    if named:
         body["Name"] = mount.volume_name
-    body["Source"] = mount.source
+        body["Source"] = f"{volumes}/{mount.volume_name}/_data"
+    else:
+        body["Source"] = mount.source
     body["Destination"] = mount.target
-    if mount.type == "volume":
+    if named:
         body["Driver"] = "local"
-    body["Mode"] = "ro" if mount.read_only and mount.type == "bind" else ""
+    body["Mode"] = mode
     body["RW"] = not mount.read_only
-    body["Propagation"] = mount.propagation if mount.type == "bind" else ""
+    body["Propagation"] = mount.propagation if body["Type"] == "bind" else ""
     return body
 
 
+def _modes(record: ContainerRecord) -> dict[str, str]:
+    """What the client wrote for each target; Docker has ``z`` for a volume without anything."""
+    modes = {}
+    for mount in record.spec.request.host.mounts:
+        modes[mount.target] = "z" if mount.type == "volume" else ""
+    for text in record.spec.request.host.binds_raw:
+        mount = parse_bind(text)
+        options = text.removeprefix(f"{mount.source}:").partition(":")[2]
+        modes[mount.target] = options or modes.get(mount.target, "")
+    return modes
+
+
 def mount_points(record: ContainerRecord) -> list[dict[str, object]]:
-    """``Mounts``: what users mounted, not the sandbox's own file systems."""
-    own = ("bind", "volume", "image")
-    asked = {mount.target for mount in record.spec.request.host.mounts if mount.type == "tmpfs"}
+    """``Mounts``: what users mounted, but for ``Tmpfs`` and the sandbox's own file systems."""
+    asked = record.spec.request.host.mounts
+    plain = {posixpath.normpath(target) for target, _ in record.spec.request.host.tmpfs_raw}
+    tmpfs = {m.target for m in asked if m.type == "tmpfs"} - plain
+    modes = _modes(record)
+    volumes = f"{record.directory.rpartition('/containers/')[0]}/volumes"
     return [
-        _mount(mount)
+        _mount(mount, modes.get(mount.target, ""), volumes)
         for mount in record.spec.mounts
-        if mount.type in own or (mount.type == "tmpfs" and mount.target in asked)
+        if mount.volume_name or mount.type in ("bind", "image") or mount.target in tmpfs
     ]
 
 
@@ -85,7 +106,7 @@ def summary(view: ContainerView, now_ns: int | None = None) -> dict[str, object]
     body: dict[str, object] = {
         "Id": record.id,
         "Names": [f"/{record.name}"],
-        "Image": record.spec.image.reference or record.config.image,
+        "Image": record.spec.image.id if view.image_renamed else record.spec.image.reference,
         "ImageID": record.spec.image.id,
         "Command": " ".join(f"'{a}'" if " " in a else a for a in _command(record)),
         "Created": record.spec.created_ns // 10**9,

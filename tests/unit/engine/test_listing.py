@@ -11,6 +11,7 @@ from rootless.engine.listing import matches, prunable, select
 from rootless.errors import InvalidInput, NotFound
 from rootless.model.records import ContainerRecord, Health, NetworkState
 from rootless.model.request import PortBinding
+from rootless.network.predefined import network_id
 
 from .samples import record
 
@@ -26,7 +27,17 @@ def _names(filters: dict[str, list[str]], *, everything: bool = True, limit: int
                 return item
         raise NotFound(ref)
 
-    found = select([WEB, DONE, NEW], filters, all_states=everything, limit=limit, find=find)
+    def descendants(ref: str) -> frozenset[str]:
+        return frozenset((WEB.spec.image.id,)) if ref == "busybox" else frozenset()
+
+    found = select(
+        [WEB, DONE, NEW],
+        filters,
+        all_states=everything,
+        limit=limit,
+        find=find,
+        descendants=descendants,
+    )
     return [item.name for item in found]
 
 
@@ -53,7 +64,12 @@ def test_newest_first_and_only_running_by_default() -> None:
         ({"health": ["none"]}, ["new", "done"]),
         ({"before": ["done"]}, ["web"]),
         ({"since": ["done"]}, ["new"]),
+        ({"ancestor": ["alpine", "busybox"]}, ["new", "done", "web"]),
         ({"network": ["none"]}, ["new", "done", "web"]),
+        ({"network": [network_id("none")[:12]]}, ["new", "done", "web"]),
+        ({"network": ["host"]}, []),
+        ({"is-task": ["true"]}, []),
+        ({"isolation": ["default"]}, ["new", "done", "web"]),
     ],
 )
 def test_filters(filters: dict[str, list[str]], expected: list[str]) -> None:
@@ -75,6 +91,8 @@ def test_published_ports() -> None:
     assert matches(found, {"publish": ["8080"]})
     assert not matches(found, {"publish": ["80/udp"]})
     assert not matches(found, {"publish": ["81"]})
+    assert matches(found, {"expose": ["80"]})
+    assert not matches(found, {"expose": ["8080"]})
 
 
 def test_prune_spares_running_newer_and_labelled() -> None:
