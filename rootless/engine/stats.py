@@ -41,12 +41,20 @@ def sample(unit: Unit) -> Stats:
     empty = Stats(id=record.id, name=record.name, read_ns=time.time_ns())
     if not record.state.running:
         return empty
-    networks = network_samples(record.state.pid)
-    if unit.cgroup:
-        return replace(_from_cgroup(empty, unit.cgroup), networks=networks)
+    found = replace(empty, networks=network_samples(record.state.pid))
+    counted = _from_cgroup(found, unit.cgroup) if unit.cgroup else found
+    if counted.pids and counted.memory_usage:
+        return counted
+    # What no controller counts: the processes that live now.
+    summed = _from_processes(found, record.state.pid)
     limit = record.spec.resources.pids_limit or 0
-    found = replace(_from_processes(empty, record.state.pid), networks=networks)
-    return replace(found, pids_limit=limit)
+    return replace(
+        counted if unit.cgroup else summed,
+        pids=counted.pids or summed.pids,
+        pids_limit=counted.pids_limit or limit,
+        memory_usage=counted.memory_usage or summed.memory_usage,
+        memory_limit=counted.memory_limit or summed.memory_limit,
+    )
 
 
 def system_cpu() -> tuple[int, int]:

@@ -203,9 +203,9 @@ def security_options(settings: EngineSettings) -> tuple[str, ...]:
 
 
 _CONTROLLERS = {
-    "memory": "--memory",
+    "memory": "--memory, and stats sums up what the processes have mapped",
     "cpu": "--cpus",
-    "io": "--device-read-bps",
+    "io": "--device-read-bps, and stats shows no block I/O",
     "cpuset": "--cpuset-cpus",
 }
 """What a container cannot be given without the controller. ``pids`` is kept by an rlimit."""
@@ -217,7 +217,7 @@ def warnings_of(facts: HostFacts) -> tuple[str, ...]:
     if not facts.cgroup.delegated:
         found.append(
             "no cgroup is delegated to this user: no memory, cpu or io limit and no "
-            "pause (rootless system service install)"
+            "pause, and stats sums up living processes (rootless system service install)"
         )
     else:
         found += [

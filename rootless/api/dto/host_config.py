@@ -217,20 +217,10 @@ def to_resources(body: Limits) -> Resources:
 
 
 def to_restart(body: Restart) -> RestartPolicy:
-    """The restart policy; '' is Docker's way to say no."""
-    name = body.name or "no"
-    if name not in ("no", "always", "unless-stopped", "on-failure"):
-        raise InvalidInput(
-            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', "
-            "'on-failure', or 'unless-stopped'"
-        )
-    if body.maximum_retry_count < 0:
-        raise InvalidInput("invalid restart policy: maximum retry count cannot be negative")
-    if body.maximum_retry_count and name != "on-failure":
-        raise InvalidInput(
-            "invalid restart policy: maximum retry count can only be used with 'on-failure'"
-        )
-    return RestartPolicy(name, body.maximum_retry_count)
+    """The restart policy; '' is Docker's way to say no, with any count."""
+    if not body.name:
+        return RestartPolicy("no")
+    return RestartPolicy(body.name, body.maximum_retry_count)
 
 
 def _device(body: Device) -> DeviceRequest:
