@@ -103,6 +103,23 @@ class ImageIndex:
                 raise InvalidInput(f"image ID {ref} is ambiguous: several images begin with it")
         raise NotFound(f"No such image: {name.familiar if name else ref}")
 
+    def select(self, ref: str) -> Sequence[tuple[Entry, tuple[Reference, ...]]]:
+        """What ``ref`` means where a name without a tag stands for all tags of its repository.
+
+        Each image with those of its tags that were meant: none for an id or a digest.
+        """
+        try:
+            name = references.parse(ref)
+        except InvalidInput:
+            return [(self.find(ref), ())]
+        if not (name.tag or name.digest):
+            tags = [t for e in self._entries.values() for t in e.tags if t.name == name.name]
+            if tags:
+                found = [(self.by_name(tag), (tag,)) for tag in sorted(tags, key=str)]
+                return [(entry, tags) for entry, tags in found if entry is not None]
+        entry = self.find(ref)
+        return [(entry, (name,) if name in entry.tags else ())]
+
     def put(self, image: Image, names: Sequence[Reference], *, parent: str = "") -> Entry:
         """Record an image under names; they move from what they named before."""
         texts = [str(name) for name in names]
@@ -150,6 +167,9 @@ class ImageIndex:
             return known
         image, config = entry.image, entry.image.config
         sizes = [self._layers.lookup(diff_id) for diff_id in config.diff_ids]
+        manifest = image.manifest
+        packed = manifest.config.size + sum(layer.size for layer in manifest.layers)
+        manifest_size = self._content.size(image.manifest_digest)
         made = ImageRecord(
             id=image.id,
             created_ns=config.created_ns,
@@ -161,6 +181,10 @@ class ImageIndex:
             size=sum(layer.meta.size for layer in sizes if layer is not None),
             repo_tags=tuple(r.familiar for r in entry.tags),
             repo_digests=tuple(r.familiar for r in entry.digests),
+            manifest_digest=image.manifest_digest,
+            manifest_type=manifest.media_type,
+            manifest_size=manifest_size,
+            content_size=manifest_size + packed,
             parent=entry.parent,
             author=config.author,
             comment=config.history[-1].comment if config.history else "",

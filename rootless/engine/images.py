@@ -8,15 +8,16 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
-from rootless import ids
 from rootless.engine.core import Core
 from rootless.engine.filters import Filters, check_filters, match_labels, single_bool, until
 from rootless.engine.image_index import Entry, ImageIndex
+from rootless.engine.image_removal import ImageRemoval
 from rootless.engine.progress import ProgressStream
 from rootless.engine.transfers import Transfers, parse_target
 from rootless.engine.unpacking import Unpacker
-from rootless.errors import Conflict, InvalidInput, NotFound
+from rootless.errors import InvalidInput, NotFound
 from rootless.images import platform as platforms
 from rootless.images import reference as references
 from rootless.images.content import ContentStore
@@ -30,6 +31,9 @@ from rootless.model.records import (
     PruneReport,
     RegistryAuth,
 )
+
+if TYPE_CHECKING:
+    pass
 
 _LIST = frozenset("before dangling label reference since until".split())
 _PRUNE = frozenset(("dangling", "label", "label!", "until"))
@@ -45,6 +49,7 @@ class Images:
         self.unpacker = Unpacker(core, self.content)
         self.transfers = Transfers(core, self.content, self.index, self.unpacker)
         self._lock = self.transfers.lock
+        self._removal = ImageRemoval(self.index, core.registry, self.transfers)
         self.making: asyncio.Task[object] | None = None
         """A new engine makes its built-in image while it already serves."""
 
@@ -108,22 +113,43 @@ class Images:
         """Newest first."""
         self._core.policy.admit_action(identity, "image.list")
         await self.settled()
-        del all, shared_size
         check_filters(filters, _LIST)
         bound = until(filters, now_ns=time.time_ns())
         before = [self._created(ref) for ref in filters.get("before", ())]
         since = [self._created(ref) for ref in filters.get("since", ())]
         found = []
         for entry in self.index:
+            if not (all or entry.tags or entry.digests) and self.index.children(entry.image.id):
+                continue  # a step on the way to another image
             record = self.index.record(entry)
             created = record.created_ns
-            if bound and created >= bound:
+            if bound and created > bound:
                 continue
             if any(created >= b for b in before) or any(created <= s for s in since):
                 continue
             if self._wanted(entry, record, filters):
                 found.append(_only_named(entry, record, filters.get("reference", ())))
-        return sorted(found, key=lambda record: record.created_ns, reverse=True)
+        if shared_size:
+            shared = self.shared_sizes()
+            found = [replace(record, shared_size=shared[record.id]) for record in found]
+        found.sort(key=lambda record: record.created_ns, reverse=True)
+        return self._with_users(found)
+
+    def shared_sizes(self) -> Mapping[str, int]:
+        """Bytes of each image's layers that other images have as well."""
+        users: dict[str, int] = {}
+        layers = {e.image.id: frozenset(e.image.config.diff_ids) for e in self.index}
+        for diff_ids in layers.values():
+            for diff_id in diff_ids:
+                users[diff_id] = users.get(diff_id, 0) + 1
+        return {
+            image_id: sum(self._layer_size(d) for d in diff_ids if users[d] > 1)
+            for image_id, diff_ids in layers.items()
+        }
+
+    def _layer_size(self, diff_id: str) -> int:
+        layer = self._core.layers.lookup(diff_id)
+        return layer.meta.size if layer is not None else 0
 
     def _created(self, ref: str) -> int:
         return self.index.record(self.index.find(ref)).created_ns
@@ -145,7 +171,14 @@ class Images:
         """One image."""
         self._core.policy.admit_action(identity, "image.inspect", ref)
         await self.settled()
-        return self.index.record(self.index.find(ref))
+        entry = self.index.find(ref)
+        return self._with_users([self.index.record(entry)])[0]
+
+    def _with_users(self, records: Sequence[ImageRecord]) -> Sequence[ImageRecord]:
+        users: dict[str, list[str]] = {}
+        for unit in self._core.registry:
+            users.setdefault(unit.record.spec.image.id, []).append(unit.id)
+        return [replace(record, used_by=tuple(users.get(record.id, ()))) for record in records]
 
     async def history(self, identity: Identity, ref: str) -> Sequence[ImageHistoryEntry]:
         """How it was made, newest step first."""
@@ -158,18 +191,18 @@ class Images:
         for step in config.history:
             size = 0
             if not step.empty_layer and (diff_id := next(layers, "")):
-                layer = self._core.layers.lookup(diff_id)
-                size = layer.meta.size if layer is not None else 0
+                size = self._layer_size(diff_id)
             found.append(
                 ImageHistoryEntry("<missing>", step.created_ns, step.created_by, size, step.comment)
             )
         found.reverse()
-        if found:
-            top = found[0]
-            tags = tuple(r.familiar for r in entry.tags)
-            found[0] = ImageHistoryEntry(
-                entry.image.id, top.created_ns, top.created_by, top.size, top.comment, tags
-            )
+        made: Entry | None = entry
+        for at, line in enumerate(found):
+            if made is None:
+                break
+            tags = tuple(r.familiar for r in made.tags)
+            found[at] = replace(line, id=made.image.id, tags=tags)
+            made = self.index.get(made.parent)
         return found
 
     async def tag(self, identity: Identity, ref: str, *, repo: str, tag: str) -> None:
@@ -182,88 +215,18 @@ class Images:
         async with self._lock:
             entry = self.index.find(ref)
             self.index.put(entry.image, [name])
-        self._event("tag", entry, name.familiar)
+        self.transfers.event("tag", entry.image, name.familiar)
 
     async def remove(
         self, identity: Identity, ref: str, *, force: bool = False, prune_parents: bool = True
     ) -> Sequence[ImageDeletion]:
         """Untag, and delete what no name is left of."""
-        del prune_parents
         self._core.policy.admit_action(identity, "image.remove", ref)
         await self.settled()
         async with self._lock:
-            entry = self.index.find(ref)
-            name = self._name_in(entry, ref)
-            lines: list[ImageDeletion] = []
-            if name is not None:
-                if len(entry.tags) == 1 and not name.digest:
-                    self._check_unused(entry, ref=name.familiar, force=force)
-                for text in self._names_of(entry, name):
-                    lines.append(self._untag(entry, text))
-                if entry.tags:
-                    return lines
-            else:
-                if len({tag.name for tag in entry.tags}) > 1 and not force:
-                    raise Conflict(
-                        f"conflict: unable to delete {ids.short_id(entry.image.id)} "
-                        "(must be forced) - image is referenced in multiple repositories"
-                    )
-                self._check_unused(entry, ref="", force=force)
-            lines += self._delete(entry)
+            lines = self._removal.remove(ref, force=force, prune_parents=prune_parents)
         await self.collect()
         return lines
-
-    def _name_in(self, entry: Entry, ref: str) -> Reference | None:
-        """The name ``ref`` is of the image, None when it is an id."""
-        try:
-            name = references.parse(ref).with_default_tag()
-        except InvalidInput:
-            return None
-        return name if str(name) in entry.names else None
-
-    @staticmethod
-    def _names_of(entry: Entry, name: Reference) -> Sequence[str]:
-        """The name; with the last tag of a repository its digests go as well."""
-        others = [t for t in entry.tags if t.name == name.name and t != name]
-        if others or name.digest:
-            return [str(name)]
-        digests = [str(d) for d in entry.digests if d.name == name.name]
-        return [str(name), *digests]
-
-    def _untag(self, entry: Entry, text: str) -> ImageDeletion:
-        self.index.untag(entry, text)
-        familiar = references.parse(text).familiar
-        self._event("untag", entry, familiar)
-        return ImageDeletion(untagged=familiar)
-
-    def _check_unused(self, entry: Entry, *, ref: str, force: bool) -> None:
-        short = ids.short_id(entry.image.id)
-        for unit in self._core.registry:
-            if unit.record.spec.image.id != entry.image.id:
-                continue
-            other = ids.short_id(unit.id)
-            if unit.record.state.running:
-                raise Conflict(
-                    f"conflict: unable to delete {ref or short} (cannot be forced) - "
-                    f"image is being used by running container {other}"
-                )
-            if force:
-                continue
-            if ref:
-                raise Conflict(
-                    f'conflict: unable to remove repository reference "{ref}" (must force) - '
-                    f"container {other} is using its referenced image {short}"
-                )
-            raise Conflict(
-                f"conflict: unable to delete {short} (must be forced) - "
-                f"image is being used by stopped container {other}"
-            )
-
-    def _delete(self, entry: Entry) -> Sequence[ImageDeletion]:
-        lines = [self._untag(entry, text) for text in sorted(entry.names)]
-        self.index.remove(entry)
-        self._event("delete", entry, entry.image.id)
-        return [*lines, ImageDeletion(deleted=entry.image.id)]
 
     async def collect(self) -> int:
         """Remove blobs and layers that no image and no container needs; bytes won back."""
@@ -278,7 +241,9 @@ class Images:
                 keep.update(name.digest for name in entry.digests)
                 layers.update(entry.image.config.diff_ids)
             for unit in self._core.registry:
-                layers.update(unit.record.spec.image.diff_ids)
+                spec = unit.record.spec
+                for image in (spec.image, *spec.mounted):
+                    layers.update(image.diff_ids)
             collected = await asyncio.to_thread(self.content.collect, keep)
             freed = collected.bytes
             for layer in list(self._core.layers.all()):
@@ -298,30 +263,23 @@ class Images:
         check_filters(filters, _PRUNE)
         only_dangling = single_bool(filters, "dangling", default=True)
         bound = until(filters, now_ns=time.time_ns())
-        used = {unit.record.spec.image.id for unit in self._core.registry}
         lines: list[ImageDeletion] = []
         async with self._lock:
             for entry in self.index:
+                if only_dangling and entry.tags:
+                    continue
                 record = self.index.record(entry)
                 labels = dict(record.config.labels)
-                if entry.image.id in used or (only_dangling and entry.tags):
-                    continue
-                if bound and record.created_ns >= bound:
+                if bound and record.created_ns > bound:
                     continue
                 if not match_labels(labels, filters.get("label", ())):
                     continue
                 if any(match_labels(labels, [text]) for text in filters.get("label!", ())):
                     continue
-                lines += [self._untag(entry, text) for text in sorted(entry.names)]
-                self.index.remove(entry)
-                lines.append(ImageDeletion(deleted=entry.image.id))
-                self._event("delete", entry, entry.image.id)
+                lines += self._removal.prune(entry)
         freed = await self.collect()
         self._core.events.publish("image", "prune", "", {"reclaimed": str(freed)})
         return PruneReport(images=tuple(lines), space_reclaimed=freed)
-
-    def _event(self, action: str, entry: Entry, name: str) -> None:
-        self.transfers.event(action, entry.image, name)
 
     # -- transfers -------------------------------------------------------------
 

@@ -121,7 +121,7 @@ class System:
         self._core.policy.admit_action(identity, "system.df")
         core = self._core
         containers = await self._containers.list(identity, filters={}, all=True, size=True)
-        images = await self._images.list(identity, filters={})
+        images = await self._images.list(identity, filters={}, shared_size=True)
         volumes = [
             replace(volume, size=await self._volumes.size(volume.name))
             for volume in await self._volumes.list(identity, filters={})
@@ -131,20 +131,11 @@ class System:
             image_id = view.record.spec.image.id
             counts[image_id] = counts.get(image_id, 0) + 1
         sizes = {layer.meta.diff_id: layer.meta.size for layer in core.layers.all()}
-        users: dict[str, int] = {}
-        for image in images:
-            for diff_id in set(image.diff_ids):
-                users[diff_id] = users.get(diff_id, 0) + 1
-        shared = tuple(
-            (image.id, sum(sizes.get(d, 0) for d in set(image.diff_ids) if users[d] > 1))
-            for image in images
-        )
         return DiskUsage(
             layers_size=sum(sizes.values()),
             images=tuple(replace(i, containers=counts.get(i.id, 0)) for i in images),
             containers=tuple(containers),
             volumes=tuple(volumes),
-            shared_sizes=shared,
         )
 
     async def events(

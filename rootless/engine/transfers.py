@@ -15,6 +15,7 @@ from rootless.engine.files import read_pipe, write_pipe
 from rootless.engine.filters import Filters
 from rootless.engine.image_index import ImageIndex
 from rootless.engine.progress import ProgressStream, Report
+from rootless.engine.resolve_process import merge_config
 from rootless.engine.unit import Unit
 from rootless.engine.unpacking import Unpacker
 from rootless.errors import Denied, InvalidInput, NotFound
@@ -184,34 +185,43 @@ class Transfers:
     async def push(
         self, identity: Identity, reference: str, *, auth: RegistryAuth | None
     ) -> ProgressStream:
-        """Upload an image under one of its names."""
-        from rootless.images.registry import push as pushing
-
-        name = references.parse(reference).with_default_tag()
-        self._core.policy.admit_image(identity, "push", str(name))
-        entry = self._index.by_name(name)
-        if entry is None:
-            others = any(tag.name == name.name for found in self._index for tag in found.tags)
-            what = (
-                "tag does not exist" if others else ("An image does not exist locally with the tag")
-            )
-            raise NotFound(f"{what}: {name.familiar if others else name.familiar_name}")
-        data = self._content.read(entry.image.manifest_digest, manifests.MAX_MANIFEST)
+        """Upload an image under one of its names; every tag of a name that has none."""
+        asked = references.parse(reference)
+        try:
+            found = self._index.select(reference)
+        except NotFound:
+            others = any(tag.name == asked.name for entry in self._index for tag in entry.tags)
+            if others:
+                raise NotFound(f"tag does not exist: {asked.familiar}") from None
+            raise NotFound(
+                f"An image does not exist locally with the tag: {asked.familiar_name}"
+            ) from None
+        chosen = [(entry, name) for entry, tags in found for name in tags or (asked,)]
+        for _, name in chosen:
+            self._core.policy.admit_image(identity, "push", str(name))
 
         async def work(report: Report) -> None:
             with self._counted():
-                pushed = await pushing.push(
-                    name,
-                    data,
-                    self._content,
-                    self._settings(),
-                    credentials=credentials_of(auth),
-                    progress=report,
-                )
-                await self._record(entry.image, [name.with_digest(pushed.digest)])
-            self.event("push", entry.image, name.familiar_name, actor=name.familiar)
+                for entry, name in chosen:
+                    await self._push(entry.image, name, report, auth=auth)
 
         return await ProgressStream(work).begun()
+
+    async def _push(
+        self, image: Image, name: Reference, report: Report, *, auth: RegistryAuth | None
+    ) -> None:
+        from rootless.images.registry import push as pushing
+
+        pushed = await pushing.push(
+            name,
+            self._content.read(image.manifest_digest, manifests.MAX_MANIFEST),
+            self._content,
+            self._settings(),
+            credentials=credentials_of(auth),
+            progress=report,
+        )
+        await self._record(image, [name.with_digest(pushed.digest)])
+        self.event("push", image, name.familiar_name, actor=name.familiar)
 
     async def distribution(
         self, identity: Identity, reference: str, *, auth: RegistryAuth | None
@@ -261,20 +271,15 @@ class Transfers:
         items: dict[str, saving.Saved] = {}
         for ref in refs:
             self._core.policy.admit_action(identity, "image.save", ref)
-            entry = self._index.find(ref)
-            tags: tuple[Reference, ...] = ()
-            try:
-                name = references.parse(ref).with_default_tag()
-                tags = (name,) if name in entry.tags else ()
-            except InvalidInput:
-                pass
-            before = items.get(entry.image.id)
-            known = before.tags if before is not None else ()
-            merged = tuple(dict.fromkeys((*known, *tags)))
-            items[entry.image.id] = saving.Saved(entry.image, merged)
-            for digest in entry.image.blobs:
-                self._content.size(digest)
-            self.event("save", entry.image, entry.image.id)
+            for entry, tags in self._index.select(ref):
+                before = items.get(entry.image.id)
+                known = before.tags if before is not None else ()
+                merged = tuple(dict.fromkeys((*known, *tags)))
+                items[entry.image.id] = saving.Saved(entry.image, merged)
+                for digest in entry.image.blobs:
+                    self._content.size(digest)
+        for item in items.values():
+            self.event("save", item.image, item.image.id)
         return self._written(lambda out: saving.save(list(items.values()), self._content, out))
 
     async def _written(self, write: Callable[[BinaryIO], None]) -> AsyncIterator[bytes]:
@@ -410,7 +415,7 @@ class Transfers:
                 self._content,
                 parent.image,
                 layer if layer.entries else None,
-                config or record.config,
+                merge_config(config, record.config) if config is not None else record.config,
                 created_ns=time.time_ns(),
                 author=author,
                 comment=comment,

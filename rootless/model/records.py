@@ -266,6 +266,11 @@ class ImageRecord:
     """Bytes of its unpacked layers."""
     repo_tags: tuple[str, ...] = ()
     repo_digests: tuple[str, ...] = ()
+    manifest_digest: str = ""
+    manifest_type: str = ""
+    manifest_size: int = 0
+    content_size: int = 0
+    """Bytes of its blobs: manifest, configuration and packed layers."""
     variant: str = ""
     parent: str = ""
     author: str = ""
@@ -274,6 +279,10 @@ class ImageRecord:
     last_tagged_ns: int = 0
     containers: int = -1
     """Containers made from it; -1 when not counted."""
+    shared_size: int = -1
+    """Bytes of its layers that other images have as well; -1 when not counted."""
+    used_by: tuple[str, ...] = ()
+    """Ids of the containers made from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,8 +378,6 @@ class DiskUsage:
     images: tuple[ImageRecord, ...]
     containers: tuple[ContainerView, ...]
     volumes: tuple[VolumeRecord, ...]
-    shared_sizes: tuple[tuple[str, int], ...] = ()
-    """Image id and the bytes it shares with other images."""
 
 
 @dataclass(frozen=True, slots=True)

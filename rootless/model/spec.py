@@ -162,6 +162,8 @@ class ContainerSpec:
     labels: tuple[tuple[str, str], ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
     healthcheck: Healthcheck | None = None
+    mounted: tuple[ImageSpec, ...] = ()
+    """Images that ``mounts`` show, besides the one it is made from."""
     request: ContainerRequest = ContainerRequest()
     """The request this came from, for inspect; nothing below reads it."""
 

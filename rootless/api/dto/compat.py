@@ -70,6 +70,8 @@ def image_summary(body: dict[str, object], version: Version) -> dict[str, object
 
 def image_size(body: dict[str, object], version: Version) -> dict[str, object]:
     """Any description of an image with a size."""
+    if version < (1, 48):
+        body.pop("Descriptor", None)
     if version < (1, 44):
         body["VirtualSize"] = body["Size"]
     return body

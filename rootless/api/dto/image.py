@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from rootless.api.dto.config import from_config
 from rootless.api.dto.decode import Body
 from rootless.api.dto.times import rfc3339
@@ -24,22 +22,53 @@ class PlatformBody(Body, frozen=True):
     variant: str = ""
 
 
-def summary(image: ImageRecord, shared: Mapping[str, int] | None = None) -> dict[str, object]:
-    """One entry of ``GET /images/json``; ``shared`` holds shared sizes by image id."""
+def _descriptor(image: ImageRecord) -> dict[str, object]:
     return {
+        "mediaType": image.manifest_type,
+        "digest": image.manifest_digest,
+        "size": image.manifest_size,
+    }
+
+
+def _manifests(image: ImageRecord) -> list[dict[str, object]]:
+    """Of an image for one platform there is one."""
+    platform = {"os": image.os, "architecture": image.architecture}
+    if image.variant:
+        platform["variant"] = image.variant
+    return [
+        {
+            "ID": image.manifest_digest,
+            "Descriptor": _descriptor(image),
+            "Available": True,
+            "Size": {"Content": image.content_size, "Total": image.content_size + image.size},
+            "Kind": "image",
+            "ImageData": {
+                "Platform": platform,
+                "Containers": list(image.used_by),
+                "Size": {"Unpacked": image.size},
+                "UnpackedSize": image.size,
+            },
+        }
+    ]
+
+
+def summary(image: ImageRecord, *, manifests: bool = False) -> dict[str, object]:
+    """One entry of ``GET /images/json``."""
+    return {
+        **({"Manifests": _manifests(image)} if manifests else {}),
         "Id": image.id,
         "ParentId": image.parent,
         "RepoTags": list(image.repo_tags),
         "RepoDigests": list(image.repo_digests),
         "Created": image.created_ns // 10**9,
         "Size": image.size,
-        "SharedSize": -1 if shared is None else shared.get(image.id, 0),
+        "SharedSize": image.shared_size,
         "Labels": dict(image.config.labels),
         "Containers": image.containers,
     }
 
 
-def inspect(image: ImageRecord) -> dict[str, object]:
+def inspect(image: ImageRecord, *, manifests: bool = False) -> dict[str, object]:
     """The answer of ``GET /images/{name}/json``."""
     body: dict[str, object] = {
         "Id": image.id,
@@ -60,6 +89,10 @@ def inspect(image: ImageRecord) -> dict[str, object]:
     }
     if image.variant:
         body["Variant"] = image.variant
+    if image.manifest_digest:
+        body["Descriptor"] = _descriptor(image)
+    if manifests:
+        body["Manifests"] = _manifests(image)
     return body
 
 

@@ -199,9 +199,8 @@ def disk_usage(
     body: dict[str, object] = {}
     everything = not wanted
     if everything or "image" in wanted:
-        shared = dict(found.shared_sizes)
         body["LayersSize"] = found.layers_size
-        images = [image_summary(image, shared) for image in found.images]
+        images = [image_summary(image) for image in found.images]
         body["Images"] = [compat.image_size(image, version) for image in images]
     if everything or "container" in wanted:
         body["Containers"] = [container_summary(view) for view in found.containers]

@@ -13,7 +13,7 @@ from rootless.api.dto import image as view
 from rootless.api.dto.decode import decode
 from rootless.api.dto.system import AuthBody, to_auth
 from rootless.api.errors import status_and_message
-from rootless.api.fields import ignored, limited, query, since
+from rootless.api.fields import limited, query, since
 from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream, send_body
 from rootless.errors import InvalidInput, NotFound
@@ -87,7 +87,11 @@ async def list_(call: Call) -> Response:
     images = await call.engine.images.list(
         call.identity, filters=filters, all=call.flag("all"), shared_size=shared_size
     )
-    bodies = [compat.image_summary(view.summary(image), call.version) for image in images]
+    manifests = call.flag("manifests")
+    bodies = [
+        compat.image_summary(view.summary(image, manifests=manifests), call.version)
+        for image in images
+    ]
     return call.reply(bodies)
 
 
@@ -95,7 +99,7 @@ async def inspect(call: Call) -> Response:
     """``GET /images/{name}/json``."""
     image = await call.engine.images.inspect(call.identity, call.fields["name"])
     await _check_platform(call, [call.fields["name"]], [call.text("platform")])
-    body = view.inspect(image)
+    body = view.inspect(image, manifests=call.flag("manifests"))
     body["GraphDriver"] = {"Name": call.config.storage_driver, "Data": {}}
     return call.reply(compat.image_size(body, call.version))
 
@@ -225,7 +229,6 @@ async def search(call: Call) -> Response:
     return call.reply([dict(result) for result in found])
 
 
-_MANIFESTS = ignored("an image is kept for one platform, and has one manifest")
 _PLATFORM = query(platform=since(1, 48))
 _LOAD = query(quiet=limited("loading tells no progress"), platform=since(1, 48))
 _SAVE = query("names", platform=since(1, 48))
@@ -239,7 +242,7 @@ ROUTES = (
             "filters",
             shared_size=since(1, 42),
             digests=limited("RepoDigests are always there, as in Docker"),
-            manifests=_MANIFESTS,
+            manifests=since(1, 47, "the one of the platform it is kept for"),
             filter=limited("until 1.40; the filter reference since"),
         ),
     ),
@@ -268,7 +271,7 @@ ROUTES = (
         "GET",
         "/images/{name:.+}/json",
         inspect,
-        query=query(platform=since(1, 49), manifests=_MANIFESTS),
+        query=query(platform=since(1, 49), manifests=since(1, 48)),
     ),
     Route("GET", "/images/{name:.+}/history", history, query=_PLATFORM),
     Route("GET", "/images/{name:.+}/get", save, disconnect="cancel", query=_PLATFORM),

@@ -90,8 +90,6 @@ def test_resources() -> None:
     [
         ({"DeviceRequests": [{"Count": 1}]}, "DeviceRequests is not supported"),
         ({"KernelMemory": 1}, "KernelMemory is not supported"),
-        ({"RestartPolicy": {"Name": "sometimes"}}, "unknown policy 'sometimes'"),
-        ({"RestartPolicy": {"Name": "no", "MaximumRetryCount": 3}}, "only be used with"),
         ({"ShmSize": -1}, "SHM size"),
         ({"Isolation": "process"}, "invalid isolation 'process' on linux"),
         ({"VolumeDriver": "foo"}, 'plugin "foo" not found'),
