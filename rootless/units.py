@@ -65,6 +65,18 @@ def parse_duration(text: str) -> int:
     return sign * int(total)
 
 
+def go_duration(ns: int) -> str:
+    """Nanoseconds as Go prints a duration: ``50ms``, ``1.5s``, ``1m30s``, ``1h0m0s``."""
+    for unit, size in (("ns", 1), ("µs", 1000), ("ms", 10**6)):
+        if abs(ns) < size * 1000:
+            return f"{ns / size:.15g}{unit}"
+    minutes, rest = divmod(ns, 60 * 10**9)
+    seconds = f"{rest / 10**9:.15g}s"
+    if minutes < 60:
+        return f"{minutes}m{seconds}" if minutes else seconds
+    return f"{minutes // 60}h{minutes % 60}m{seconds}"
+
+
 def human_size(count: float, *, base: int = 1000) -> str:
     """Docker's short form: ``1.23GB`` with base 1000, ``64MiB`` with base 1024."""
     units = (

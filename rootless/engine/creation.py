@@ -236,6 +236,7 @@ class Creator:
                     lowers=list(spec.rootfs.lowers),
                     path=mount.target,
                     volume=core.volumes.data(mount.volume_name),
+                    subpath=mount.subpath,
                 )
         for source in resolved.missing_sources:
             # It belongs to the container's root, as Docker's belongs to root: what

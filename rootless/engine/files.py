@@ -32,7 +32,6 @@ from rootless.errors import (
 from rootless.model.records import PathStat
 from rootless.model.request import ContainerConfig
 from rootless.storage.tree import rootfs_to_json
-from rootless.units import whole_number
 
 if TYPE_CHECKING:
     from rootless.runtime.launcher_client import Spawned
@@ -220,6 +219,18 @@ def _closed_on_failure(fd: int) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _naming(unit: Unit, path: str) -> Iterator[None]:
+    """What is not found is said as Docker says it."""
+    try:
+        yield
+    except NotFound as error:
+        if not unit.removed and "Could not find" in error.message:
+            text = f"Could not find the file {path} in container {unit.id}"
+            raise NotFound(text, hint=error.hint) from None
+        raise
+
+
 class Files:
     """See the module."""
 
@@ -281,7 +292,8 @@ class Files:
         """What ``path`` in the container is."""
         await unit.made()
         job = await self._spawn("stat", self._with_volumes(unit, self._fields(unit, path=path)))
-        return _path_stat(await job.finish())
+        with _naming(unit, path):
+            return _path_stat(await job.finish())
 
     async def get(self, unit: Unit, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
         """``path`` as a tar archive; errors come before the first byte."""
@@ -340,7 +352,7 @@ class Files:
         no_overwrite_dir_non_dir: bool,
         copy_uid_gid: bool,
     ) -> None:
-        owner = await self._owner(unit) if copy_uid_gid else None
+        owner = {"user": unit.record.spec.process.user} if copy_uid_gid else {}
         theirs, pipe = os.pipe2(os.O_CLOEXEC)
         with _closed_on_failure(pipe), _closing(theirs):
             job = await self._spawn(
@@ -351,7 +363,7 @@ class Files:
                         unit,
                         path=path,
                         no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
-                        owner=owner,
+                        **owner,
                     ),
                 ),
                 stdin=theirs,
@@ -361,13 +373,8 @@ class Files:
         except BaseException:
             await job.abandon()
             raise
-        await job.finish()
-
-    async def _owner(self, unit: Unit) -> list[int]:
-        """The container's user as ids; root when only a name is known."""
-        name, _, group = unit.record.spec.process.user.partition(":")
-        uid, gid = whole_number(name) or 0, whole_number(group)
-        return [uid, uid if gid is None else gid]
+        with _naming(unit, path):
+            await job.finish()
 
     async def commit(
         self,

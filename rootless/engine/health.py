@@ -17,6 +17,7 @@ from rootless.engine.unit import Unit
 from rootless.errors import RootlessError
 from rootless.model.records import Health, HealthProbe
 from rootless.model.request import ExecRequest, Healthcheck
+from rootless.units import go_duration
 
 _SECOND = 10**9
 KEPT_PROBES = 5
@@ -48,6 +49,23 @@ def timing(check: Healthcheck) -> Timing:
     )
 
 
+class Output:
+    """What a probe wrote: its first :data:`OUTPUT_LIMIT` bytes, and dots for the rest."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._cut = False
+
+    def add(self, data: bytes) -> None:
+        """Take on more."""
+        room = OUTPUT_LIMIT - len(self._kept)
+        self._kept += data[:room]
+        self._cut = self._cut or len(data) > room
+
+    def __str__(self) -> str:
+        return self._kept.decode(errors="replace") + "..." * self._cut
+
+
 def command(check: Healthcheck, shell: tuple[str, ...]) -> tuple[str, ...]:
     """What is executed; empty when there is nothing to check."""
     if not check.test or check.test[0] == "NONE":
@@ -71,6 +89,11 @@ def after_probe(
     return Health(status, streak, log)
 
 
+def _is_new(unit: Unit, times: Timing, now_ns: int) -> bool:
+    """Whether it is in its start period, which a restart of the daemon does not begin anew."""
+    return now_ns - unit.record.state.started_ns < times.start_period * _SECOND
+
+
 class HealthMonitor:
     """Runs the probes of all containers that have a check."""
 
@@ -90,11 +113,9 @@ class HealthMonitor:
     async def _run(self, unit: Unit, check: Healthcheck) -> None:
         times = timing(check)
         arguments = command(check, unit.record.config.shell)
-        started = time.monotonic()
         while not unit.ended.is_set():
             health = unit.record.state.health or Health()
-            in_start = time.monotonic() - started < times.start_period
-            early = in_start and health.status == "starting"
+            early = _is_new(unit, times, time.time_ns()) and health.status == "starting"
             await asyncio.sleep(times.start_interval if early else times.interval)
             if unit.ended.is_set():
                 return
@@ -103,7 +124,7 @@ class HealthMonitor:
             probe = await self._probe(unit, arguments, times.timeout)
             if probe is None or unit.ended.is_set():
                 return
-            in_start = time.monotonic() - started < times.start_period
+            in_start = _is_new(unit, times, probe.start_ns)
             self._record(
                 unit,
                 after_probe(health, probe, retries=times.retries, in_start_period=in_start),
@@ -122,23 +143,26 @@ class HealthMonitor:
         """One run; None when the container ended under it."""
         request = ExecRequest(arguments, attach_stdout=True, attach_stderr=True)
         began = time.time_ns()
-        output = bytearray()
+        output = Output()
         exec_id = ""
         try:
+            exec_id = await self._execs.create(unit.record.identity, unit.id, request)
+            streams = await self._execs.start(unit.record.identity, exec_id, detach=False)
+            assert streams is not None
+            # Only now: what the engine takes to start a process is not the check's time.
             async with asyncio.timeout(timeout):
-                exec_id = await self._execs.create(unit.record.identity, unit.id, request)
-                streams = await self._execs.start(unit.record.identity, exec_id, detach=False)
-                assert streams is not None
                 async for _, data in streams:
-                    output += data[: OUTPUT_LIMIT - len(output)]
+                    output.add(data)
                 code = await self._execs.wait(exec_id)
         except TimeoutError:
-            if exec_id:
-                await self._execs.kill(exec_id)
-            text = f"Health check exceeded timeout ({timeout:g}s)"
-            return HealthProbe(began, time.time_ns(), TIMED_OUT, text)
+            await self._execs.kill(exec_id)
+            text = f"Health check exceeded timeout ({go_duration(round(timeout * _SECOND))})"
+            said = str(output)
+            return HealthProbe(
+                began, time.time_ns(), TIMED_OUT, f"{text}: {said}" if said else text
+            )
         except RootlessError as error:
             if unit.ended.is_set():
                 return None
             return HealthProbe(began, time.time_ns(), TIMED_OUT, str(error))
-        return HealthProbe(began, time.time_ns(), code, output.decode(errors="replace"))
+        return HealthProbe(began, time.time_ns(), code, str(output))

@@ -8,7 +8,7 @@ always, further names and stopped containers unless forced.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rootless import ids
 from rootless.engine.image_index import Entry, ImageIndex
@@ -47,10 +47,27 @@ class ImageRemoval:
         return lines
 
     def prune(self, entry: Entry) -> list[ImageDeletion]:
-        """The image with all its names, and parents without a name; nothing when it is held."""
-        if self._index.children(entry.image.id) or next(self._users(entry), None) is not None:
+        """The image with all its names, and parents without a name.
+
+        Of one that containers use the names that nobody uses (all but one when they use its id).
+        """
+        used = {unit.record.spec.image.reference for unit in self._users(entry)}
+        if used:
+            kept = {tag for tag in entry.tags if self._is_meant(tag, used)} or {*entry.tags[-1:]}
+            return [self._untag(entry, str(tag)) for tag in entry.tags if tag not in kept]
+        if self._index.children(entry.image.id):
             return []
         return self._delete(entry, force=True, prune_parents=True, quiet=True)
+
+    @staticmethod
+    def _is_meant(tag: Reference, texts: Iterable[str]) -> bool:
+        for text in texts:
+            try:
+                if references.parse(text).with_default_tag() == tag:
+                    return True
+            except InvalidInput:
+                continue  # an id
+        return False
 
     def _name_in(self, entry: Entry, ref: str) -> Reference | None:
         """The name ``ref`` is of the image, None when it is an id."""

@@ -194,6 +194,10 @@ def _check(request: ContainerRequest, config: ContainerConfig) -> None:
             raise InvalidInput(f"Unknown option {key}", hint="storage-opt knows size only")
     for text in config.exposed_ports:
         resolve_network.parse_exposed(text)
+    if any(not key for key, _ in host.annotations):
+        raise InvalidInput(
+            "invalid Annotations: the empty string is not permitted as an annotation key"
+        )
 
 
 def _check_relabel(host: HostConfig, *, selinux: bool) -> None:

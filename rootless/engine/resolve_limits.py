@@ -57,6 +57,10 @@ def _swap(resources: Resources) -> Resources:
 
 def _cpu(resources: Resources) -> None:
     cpus = os.cpu_count() or 1
+    if resources.cpu_shares < 0:
+        raise InvalidInput(
+            f"invalid CPU shares ({resources.cpu_shares}): value must be a positive integer"
+        )
     if resources.nano_cpus:
         if resources.cpu_quota or resources.cpu_period:
             raise InvalidInput(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rootless import ids
-from rootless.errors import InvalidInput
+from rootless.errors import InvalidInput, NotFound
 from rootless.model.mounts import MountSpec
 from rootless.model.request import MountRequest
 from rootless.storage import localdriver
@@ -137,9 +137,9 @@ def _volume(
     if not anonymous:
         check_name(name)
         if request.volume_driver not in ("", "local"):
-            raise InvalidInput(
-                f'Error looking up volume plugin {request.volume_driver}: plugin "'
-                f'{request.volume_driver}" not found',
+            raise NotFound(
+                f"create {name}: error looking up volume plugin {request.volume_driver}: "
+                f'plugin "{request.volume_driver}" not found',
                 hint="only the local driver exists",
             )
     volumes.setdefault(
@@ -160,13 +160,15 @@ def _volume(
         read_only=request.read_only,
         volume_name=name,
         subpath=_subpath(request.subpath),
-        copy_up=not request.no_copy and not request.subpath and not request.read_only,
+        copy_up=not request.no_copy,
     )
 
 
 def _subpath(path: str) -> str:
     if path and (path.startswith("/") or ".." in path.split("/")):
-        raise InvalidInput(f"invalid volume subpath: {path!r} must be relative and stay inside")
+        raise InvalidInput(
+            f"invalid mount config: subpath must be a relative path within the volume: {path!r}"
+        )
     return path
 
 

@@ -69,7 +69,8 @@ def _mode(kind: str, mode: str, known: tuple[str, ...], lookup: Lookup | None) -
     if mode.startswith("container:") and lookup is not None:
         return f"container:{_joined(mode, lookup)}"
     if mode not in known:
-        raise InvalidInput(f"invalid {kind} mode: {mode}")
+        name = "cgroup namespace" if kind == "cgroup" else kind.upper()
+        raise InvalidInput(f"invalid {name} mode: {mode}")
     return "host" if mode == "host" else "private"
 
 
@@ -291,7 +292,7 @@ def check_donor(record: ContainerRecord, kind: str) -> None:
             f"Container {record.name} is restarting, wait until the container is running"
         )
     if not state.running:
-        text = f"container {record.id} is not running"
+        text = f"failed to join {kind.upper()} namespace: container {record.id} is not running"
         if kind == "network":
             text = (
                 f"cannot join network namespace of a non running container: "

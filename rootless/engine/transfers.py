@@ -480,4 +480,6 @@ def parse_target(repo: str, tag: str) -> Reference:
     name = references.parse(repo)
     if name.digest:
         raise InvalidInput("refusing to create a tag with a digest reference")
+    if name.familiar_name == "sha256":
+        raise InvalidInput("refusing to create an ambiguous tag using digest algorithm as name")
     return (name.with_tag(tag) if tag else name).with_default_tag()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from rootless.runtime.users import ResolvedUser
+from rootless.linux.users import ResolvedUser
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from rootless.errors import RootlessError, StartFailed, SyscallError
-from rootless.linux import libc, process
+from rootless.linux import libc, process, users
 from rootless.linux.inroot import ensure_dir, read_file
 from rootless.linux.inside import become_root
 from rootless.linux.isolated import forbid_imports
@@ -26,7 +26,7 @@ from rootless.linux.openat2 import openat2
 from rootless.linux.seccomp import load_filter
 from rootless.linux.terminal import make_controlling
 from rootless.model.plan import LaunchPlan, ProcessPlan
-from rootless.runtime import users, wire
+from rootless.runtime import wire
 from rootless.runtime.context import InitContext
 from rootless.runtime.sequence import ENTRY, FRAME, is_framed
 from rootless.runtime.steps.base import InitStep

@@ -25,7 +25,7 @@ from rootless.archive.extract import Extracted, extract
 from rootless.archive.limits import IdShift
 from rootless.archive.whiteout import PREFIX
 from rootless.archive.writer import TarWriter, entry
-from rootless.errors import Conflict, InvalidInput, NotFound, RootlessError, SyscallError
+from rootless.errors import InvalidInput, NotFound, RootlessError, SyscallError
 from rootless.linux.inside import path_of
 from rootless.linux.openat2 import openat2
 from rootless.model.mounts import RootfsMount
@@ -42,6 +42,19 @@ _GO_TYPES = {
 """Type bits of Go's os.FileMode, which the API's stat header uses."""
 _REGULAR_KIND = ord("0")
 _PSEUDO = frozenset(("proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"))
+_WRONG_ENTRY = frozenset(
+    (
+        errno.EACCES,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EXDEV,
+    )
+)
+"""What the kernel says to a name, a link or a kind of file that an archive should not have here."""
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -142,7 +155,7 @@ def write_archive(
     ``no_overwrite_dir_non_dir`` refuses to replace a directory by something
     else and the reverse. ``owner`` (the container's ids) replaces the archive's
     owners, for the API's ``copyUIDGID``. Raises NotFound, InvalidInput when
-    ``path`` is no directory, Conflict when it is read-only.
+    ``path`` is no directory or read-only.
     """
     fd = _open(root, path, follow=True)
     try:
@@ -152,6 +165,7 @@ def write_archive(
     finally:
         os.close(fd)
     try:
+        _check_writable(root, directory)
         return extract(
             source,
             directory,
@@ -161,14 +175,25 @@ def write_archive(
             owner=owner,
         )
     except SyscallError as error:
-        if error.errno == errno.EROFS:
-            raise Conflict(
-                f"{path} is on a read-only file system of the container",
-                hint="copy to a volume or tmpfs, or run it without --read-only",
-            ) from None
+        if error.errno == errno.EROFS:  # a mount below it
+            raise InvalidInput("mounted volume is marked read-only") from None
+        if error.errno in _WRONG_ENTRY:
+            raise InvalidInput(f"the archive cannot be unpacked here: {error.message}") from None
         raise
     finally:
         os.close(directory)
+
+
+def _check_writable(root: int, directory: int) -> None:
+    """Refuse a read-only place before anything is read, in Docker's words."""
+    if not os.fstatvfs(directory).f_flag & os.ST_RDONLY:
+        return
+    ours = os.fstat(directory).st_dev == os.fstat(root).st_dev
+    what = "container rootfs" if ours else "mounted volume"
+    raise InvalidInput(
+        f"{what} is marked read-only",
+        hint="copy to a volume or tmpfs that is mounted read-write",
+    )
 
 
 def export(

@@ -11,6 +11,7 @@ import base64
 import fcntl
 import os
 import stat
+from binascii import crc32
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from typing import Any
 from rootless.archive.limits import IdShift
 from rootless.errors import InvalidInput, RootlessError, SyscallError
 from rootless.linux import sync
+from rootless.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
 from rootless.linux.rootfs import open_dir
 from rootless.model.mounts import IdMap, RootfsMount
 from rootless.storage import changes as _changes
@@ -174,7 +176,7 @@ def make_volume(path: str) -> None:
     os.chmod(path, 0o755)  # noqa: S103 - below the private data root; containers must enter
 
 
-def copy_up(lowers: Sequence[str], path: str, volume: str) -> bool:
+def copy_up(lowers: Sequence[str], path: str, volume: str, subpath: str = "") -> bool:
     """Fill the empty volume directory ``volume`` with the image's directory ``path``.
 
     The volume's root takes owner, mode and attributes of the image's directory.
@@ -182,17 +184,31 @@ def copy_up(lowers: Sequence[str], path: str, volume: str) -> bool:
     attributes, times, hard links, symlinks and holes are kept. The copy is made
     beside the volume and moved into it when complete; a call that was
     interrupted is finished by the next. Calls for one volume exclude each other.
+    With ``subpath`` that directory of the volume is filled; False when it is none.
     """
     walk.raise_open_limit()
     with ExitStack() as stack:
-        target = _open_readable(volume)
-        stack.callback(os.close, target)
-        fcntl.flock(target, fcntl.LOCK_EX)
-        filled = f"{volume}.filled"
+        top = _open_readable(volume)
+        stack.callback(os.close, top)
+        fcntl.flock(top, fcntl.LOCK_EX)
+        target = top
+        if subpath:
+            try:
+                target = openat2(
+                    top,
+                    subpath,
+                    os.O_RDONLY | os.O_DIRECTORY,
+                    resolve=RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+                )
+            except SyscallError:
+                return False  # a file, or what the start refuses
+            stack.callback(os.close, target)
+        mark = f"-{crc32(os.fsencode(subpath)):08x}-{len(subpath)}" if subpath else ""
+        filled, copying = f"{volume}.filled{mark}", f"{volume}.copying{mark}"
         if not os.path.isdir(filled):
-            if walk.entries(target) or not _copy_beside(lowers, path, f"{volume}.copying"):
+            if walk.entries(target) or not _copy_beside(lowers, path, copying):
                 return False
-            os.rename(f"{volume}.copying", filled)
+            os.rename(copying, filled)
         source = _open_readable(filled)
         stack.callback(os.close, source)
         for name, _ in walk.entries(source):

@@ -9,7 +9,7 @@ running container's first process, or ``mount`` (a RootfsMount) of a stopped
 one. ``maps`` are the container's ids (lists of inside, outside and size). ``volumes``
 (objects with source, subpath, target and read_only) are mounted into a stopped one.
 Operations: ``stat`` (path), ``read`` (path), ``write`` (path,
-no_overwrite_dir_non_dir, owner), ``export`` (ignore), ``diff`` (ignore; needs
+no_overwrite_dir_non_dir, user), ``export`` (ignore), ``diff`` (ignore; needs
 ``mount``, wants no ``volumes``).
 """
 
@@ -24,8 +24,8 @@ from dataclasses import asdict
 from typing import BinaryIO, Literal
 
 from rootless.archive.limits import LAYER_SHIFT, IdShift
-from rootless.errors import InvalidInput, NotFound, RootlessError, SyscallError
-from rootless.linux import inroot, inside, isolated, mounts, openat2, procfs, rootfs
+from rootless.errors import InvalidInput, NotFound, RootlessError, StartFailed, SyscallError
+from rootless.linux import inroot, inside, isolated, mounts, openat2, procfs, rootfs, users
 from rootless.model.mounts import IdMap
 from rootless.storage import files, shift, tree, walk
 from rootless.storage.tree import Json
@@ -55,7 +55,8 @@ def open_root(fields: _FIELDS) -> Iterator[int]:
         finally:
             os.close(fd)
         return
-    mounted = rootfs.mount_rootfs(tree.rootfs_from_json(fields["mount"]))
+    mount = tree.rootfs_from_json(fields["mount"])
+    mounted = rootfs.mount_rootfs(mount, defer_read_only=True)
     attached = False
     try:
         volumes = [(volume, _clone_volume(volume)) for volume in fields.get("volumes", ())]
@@ -63,6 +64,8 @@ def open_root(fields: _FIELDS) -> Iterator[int]:
         if volumes:
             _attach(mounted.fd, volumes)
             attached = True
+        if mount.read_only:  # only now: mount points had to be made
+            mounts.set_attributes(mounted.fd, add=mounts.MOUNT_ATTR_RDONLY, what="/")
         inside.limit_rights(mount_later=True)
         yield mounted.fd
     finally:
@@ -173,17 +176,29 @@ def _read(fields: _FIELDS) -> Json:
 
 
 def _write(fields: _FIELDS) -> Json:
-    owner = fields.get("owner")
     with open_root(fields) as root, _stream(0, "rb") as source:
+        owner = _owner(root, fields["user"]) if "user" in fields else None
         done = files.write_archive(
             root,
             fields["path"],
             source,
             shift=_shift(fields),
             no_overwrite_dir_non_dir=bool(fields.get("no_overwrite_dir_non_dir")),
-            owner=(owner[0], owner[1]) if owner else None,
+            owner=owner,
         )
     return {"bytes": done.bytes, "entries": done.entries}
+
+
+def _owner(root: int, user: str) -> tuple[int, int]:
+    """Ids of ``USER[:GROUP]`` by the container's own passwd and group files."""
+    passwd, group = (
+        inroot.read_file(root, f"/etc/{name}", users.MAX_FILE) for name in ("passwd", "group")
+    )
+    try:
+        found = users.resolve(user, (), passwd, group)
+    except StartFailed as error:
+        raise InvalidInput(error.message, hint=error.hint) from None
+    return found.uid, found.gid
 
 
 def _export(fields: _FIELDS) -> Json:

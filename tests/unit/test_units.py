@@ -12,7 +12,7 @@ from rootless.engine.listing import _exited
 from rootless.errors import InvalidInput, RootlessError
 from rootless.images.platform import Platform, preference
 from rootless.policy.rules.user import is_root
-from rootless.units import MAX_NUMBER, parse_duration, parse_size, whole_number
+from rootless.units import MAX_NUMBER, go_duration, parse_duration, parse_size, whole_number
 from tests.unit.engine.samples import record
 
 LONG = "9" * 5000
@@ -63,3 +63,14 @@ def test_a_platform_does_not_cost_what_its_number_says() -> None:
 def test_zero_is_root_however_long_it_is() -> None:
     assert all(map(is_root, ("", ":5", "0", "root", "00", "0" * 5000, "0:5")))
     assert not any(map(is_root, ("1", "²", LONG, "alice", "10")))
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0, "0ns"), (1500, "1.5µs"), (50 * 10**6, "50ms"), (30 * 10**9, "30s"),
+        (1_500_000_000, "1.5s"), (90 * 10**9, "1m30s"), (3600 * 10**9, "1h0m0s"),
+    ],
+)  # fmt: skip
+def test_durations_as_go_prints_them(ns: int, text: str) -> None:
+    assert go_duration(ns) == text

@@ -25,6 +25,10 @@ def request_of(request: ContainerRequest, version: Version) -> ContainerRequest:
     if version < (1, 25):
         # Such clients remove the container themselves.
         host = replace(host, auto_remove=False)
+    if version < (1, 40):
+        # Any container's IPC could be joined, and a limit of processes was no field of theirs.
+        resources = replace(host.resources, pids_limit=None)
+        host = replace(host, resources=resources, ipc_mode=host.ipc_mode or "shareable")
     if version < (1, 42):
         host = replace(host, console_size=(0, 0))
     if version < (1, 43):

@@ -14,6 +14,7 @@ from rootless.api.dto.times import rfc3339
 from rootless.ids import short_id
 from rootless.model.mounts import MountSpec
 from rootless.model.records import ContainerRecord, ContainerState, ContainerView, Health
+from rootless.model.request import HostConfig
 from rootless.units import human_duration
 
 
@@ -97,6 +98,13 @@ def _networks(record: ContainerRecord) -> dict[str, object]:
     return {mode: endpoint(mode, record.network, record.spec.id, request)}
 
 
+def _host_summary(record: ContainerRecord) -> dict[str, object]:
+    body: dict[str, object] = {"NetworkMode": record.spec.network.mode}
+    if record.spec.annotations:
+        body["Annotations"] = dict(record.spec.annotations)
+    return body
+
+
 def summary(view: ContainerView, now_ns: int | None = None) -> dict[str, object]:
     """One entry of ``GET /containers/json``."""
     record = view.record
@@ -114,7 +122,7 @@ def summary(view: ContainerView, now_ns: int | None = None) -> dict[str, object]
         "Labels": dict(record.config.labels),
         "State": state.status,
         "Status": status_text(state, now),
-        "HostConfig": {"NetworkMode": record.spec.network.mode},
+        "HostConfig": _host_summary(record),
         "NetworkSettings": {"Networks": _networks(record)},
         "Mounts": mount_points(record),
     }
@@ -202,6 +210,11 @@ def _security(record: ContainerRecord) -> dict[str, object]:
     }
 
 
+def _paths(host: HostConfig, paths: tuple[str, ...]) -> list[str] | None:
+    """Null for a privileged container, which has none by definition."""
+    return None if host.privileged and not paths else list(paths)
+
+
 def inspect(view: ContainerView) -> dict[str, object]:
     """The answer of ``GET /containers/{id}/json``."""
     record = view.record
@@ -213,8 +226,8 @@ def inspect(view: ContainerView) -> dict[str, object]:
     host |= {
         "NetworkMode": spec.network.mode,
         "ShmSize": spec.shm_size,
-        "MaskedPaths": list(spec.masked_paths),
-        "ReadonlyPaths": list(spec.readonly_paths),
+        "MaskedPaths": _paths(spec.request.host, spec.masked_paths),
+        "ReadonlyPaths": _paths(spec.request.host, spec.readonly_paths),
         "LogConfig": {"Type": spec.log.type, "Config": dict(spec.log.config)},
     }
     host["Runtime"] = host["Runtime"] or "rootless"

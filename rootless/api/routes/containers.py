@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast, get_args
 
 from aiohttp.web_response import Response, StreamResponse
@@ -133,10 +134,13 @@ async def update(call: Call) -> Response:
     """``POST /containers/{ref}/update``."""
     body = await call.json(UpdateBody)
     policy = body.restart_policy
+    resources = to_resources(body)
+    if call.version < (1, 40):
+        resources = replace(resources, pids_limit=None)
     warnings = await call.engine.containers.update(
         call.identity,
         call.fields["ref"],
-        resources=to_resources(body),
+        resources=resources,
         restart_policy=to_restart(policy) if policy is not None and policy.name else None,
     )
     return call.reply({"Warnings": [*warnings, *call.take_warnings()]})

@@ -97,6 +97,8 @@ async def list_(call: Call) -> Response:
 
 async def inspect(call: Call) -> Response:
     """``GET /images/{name}/json``."""
+    if call.flag("manifests") and call.text("platform"):
+        raise InvalidInput("conflicting options: manifests and platform options cannot both be set")
     image = await call.engine.images.inspect(call.identity, call.fields["name"])
     await _check_platform(call, [call.fields["name"]], [call.text("platform")])
     body = view.inspect(image, manifests=call.flag("manifests"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 
@@ -39,10 +40,14 @@ def _open_source(mount: MountSpec) -> int:
         flags = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS
         return openat2(fd, mount.subpath, os.O_PATH, resolve=flags)
     except SyscallError as error:
+        where = f"{mount.subpath!r} of {mount.volume_name or mount.source}"
+        if error.errno == errno.EXDEV:
+            raise InvalidInput(
+                f"path concatenation escapes the base directory, subpath: {where}"
+            ) from None
         raise InvalidInput(
-            f"cannot use subpath {mount.subpath!r} of {mount.volume_name or mount.source}: "
-            f"{os.strerror(error.errno)}",
-            hint="the subpath must exist and stay inside the volume",
+            f"cannot access path {where}: {os.strerror(error.errno)}",
+            hint="the subpath must exist inside the volume",
         ) from None
     finally:
         os.close(fd)

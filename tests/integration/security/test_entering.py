@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from rootless.errors import RootlessError, StartFailed
+from rootless.linux.users import ResolvedUser
 from rootless.model.plan import ProcessPlan
 from rootless.model.spec import PrivilegesSpec
 from rootless.resources import resource_path
 from rootless.runtime import init, wire
-from rootless.runtime.users import ResolvedUser
 from rootless.seccomp.compile import filter_for, store_raw
 from tests.integration.storage.conftest import run_in_engine
 from tests.support.sandbox import Sandbox

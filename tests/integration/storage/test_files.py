@@ -21,7 +21,6 @@ import pytest
 
 from rootless.archive.limits import LAYER_SHIFT
 from rootless.errors import (
-    Conflict,
     HostUnsupported,
     InvalidInput,
     NotFound,
@@ -248,7 +247,7 @@ def _read_only(box: str) -> None:
     root = _root(box)
     clone = mounts.clone_tree(root)
     mounts.set_attributes(clone, add=mounts.MOUNT_ATTR_RDONLY)
-    with pytest.raises(Conflict, match="read-only"):
+    with pytest.raises(InvalidInput, match="container rootfs is marked read-only"):
         files.write_archive(clone, "/data", _tar(("x", b"x")), shift=LAYER_SHIFT)
 
 

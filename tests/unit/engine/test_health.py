@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from rootless.engine.files import unix_mode
-from rootless.engine.health import KEPT_PROBES, after_probe, command, timing
+from rootless.engine.health import (
+    KEPT_PROBES,
+    OUTPUT_LIMIT,
+    Output,
+    after_probe,
+    command,
+    timing,
+)
 from rootless.model.records import Health, HealthProbe
 from rootless.model.request import Healthcheck
 
@@ -63,3 +70,12 @@ def test_commands_and_defaults() -> None:
 )  # fmt: skip
 def test_go_modes_become_unix_modes(go: int, unix: int) -> None:
     assert unix_mode(go) == unix
+
+
+def test_output_is_cut_and_says_so() -> None:
+    output = Output()
+    for piece in (b"a" * (OUTPUT_LIMIT - 1), b"b"):
+        output.add(piece)
+    assert str(output) == "a" * (OUTPUT_LIMIT - 1) + "b"
+    output.add(b"c")
+    assert str(output) == "a" * (OUTPUT_LIMIT - 1) + "b..."

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootless.errors import StartFailed
-from rootless.runtime.users import ResolvedUser, resolve
+from rootless.linux.users import ResolvedUser, resolve
 
 PASSWD = b"root:x:0:0::/root:/bin/sh\n# comment\nbad line\nalice:x:1000:100::/home/alice:/bin/sh\n"
 GROUP = b"root:x:0:\nusers:x:100:\naudio:x:29:bob,alice\nvideo:x:44:alice\n"
