@@ -56,13 +56,18 @@ def random_name() -> str:
 def check_name(name: str, *, what: str = "container") -> str:
     """Return ``name`` without a leading slash, or refuse it with Docker's words."""
     name = name.removeprefix("/")
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidInput(
             f"Invalid {what} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
         )
     if len(name) > _NAME_MAX:
         raise InvalidInput(f"Invalid {what} name: {len(name)} characters, {_NAME_MAX} at most")
     return name
+
+
+def is_name(text: str) -> bool:
+    """True for the characters of a name, whatever its length."""
+    return _NAME.fullmatch(text) is not None
 
 
 def is_full_id(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -15,18 +15,19 @@ from rootless.engine.layout import make_layout
 from rootless.engine.lifecycle import Lifecycle
 from rootless.engine.logdrivers import log_path
 from rootless.engine.resolve import Allocation, Resolved, World, resolve
+from rootless.engine.resolve_mounts import MountedImage
 from rootless.engine.resolve_process import numeric_ids
 from rootless.engine.resolve_security import parse_userns
 from rootless.engine.unit import Unit
 from rootless.engine.volumes import Volumes, volume_names
-from rootless.errors import Denied, InvalidInput, NotFound
+from rootless.errors import Denied, HostUnsupported, InvalidInput, NotFound
 from rootless.linux import cgrouplimits
 from rootless.model.decision import Decision
 from rootless.model.identity import Identity
 from rootless.model.mounts import RootfsMount
 from rootless.model.records import ContainerRecord, ImageRecord, PlanReport
 from rootless.model.request import ContainerRequest
-from rootless.model.spec import AdmittedSpec, UsernsSpec
+from rootless.model.spec import AdmittedSpec, ImageSpec, UsernsSpec
 from rootless.storage import drivers, idranges
 from rootless.storage.tree import rootfs_to_json
 from rootless.storage.volumes import Volume
@@ -53,6 +54,12 @@ class ImageSource(Protocol):
         ...
 
 
+def _mounted(request: ContainerRequest) -> tuple[str, ...]:
+    """Names of the images that the request mounts."""
+    mounts = request.host.mounts
+    return tuple(dict.fromkeys(mount.source for mount in mounts if mount.type == "image"))
+
+
 class Creator:
     """Creates containers; see the module."""
 
@@ -71,10 +78,12 @@ class Creator:
     ) -> tuple[str, tuple[str, ...]]:
         """The new container's id and warnings."""
         image = await self._images.for_container(request.config.image, request.platform)
-        full = self._images.full_name(request.config.image)
-        self._core.policy.admit_image(identity, "run", full)
+        shown = await self._shown(request)
+        for reference in (request.config.image, *shown):
+            full = self._images.full_name(reference)
+            self._core.policy.admit_image(identity, "run", full)
         async with self._allocating, self._volumes.lock:
-            resolved = self._resolve(request, image, self._core.spare_cgroup.next_id)
+            resolved = self._resolve(request, image, shown, self._core.spare_cgroup.next_id)
             admitted = self._core.policy.admit(identity, resolved.spec)
             unit = self._record(identity, admitted, resolved)
         try:
@@ -88,7 +97,8 @@ class Creator:
     async def plan(self, identity: Identity, request: ContainerRequest) -> PlanReport:
         """What :meth:`create` and a start would do; nothing is made."""
         image = await self._images.for_container(request.config.image, request.platform)
-        resolved = self._resolve(request, image, lambda _: ids.new_id())
+        shown = await self._shown(request)
+        resolved = self._resolve(request, image, shown, lambda _: ids.new_id())
         denial = self._image_denial(identity, request)
         if denial is not None:
             return PlanReport(resolved.spec, denial, resolved.warnings, ())
@@ -103,8 +113,9 @@ class Creator:
     def _image_denial(self, identity: Identity, request: ContainerRequest) -> Decision | None:
         """The decision when the policy does not let this image run."""
         try:
-            full = self._images.full_name(request.config.image)
-            self._core.policy.admit_image(identity, "run", full)
+            for reference in (request.config.image, *_mounted(request)):
+                full = self._images.full_name(reference)
+                self._core.policy.admit_image(identity, "run", full)
         except Denied as denied:
             found = denied.context.get("findings", ())
             assert isinstance(found, tuple)
@@ -118,8 +129,19 @@ class Creator:
         layout = make_layout(core, spec, core.settings.containers_dir / spec.id)
         return describe(plan_container(admitted, core.facts, layout))
 
+    async def _shown(self, request: ContainerRequest) -> dict[str, ImageRecord]:
+        """The images that the request mounts, unpacked, by the name it gives them."""
+        try:
+            return {ref: await self._images.for_container(ref, "") for ref in _mounted(request)}
+        except NotFound as error:
+            raise InvalidInput(error.message, hint=error.hint) from None
+
     def _resolve(
-        self, request: ContainerRequest, image: ImageRecord, id_for: Callable[[RootfsMount], str]
+        self,
+        request: ContainerRequest,
+        image: ImageRecord,
+        shown: Mapping[str, ImageRecord],
+        id_for: Callable[[RootfsMount], str],
     ) -> Resolved:
         core = self._core
         mode, size = parse_userns(request.host.userns_mode, default=core.settings.default_userns)
@@ -138,24 +160,16 @@ class Creator:
         world = World(
             settings=core.settings,
             facts=core.facts,
-            lookup=self._named,
+            lookup=core.registry.record_of,
             volume_path=lambda name: Path(core.volumes.data(name)),
             known_volumes=self._known_volumes(request, image),
-            image_path=None,
+            images={ref: self._image_mount(ref, i, userns) for ref, i in shown.items()},
         )
         try:
             return resolve(request, image, allocation, world)
         except NotFound as error:
             # Clients take 404 for an image that is missing, pull it and ask again.
             raise InvalidInput(error.message, hint=error.hint) from error
-
-    def _named(self, ref: str) -> ContainerRecord:
-        """Another container the request names. Not found means a bad request: clients take
-        404 of a create for a missing image and pull it."""
-        try:
-            return self._core.registry.record_of(ref)
-        except NotFound as error:
-            raise InvalidInput(error.message, hint=error.hint) from None
 
     def _known_volumes(self, request: ContainerRequest, image: ImageRecord) -> dict[str, Volume]:
         if not (request.host.mounts or request.config.volumes or image.config.volumes):
@@ -199,6 +213,22 @@ class Creator:
         if "size" in limits:
             mount = replace(mount, size_limit=parse_size(limits["size"]))
         return mount
+
+    def _image_mount(self, reference: str, image: ImageRecord, userns: UsernsSpec) -> MountedImage:
+        """How the layers of an image become one read-only mount."""
+        core, auto = self._core, userns.mode == "auto"
+        lowers = tuple(core.layers.get(diff_id).fs for diff_id in reversed(image.diff_ids))
+        if not lowers:
+            raise InvalidInput(f"image {reference} cannot be mounted: it has no files")
+        driver = drivers.choose(core.facts, needs_id_maps=auto, layers=len(lowers))
+        if driver.name == "vfs":
+            raise HostUnsupported(
+                f"image {reference} cannot be mounted: that takes overlay or fuse-overlayfs",
+                hint="sudo apt install fuse-overlayfs",
+            )
+        plan = driver.plan("", lowers, id_maps=userns.maps if auto else ())
+        layers = replace(plan, upper="", work="", read_only=True)
+        return MountedImage(ImageSpec(image.id, reference, image.diff_ids), layers)
 
     def _record(self, identity: Identity, admitted: AdmittedSpec, resolved: Resolved) -> Unit:
         spec = admitted.spec

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rootless.engine.resolve_network import Lookup
-from rootless.errors import HostUnsupported, InvalidInput
+from rootless.errors import HostUnsupported, InvalidInput, NotFound
 
 
 def parse(text: str) -> tuple[str, str]:
@@ -35,7 +35,7 @@ def refuse(links: Sequence[str], mode: str, lookup: Lookup) -> None:
             )
         try:
             other = lookup(name)
-        except InvalidInput as error:
+        except NotFound as error:
             raise InvalidInput(f"could not get container for {name}: {error.message}") from None
         raise HostUnsupported(
             f"cannot link to {other.name}: containers of network {other.spec.network.mode} "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from rootless.engine import (
 )
 from rootless.engine.logdrivers import check_log
 from rootless.engine.logoptions import merge
-from rootless.engine.resolve_mounts import VolumeUse
+from rootless.engine.resolve_mounts import MountedImage, VolumeUse
 from rootless.engine.resolve_network import Lookup
 from rootless.engine.resolve_process import (
     check_health,
@@ -56,7 +56,8 @@ class World:
     lookup: Lookup
     volume_path: Callable[[str], Path]
     known_volumes: Mapping[str, Volume]
-    image_path: Callable[[str], str] | None = None
+    images: Mapping[str, MountedImage] = field(default_factory=dict)
+    """Those that the request mounts, by the name it gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def resolve(
         config.volumes,
         volume_path=world.volume_path,
         known_volumes=world.known_volumes,
-        image_path=world.image_path,
+        images=world.images,
     )
     spec = ContainerSpec(
         id=allocation.id,
@@ -162,6 +163,7 @@ def resolve(
         labels=config.labels,
         annotations=host.annotations,
         healthcheck=config.healthcheck,
+        mounted=mounts.images,
         request=request,
     )
     warnings = (*_warnings(request, mode), *check_log(spec))

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from rootless import ids
 from rootless.errors import InvalidInput, NotFound
-from rootless.model.mounts import MountSpec
+from rootless.model.mounts import MountSpec, RootfsMount
 from rootless.model.request import MountRequest
+from rootless.model.spec import ImageSpec
 from rootless.storage import localdriver
 from rootless.storage.volumes import Volume, check_name
 from rootless.units import MAX_NUMBER, parse_size, whole_number
@@ -28,6 +29,14 @@ _TMPFS_FLAGS = frozenset(
     "mand nomand remount bind rbind unbindable runbindable private rprivate shared rshared "
     "slave rslave defaults tmpcopyup".split()
 )
+
+
+@dataclass(frozen=True, slots=True)
+class MountedImage:
+    """An image to be mounted, and how its layers are."""
+
+    image: ImageSpec
+    layers: RootfsMount
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +52,15 @@ class VolumeUse:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedMounts:
-    """Final mounts, the volumes they need, and bind sources that ``-v`` is to make."""
+    """Final mounts, the volumes they need, and bind sources that ``-v`` is to make.
+
+    ``images`` are those whose files are mounted.
+    """
 
     mounts: tuple[MountSpec, ...]
     volumes: tuple[VolumeUse, ...]
     missing_sources: tuple[str, ...]
+    images: tuple[ImageSpec, ...] = ()
 
 
 def clean_target(target: str) -> str:
@@ -85,7 +98,7 @@ def resolve_mounts(
     *,
     volume_path: Callable[[str], Path],
     known_volumes: Mapping[str, Volume],
-    image_path: Callable[[str], str] | None = None,
+    images: Mapping[str, MountedImage] | None = None,
 ) -> ResolvedMounts:
     """Everything that is mounted; ``inherited`` comes from ``--volumes-from``."""
     mounts: dict[str, MountSpec] = {}
@@ -102,16 +115,8 @@ def resolve_mounts(
             mounts[target] = _bind(request, target, missing)
         elif request.type == "tmpfs":
             mounts[target] = _tmpfs(request, target)
-        elif request.type == "image" and image_path is not None:
-            mounts[target] = MountSpec(
-                "image", target, source=image_path(request.source), read_only=True
-            )
         else:
-            raise InvalidInput(
-                f"mounts of type {request.type!r} are not supported by this engine",
-                hint="bind, volume or tmpfs; the files of an image: rootless create IMAGE, then "
-                "rootless cp",
-            )
+            mounts[target] = _image(request, target, images or {})
     for mount in reversed(inherited):  # of several containers the last one counts
         mounts.setdefault(mount.target, replace(mount, copy_up=False))
     for declared in image_volumes:
@@ -122,7 +127,8 @@ def resolve_mounts(
     fresh = tuple(use for use in volumes.values() if use.name not in known_volumes)
     # Parents before children, so that no mount hides another.
     ordered = sorted(mounts.values(), key=lambda mount: mount.target.count("/"))
-    return ResolvedMounts(tuple(ordered), fresh, tuple(missing))
+    shown = {r.source: (images or {})[r.source].image for r in requests if r.type == "image"}
+    return ResolvedMounts(tuple(ordered), fresh, tuple(missing), tuple(shown.values()))
 
 
 def _volume(
@@ -161,6 +167,20 @@ def _volume(
         volume_name=name,
         subpath=_subpath(request.subpath),
         copy_up=not request.no_copy,
+    )
+
+
+def _image(request: MountRequest, target: str, images: Mapping[str, MountedImage]) -> MountSpec:
+    """The files of an image, read-only whatever is asked for (Docker)."""
+    found = images[request.source]
+    return MountSpec(
+        "image",
+        target,
+        source=found.layers.lowers[0],
+        read_only=True,
+        recursive=False,
+        subpath=_subpath(request.subpath),
+        layers=found.layers,
     )
 
 

@@ -49,6 +49,7 @@ class MountSpec:
     For ``bind``, ``volume`` and ``image``, ``source`` is an absolute host path whose symlinks
     were resolved at admission; the launcher opens it again and refuses if the
     opened file is another than the policy saw (``source_dev``, ``source_ino``).
+    The ``subpath`` of an ``image`` is resolved in what its layers show together.
     A ``bind`` that re-appears read-only is recursive unless told otherwise.
     """
 
@@ -70,3 +71,5 @@ class MountSpec:
     copy_up: bool = False
     source_dev: int = 0
     source_ino: int = 0
+    layers: RootfsMount | None = None
+    """For ``image``: how its layers are mounted; ``source`` is the topmost of them then."""

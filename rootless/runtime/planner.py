@@ -21,7 +21,7 @@ from rootless.runtime.steps.filesystems import (
     ProtectPaths,
 )
 from rootless.runtime.steps.rootfs import EnterRootfs, MakePrivate, MakeRootReadOnly, MountRootfs
-from rootless.runtime.steps.sources import CloneSource, PlaceMount
+from rootless.runtime.steps.sources import CloneSource, MountImage, PlaceMount
 from rootless.runtime.steps.system import (
     AttachInitProgram,
     CloneHostTree,
@@ -207,7 +207,11 @@ def _prepare(
     layout: ContainerLayout,
 ) -> list[Step]:
     steps: list[Step] = [MountRootfs(spec.rootfs)]
-    steps += [CloneSource(i, m) for i, m in enumerate(mounts) if m.type != "tmpfs"]
+    steps += [
+        MountImage(i, m) if m.type == "image" else CloneSource(i, m)
+        for i, m in enumerate(mounts)
+        if m.type != "tmpfs"
+    ]
     if spec.devices:
         steps.append(CloneDevices(tuple((d.source, d.target) for d in spec.devices)))
     if modes["pid"] == "host":

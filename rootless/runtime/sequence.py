@@ -17,7 +17,7 @@ from rootless.runtime.steps.filesystems import (
     ProtectPaths,
 )
 from rootless.runtime.steps.rootfs import EnterRootfs, MakePrivate, MakeRootReadOnly, MountRootfs
-from rootless.runtime.steps.sources import CloneSource, PlaceMount
+from rootless.runtime.steps.sources import CloneSource, MountImage, PlaceMount
 from rootless.runtime.steps.system import (
     AttachInitProgram,
     CloneHostTree,
@@ -33,6 +33,7 @@ from rootless.runtime.steps.system import (
 PREPARE = (
     MountRootfs,
     CloneSource,
+    MountImage,
     CloneDevices,
     CloneHostTree,
     PlaceInitProgram,

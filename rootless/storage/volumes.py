@@ -58,16 +58,13 @@ def check_name(name: str) -> None:
         raise InvalidInput(
             "volume name is too short, names should be at least two alphanumeric characters"
         )
-    try:
-        valid = ids.check_name(name, what="volume") == name
-    except InvalidInput:
-        valid = False
-    if not valid:
+    if name.startswith("/") or not ids.is_name(name):
         raise InvalidInput(
             f'"{name}" includes invalid characters for a local volume name, only '
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, '
             "use absolute path"
         )
+    ids.check_name(name, what="volume")  # its length
 
 
 class VolumeStore:

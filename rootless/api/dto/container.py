@@ -41,7 +41,7 @@ def status_text(state: ContainerState, now_ns: int) -> str:
     return f"Exited ({state.exit_code}) {human_duration(now_ns - state.finished_ns)} ago"
 
 
-def _mount(mount: MountSpec, mode: str, volumes: str) -> dict[str, object]:
+def _mount(mount: MountSpec, mode: str, volumes: str, image: str) -> dict[str, object]:
     # A volume with options of driver local is mounted as what the options say, and is a volume.
     named = bool(mount.volume_name)
     body: dict[str, object] = {"Type": "volume" if named else mount.type}
@@ -49,6 +49,8 @@ def _mount(mount: MountSpec, mode: str, volumes: str) -> dict[str, object]:
         body["Name"] = mount.volume_name
         body["Source"] = f"{volumes}/{mount.volume_name}/_data"
     else:
+        if mount.type == "image":
+            body["Name"] = image
         body["Source"] = mount.source
     body["Destination"] = mount.target
     if named:
@@ -76,10 +78,11 @@ def mount_points(record: ContainerRecord) -> list[dict[str, object]]:
     asked = record.spec.request.host.mounts
     plain = {posixpath.normpath(target) for target, _ in record.spec.request.host.tmpfs_raw}
     tmpfs = {m.target for m in asked if m.type == "tmpfs"} - plain
+    images = {m.target: m.source for m in asked if m.type == "image"}
     modes = _modes(record)
     volumes = f"{record.directory.rpartition('/containers/')[0]}/volumes"
     return [
-        _mount(mount, modes.get(mount.target, ""), volumes)
+        _mount(mount, modes.get(mount.target, ""), volumes, images.get(mount.target, ""))
         for mount in record.spec.mounts
         if mount.volume_name or mount.type in ("bind", "image") or mount.target in tmpfs
     ]

@@ -178,4 +178,6 @@ def from_mount(mount: MountRequest) -> dict[str, object]:
                 "Options": dict(mount.volume_options),
             }
         body["VolumeOptions"] = volume
+    elif mount.subpath:
+        body["ImageOptions"] = {"Subpath": mount.subpath}
     return body

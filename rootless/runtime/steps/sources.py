@@ -10,10 +10,14 @@ from rootless.errors import Denied, InvalidInput, SyscallError
 from rootless.linux import mounts
 from rootless.linux.inroot import ensure_dir, ensure_like
 from rootless.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
+from rootless.linux.rootfs import mount_rootfs
 from rootless.model.mounts import MountSpec
 from rootless.runtime.context import EngineContext, InitContext
 from rootless.runtime.steps.base import EngineStep, InitStep
 from rootless.runtime.steps.filesystems import refuse_proc
+
+_SCRATCH = "/dev/.image"
+"""Where an image is attached for a moment: /dev is a file system of the container's own."""
 
 
 def attributes_of(mount: MountSpec) -> int:
@@ -37,6 +41,14 @@ def _open_source(mount: MountSpec) -> int:
     if not mount.subpath:
         return fd
     try:
+        return _open_beneath(fd, mount)
+    finally:
+        os.close(fd)
+
+
+def _open_beneath(fd: int, mount: MountSpec) -> int:
+    """The mount's subpath below ``fd``, by links as well as long as they stay there."""
+    try:
         flags = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS
         return openat2(fd, mount.subpath, os.O_PATH, resolve=flags)
     except SyscallError as error:
@@ -47,10 +59,8 @@ def _open_source(mount: MountSpec) -> int:
             ) from None
         raise InvalidInput(
             f"cannot access path {where}: {os.strerror(error.errno)}",
-            hint="the subpath must exist inside the volume",
+            hint="the subpath must exist inside the volume or image",
         ) from None
-    finally:
-        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,25 @@ class CloneSource(EngineStep):
 
 
 @dataclass(frozen=True, slots=True)
+class MountImage(EngineStep):
+    """Mount an image's layers as one tree, attached nowhere yet; nobody can write to it."""
+
+    index: int
+    mount: MountSpec
+
+    def describe(self) -> str:
+        return f"mount the files of an image for {self.mount.target} (read-only)"
+
+    def apply(self, ctx: EngineContext) -> None:
+        assert self.mount.layers is not None
+        mounted = mount_rootfs(self.mount.layers)
+        ctx.fds[f"mount:{self.index}"] = mounted.fd
+        if mounted.server_pid is not None:
+            ctx.helpers.append(mounted.server_pid)
+        mounts.set_attributes(mounted.fd, add=attributes_of(self.mount), what=self.mount.target)
+
+
+@dataclass(frozen=True, slots=True)
 class PlaceMount(InitStep):
     """Attach a prepared source, or a new tmpfs, on its target inside the root."""
 
@@ -117,6 +146,8 @@ class PlaceMount(InitStep):
     def apply(self, ctx: InitContext) -> None:
         mount = self.mount
         fd = self._make_tmpfs() if mount.type == "tmpfs" else ctx.take(f"mount:{self.index}")
+        if mount.type == "image" and mount.subpath:
+            fd = self._part_of(ctx.root, fd)
         try:
             if mount.type == "tmpfs":
                 point = ensure_dir(ctx.root, mount.target)
@@ -133,6 +164,29 @@ class PlaceMount(InitStep):
         finally:
             os.close(point)
             os.close(fd)
+
+    def _part_of(self, root: int, whole: int) -> int:
+        """The subpath of an image as a mount of its own; closes ``whole``.
+
+        Only of what is attached somewhere a part can be cloned (open_tree(2), before Linux 6.15).
+        """
+        scratch = ensure_dir(root, _SCRATCH)
+        try:
+            mounts.move_mount(whole, scratch, _SCRATCH)
+            try:
+                part = _open_beneath(whole, self.mount)
+                try:
+                    return mounts.clone_tree(part, recursive=False)
+                finally:
+                    os.close(part)
+            finally:
+                os.fchdir(whole)
+                mounts.umount(".", mounts.MNT_DETACH)
+                os.chdir("/")
+        finally:
+            os.close(whole)
+            os.close(scratch)
+            os.rmdir(_SCRATCH.lstrip("/"), dir_fd=root)
 
     def _make_tmpfs(self) -> int:
         mount = self.mount

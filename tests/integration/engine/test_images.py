@@ -124,7 +124,9 @@ def test_used_images_are_kept(engine: Engine) -> None:
     _docker_bytes(engine, "commit", "box", "child:1")
     engine.ok("rm", "box")
     engine.ok("run", "-d", "--name", "run", *QUIET, "child:1", "sleep", "1000")
-    done = engine.run("rmi", "--force", "child:1")
+    done = engine.run("rmi", "child:1")
+    assert "must force" in done.stderr
+    done = engine.run("rmi", "--force", _image_id(engine, "child:1"))
     assert "cannot be forced" in done.stderr
     engine.ok("rm", "-f", "run")
     engine.ok("rmi", "child:1", "used:1")
