@@ -453,7 +453,6 @@ def test_limits_are_kept_or_refused() -> None:
         ({"security_opt": ("seccomp",)}, {}, 'invalid --security-opt: "seccomp"'),
         ({"security_opt": ("seccomp=",)}, {}, 'invalid --security-opt: "seccomp="'),
         ({"mounts": (_tmpfs("size=x"),)}, {}, "tmpfs option size: invalid size: 'x'"),
-        ({"mounts": (MountRequest("image", "/x", source="i"),)}, {}, "are not supported"),
         ({"devices": (DeviceRequest("/dev/null", "/dev/x", "z"),)}, {}, "invalid device mode"),
         ({"devices": (DeviceRequest("/dev/nope", "/dev/x"),)}, {}, "no such file"),
         ({"shm_size": -1}, {}, "SHM size"),
