@@ -43,24 +43,12 @@ def resolve_namespaces(host: HostConfig, network: str, lookup: Lookup) -> Namesp
         network={"host": "host"}.get(network, "private")
         if not network.startswith("container:")
         else network,
-        ipc=_ipc(host.ipc_mode, lookup),
+        ipc=_mode("ipc", host.ipc_mode, ("private", "shareable", "none", "host"), lookup),
         pid=_mode("pid", host.pid_mode, ("private", "host"), lookup),
         uts=_mode("uts", host.uts_mode, ("private", "host"), None),
         cgroup=_mode("cgroup", host.cgroupns_mode, ("private", "host"), None),
         time="private" if host.time_namespace else "host",
     )
-
-
-def _ipc(mode: str, lookup: Lookup) -> str:
-    if mode.startswith("container:"):
-        donor = lookup(_joined(mode, lookup))
-        shared = donor.spec.request.host.ipc_mode
-        if shared != "shareable" and not shared.startswith("container:"):
-            raise InvalidInput(
-                f"cannot join IPC of a container {donor.id}: non-shareable IPC",
-                hint="run that container with --ipc shareable",
-            )
-    return _mode("ipc", mode, ("private", "shareable", "none", "host"), lookup)
 
 
 def _mode(kind: str, mode: str, known: tuple[str, ...], lookup: Lookup | None) -> str:
@@ -299,7 +287,8 @@ def check_donor(record: ContainerRecord, kind: str) -> None:
                 f"container {record.name} is {state.status}"
             )
         raise Conflict(text, hint=f"rootless start {record.name}")
-    if kind == "ipc" and record.spec.request.host.ipc_mode not in ("shareable", "host"):
+    shared = record.spec.request.host.ipc_mode.partition(":")[0]
+    if kind == "ipc" and shared not in ("shareable", "host", "container"):
         raise InvalidInput(
             f"container {record.id}: non-shareable IPC "
             "(hint: use IpcMode:shareable for the donor container)"

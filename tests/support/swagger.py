@@ -39,8 +39,11 @@ ALSO: Mapping[str, tuple[int, ...]] = {
     "/images/get": (404,),
     "/images/{name}/get": (404,),
     "/auth": (503,),
-    # A driver that is not there.
-    "/volumes/create": (404,),
+    # What a filter or a parameter names may not be there.
+    "/containers/json": (404,),
+    "/images/json": (404,),
+    # A driver that is not there, a name with other options.
+    "/volumes/create": (404, 409),
 }
 """Statuses that Docker's daemon answers with and its description forgets, by how paths begin."""
 
@@ -202,7 +205,8 @@ class Description:
                 for field, inner in properties.items()
             }
             made["properties"] |= dict.fromkeys(UNDESCRIBED.get(name, ()), True)
-            made["required"] = sorted(required)
+            # One that is no property (UnpackedSize of ImageData) is a slip of the description.
+            made["required"] = sorted(required & properties.keys())
             made.setdefault("additionalProperties", bool(more))
         return made
 

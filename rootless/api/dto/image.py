@@ -46,7 +46,6 @@ def _manifests(image: ImageRecord) -> list[dict[str, object]]:
                 "Platform": platform,
                 "Containers": list(image.used_by),
                 "Size": {"Unpacked": image.size},
-                "UnpackedSize": image.size,
             },
         }
     ]

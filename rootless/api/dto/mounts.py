@@ -8,7 +8,7 @@ import posixpath
 from typing import Annotated, cast
 
 from rootless.api.dto.decode import Body
-from rootless.api.fields import limited, refused
+from rootless.api.fields import limited
 from rootless.errors import InvalidInput
 from rootless.model.request import MountRequest, MountType, Propagation
 
@@ -52,7 +52,7 @@ class TmpfsOptions(Body, frozen=True):
 class ImageOptions(Body, frozen=True):
     """Options of an image mount."""
 
-    subpath: Annotated[str, refused("an image is mounted whole")] = ""
+    subpath: str = ""
 
 
 class Mount(Body, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from rootless import ids
 from rootless.engine import resolve as resolve_module
 from rootless.engine.resolve import Allocation, Resolved, World, resolve
-from rootless.engine.resolve_network import check_endpoints
+from rootless.engine.resolve_network import check_donor, check_endpoints
 from rootless.engine.resolve_process import merge_config, parse_signal
 from rootless.engine.resolve_security import parse_userns
 from rootless.engine.settings import EngineSettings
@@ -369,8 +370,15 @@ def test_modes_of_daemon_json_count_where_the_request_names_none() -> None:
 
 
 def test_only_shareable_ipc_can_be_joined() -> None:
-    with pytest.raises(InvalidInput, match="non-shareable IPC"):
-        _resolve(HostConfig(ipc_mode="container:other"))
+    """Which a start finds out, as in Docker: a create asks for a name only."""
+    assert _resolve(HostConfig(ipc_mode="container:other")).spec.namespaces.ipc
+    running = replace(OTHER, state=replace(OTHER.state, status="running"))
+    for mode, fine in (("", False), ("private", False), ("none", False), ("shareable", True)):
+        host = replace(running.spec.request.host, ipc_mode=mode)
+        request = replace(running.spec.request, host=host)
+        donor = replace(running, spec=replace(running.spec, request=request))
+        with nullcontext() if fine else pytest.raises(InvalidInput, match="non-shareable IPC"):
+            check_donor(donor, "ipc")
 
 
 def test_bridge_none_leaves_no_network_called_bridge() -> None:
