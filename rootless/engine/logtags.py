@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_TAG = "{{.ID}}"
 _MAX_WORK = 64 << 20
 """Bytes that rendering a tag may have to do with."""
+_MAX_TEMPLATE, _MAX_TAG = 1 << 10, 64 << 10
+"""Characters of a tag's template, and of what it becomes."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9]")
 
 
@@ -33,23 +35,33 @@ def tag(options: Mapping[str, str], spec: ContainerSpec, default: str) -> str:
     if len(text) * size > _MAX_WORK:
         raise InvalidInput("the log tag is too long for a container with so many variables")
     try:
-        return _text(template.render(data))
+        rendered = _text(template.render(data))
     except RootlessError as error:
         raise InvalidInput(f"log tag: {error.message}", hint=_HINT) from None
+    except RecursionError:
+        raise InvalidInput("log tag: too many parentheses") from None
+    if len(rendered) > _MAX_TAG:
+        raise InvalidInput(f"log tag: it would have {len(rendered)} characters", hint=_HINT)
+    return rendered
 
 
 def parse_tag(text: str) -> Template:
     """The template of a tag; InvalidInput when it is none, or one that could run away."""
     from rootless.templates.template import Template
 
+    if len(text) > _MAX_TEMPLATE:
+        raise InvalidInput(f"log tag: more than {_MAX_TEMPLATE} characters", hint=_HINT)
     try:
         template = Template(text, name="log-tag")
+        simple = template.is_simple()
     except RootlessError as error:
         raise InvalidInput(f"log tag: {error.message}", hint=_HINT) from None
     except RecursionError:
         raise InvalidInput("log tag: too many parentheses") from None
-    if not template.is_simple():
-        raise InvalidInput("log tag: only text, fields, functions and if are allowed", hint=_HINT)
+    if not simple:
+        raise InvalidInput(
+            "log tag: only text, fields, if, and functions but for join are allowed", hint=_HINT
+        )
     return template
 
 

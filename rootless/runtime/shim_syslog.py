@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rootless.runtime.shim_lines import Piece
@@ -25,7 +24,6 @@ _LOCAL = ("/dev/log", "/var/run/syslog", "/var/run/log")
 _CONNECT_SECONDS = 10.0
 
 
-@dataclass
 class SyslogSink:
     """Sends each line as a message; it reconnects when the other side was away.
 
@@ -34,15 +32,19 @@ class SyslogSink:
     ``key`` (paths) and ``verify``.
     """
 
-    network: str
-    address: str
-    facility: int
-    format: str
-    tag: str
-    hostname: str
-    tls: dict[str, object]
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        network: str,
+        address: str,
+        facility: int,
+        format: str,
+        tag: str,
+        hostname: str,
+        tls: dict[str, object],
+    ) -> None:
+        self.network, self.address, self.tls = network, address, tls
+        self.facility, self.format, self.tag, self.hostname = facility, format, tag, hostname
         self._sock: socket.socket | None = None
         self._messages: deque[bytes] = deque()
         """What of the piece under way has not gone: a second attempt goes on with it."""

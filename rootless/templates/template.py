@@ -86,7 +86,7 @@ class Template:
     def is_simple(self) -> bool:
         """Whether it takes no more time and memory than its text and the data are long.
 
-        Without loops, variables and definitions: for templates of others.
+        Without loops, variables, definitions and what multiplies (join): for templates of others.
         """
         return _are_simple(self._nodes)
 
@@ -100,18 +100,20 @@ class Template:
 def _are_simple(nodes: list[Node]) -> bool:
     for node in nodes:
         if node[0] == "if":
-            if _assigns(node[1]) or not (_are_simple(node[2]) and _are_simple(node[3])):
+            if _multiplies(node[1]) or not (_are_simple(node[2]) and _are_simple(node[3])):
                 return False
-        elif node[0] != "text" and (node[0] != "print" or _assigns(node)):
+        elif node[0] != "text" and (node[0] != "print" or _multiplies(node)):
             return False
     return True
 
 
-def _assigns(node: object) -> bool:
-    """Whether a pipeline in there sets a variable."""
-    if not isinstance(node, (list, tuple)):
+def _multiplies(node: object) -> bool:
+    """Whether a pipeline in there sets a variable or joins."""
+    if not isinstance(node, (list, tuple)) or not node:
         return False
-    return bool(node and node[0] == "pipe" and node[1]) or any(map(_assigns, node))
+    if node[0] == "pipe" and node[1]:
+        return True
+    return tuple(node[:2]) == ("function", "join") or any(map(_multiplies, node))
 
 
 def _parse_error(reason: str) -> TemplateError:

@@ -186,7 +186,10 @@ def test_tags(tag: str, expected: str) -> None:
         "{{with .Name}}{{print . .}}{{end}}",
         "{{$x := .Name}}{{$x}}",
         "{{pad .Name 1000000000 0}}",
-        "{{" + "(" * 5000,
+        "{{" + "(" * 900,
+        "x" * 2000,
+        '{{join (split .Name "") .Name}}',
+        '{{printf "%900000s" .Name}}',
     ],
 )
 def test_tags_that_are_refused(tag: str) -> None:
