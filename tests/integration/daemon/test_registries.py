@@ -26,7 +26,9 @@ def _digest(data: bytes) -> str:
 class Stubborn:
     """A registry whose layers never come, and that takes no upload; it counts tries at once."""
 
-    def __init__(self, layers: int) -> None:
+    def __init__(self, layers: int, *, expected: int) -> None:
+        """``expected`` are waited for; more are given a moment to come."""
+        self.expected = expected
         config = json.dumps(
             {"architecture": "amd64", "os": "linux", "config": {},
              "rootfs": {"type": "layers", "diff_ids": [_digest(b"%d" % n) for n in range(layers)]}}
@@ -71,6 +73,9 @@ class Stubborn:
             self.tries[path] = self.tries.get(path, 0) + 1
             self.now += 1
             self.most = max(self.most, self.now)
+        deadline = time.monotonic() + 20
+        while self.most < self.expected and time.monotonic() < deadline:
+            time.sleep(0.01)
         time.sleep(0.3)
         with self.lock:
             self.now -= 1
@@ -78,7 +83,7 @@ class Stubborn:
 
 @pytest.mark.parametrize("limit", [1, 3])
 def test_downloads_at_once_and_attempts(limit: int) -> None:
-    registry = Stubborn(layers=5)
+    registry = Stubborn(layers=5, expected=limit)
     with (
         http_server(registry) as server,
         new_engine(max_concurrent_downloads=limit, max_download_attempts=2) as engine,
@@ -92,7 +97,7 @@ def test_downloads_at_once_and_attempts(limit: int) -> None:
             engine.daemon.send_signal(signal.SIGHUP)
             next(events)
         until(lambda: not registry.now)  # those that the client gave up on
-        registry.most, registry.tries = 0, {}
+        registry.most, registry.tries, registry.expected = 0, {}, 2
         assert engine.run("pull", f"{server.host}/x").returncode != 0
         assert registry.most == 2
         assert max(registry.tries.values()) == 1
@@ -111,7 +116,7 @@ def _layered(engine: Engine, layers: int) -> str:
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_uploads_at_once(limit: int) -> None:
-    registry = Stubborn(layers=1)
+    registry = Stubborn(layers=1, expected=limit)
     with http_server(registry) as server, new_engine(max_concurrent_uploads=limit) as engine:
         target = f"{server.host}/layered:1"
         engine.ok("tag", _layered(engine, 3), target)
