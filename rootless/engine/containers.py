@@ -177,7 +177,8 @@ class Containers:
                     hint="run the daemon as a systemd user service: "
                     "rootless system service install",
                 )
-            await self._lifecycle.set_frozen(unit, frozen=True)
+            if not await self._lifecycle.set_frozen(unit, frozen=True):
+                raise Conflict(f"container {unit.id} is not running")
             self._core.registry.publish(unit, "pause")
 
     async def unpause(self, identity: Identity, ref: str) -> None:
@@ -187,7 +188,8 @@ class Containers:
         async with unit.lock:
             if unit.record.state.status != "paused":
                 raise Conflict(f"Container {unit.id} is not paused")
-            await self._lifecycle.set_frozen(unit, frozen=False)
+            if not await self._lifecycle.set_frozen(unit, frozen=False):
+                raise Conflict(f"Container {unit.id} is not paused")
             self._core.registry.publish(unit, "unpause")
 
     async def rename(self, identity: Identity, ref: str, name: str) -> None:

@@ -425,12 +425,19 @@ class Lifecycle:
             await self._start(unit, identity)
         self._core.registry.publish(unit, "restart")
 
-    async def set_frozen(self, unit: Unit, *, frozen: bool) -> None:
-        """Freeze or thaw the container's cgroup and record it."""
-        path = unit.cgroup
-        await asyncio.to_thread(cgroupfs.freeze, path, frozen=frozen)
+    async def set_frozen(self, unit: Unit, *, frozen: bool) -> bool:
+        """Freeze or thaw the container's cgroup and record it; False when it ended meanwhile."""
+        try:
+            if unit.cgroup:
+                await asyncio.to_thread(cgroupfs.freeze, unit.cgroup, frozen=frozen)
+        except RootlessError:
+            if not unit.ended.is_set():
+                raise
+        if unit.ended.is_set():
+            return False
         state = replace(unit.record.state, status="paused" if frozen else "running")
         self._core.registry.transition(unit, state)
+        return True
 
     # -- removal -------------------------------------------------------------
 

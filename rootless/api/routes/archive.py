@@ -13,7 +13,7 @@ from aiohttp.web_response import Response, StreamResponse
 from rootless.api.call import Call, json_bytes
 from rootless.api.dto.config import Config, to_config
 from rootless.api.dto.times import rfc3339
-from rootless.api.fields import query
+from rootless.api.fields import limited, query
 from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream, send_body
 from rootless.errors import InvalidInput, NotFound
@@ -152,7 +152,10 @@ ROUTES = (
         "POST",
         "/commit",
         commit,
-        query=query("container", "repo", "tag", "comment", "author", "pause", "changes"),
+        query=query(
+            *"container repo tag comment author changes".split(),
+            pause=limited("a container without a cgroup of its own is committed as it runs"),
+        ),
         body=Config,
     ),
 )

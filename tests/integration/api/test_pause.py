@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -86,6 +87,21 @@ def test_commit_pauses_and_goes_on(api: Api, engine: Engine) -> None:
     until(lambda: _ticks(api, made) > before)
     api.remove(made)
     engine.ok("rmi", "paused:1")
+
+
+def test_one_that_is_killed_while_it_is_committed_stays_dead(api: Api, engine: Engine) -> None:
+    """The commit thaws at its end what is no longer there."""
+    made = api.run("sh", "-c", "head -c 150000000 /dev/urandom > /big; touch /ready; sleep 1000")
+    until(lambda: api("HEAD", f"/containers/{made}/archive", path="/ready")[0] == 200)
+    with ThreadPoolExecutor(1) as pool:
+        committing = pool.submit(api.ok, "POST", "/commit", container=made, repo="big", tag="1")
+        until(lambda: api.state(made)["Paused"] or committing.done())
+        api.ok("POST", f"/containers/{made}/kill")
+        committing.result(60)
+    state = api.state(made)
+    assert (state["Status"], state["Pid"], state["ExitCode"]) == ("exited", 0, 137)
+    api.remove(made)
+    engine.ok("rmi", "big:1")
 
 
 def test_a_paused_container_is_paused_for_the_next_daemon(fresh_engine: Engine) -> None:

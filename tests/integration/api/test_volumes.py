@@ -253,3 +253,31 @@ def test_subpath_stays_inside(api: Api, engine: Engine) -> None:
         assert done.returncode == 125, path
         assert "subpath must be a relative path within the volume" in done.stderr
     api.ok("DELETE", "/volumes/sub")
+
+
+def test_a_subpath_that_is_swapped_leads_nowhere_else(api: Api, engine: Engine) -> None:
+    """A container that owns the volume exchanges the directory for a link to / all the time."""
+    swap = (
+        "cd /v; mkdir dir; touch dir/inside; touch /v/ready; while :; do "
+        "mv dir away; ln -s / dir; rm dir; mv away dir; done"
+    )
+    swapper = api.run("sh", "-c", swap, HostConfig={"Binds": ["raced:/v"]})
+    until(lambda: api("HEAD", f"/containers/{swapper}/archive", path="/v/ready")[0] == 200)
+    mount = {
+        "Type": "volume", "Source": "raced", "Target": "/s",
+        "VolumeOptions": {"Subpath": "dir", "NoCopy": True},
+    }  # fmt: skip
+    seen = []
+    for _ in range(12):
+        made = api.create("ls", "/s", HostConfig={"Mounts": [mount]})
+        status, found = api("POST", f"/containers/{made}/start")
+        assert status in (204, 400), found
+        if status == 204:
+            api.ok("POST", f"/containers/{made}/wait")
+            seen.append(api.raw("GET", f"/containers/{made}/logs", stdout=1)[2][8:].split())
+        else:
+            assert "path" in found["message"]
+        api.remove(made)
+    assert all(names == [b"inside"] for names in seen), seen
+    api.remove(swapper)
+    api.ok("DELETE", "/volumes/raced")
