@@ -21,8 +21,12 @@ def read_bytes(name: str) -> bytes:
 
 def units(name: str, form: str | None) -> Iterator[Unit]:
     """Everything in an input; raises OSError when it cannot be read."""
-    data = read_bytes(name)
     directory = None if name == "-" else os.path.dirname(name) or "."
+    yield from units_of_text(read_bytes(name), form, directory)
+
+
+def units_of_text(data: bytes, form: str | None, directory: str | None = None) -> Iterator[Unit]:
+    """Everything in these bytes; ``directory`` is where files beside them are."""
     try:
         if form == "run" or (form is None and _is_command(data)):
             from rootless.check.runline import run_unit

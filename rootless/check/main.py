@@ -70,6 +70,8 @@ def main(argv: Sequence[str]) -> int:
         if inputs:
             judge = Judge(policy, engine=options.engine or not names)
             results = [result for name in inputs for result in _judged(judge, name, options.form)]
+            excuses = lint(policy, ", ".join(names) or "(the policy in force)", judge.used)
+            results += [excuses] if excuses.findings else []
         else:
             results = [lint(policy, ", ".join(names) or "(the policy in force)")]
     except InvalidPolicy as error:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 
+from rootless.policy.clauses import check_defaults
 from rootless.policy.documents import MAX_SIZE, InvalidPolicy
 from rootless.policy.load import PolicyFiles, PolicyStore, load_named, load_policy
 from rootless.policy.policy import Policy, meet
@@ -66,4 +67,6 @@ def load_policies(names: Sequence[str]) -> Policy:
             complaints += found
     if complaints:
         raise InvalidPolicy(complaints)
-    return reduce(meet, policies)
+    policy = reduce(meet, policies)
+    check_defaults(policy)
+    return policy

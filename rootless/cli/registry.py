@@ -112,6 +112,10 @@ GROUPS: dict[str, Group] = {
     "policy": Group(
         "Work on policies",
         {
+            "diff": ("host", "POLICY_DIFF", "Print what differs between two policies"),
+            "explain": ("host", "POLICY_EXPLAIN", "Print what a rule or a field is about"),
+            "init": ("host", "POLICY_INIT", "Write a policy to begin with"),
+            "test": ("host", "POLICY_TEST", "Run the tests of policies"),
             "merge": ("host", "POLICY_MERGE", "Print several policies or profiles as one"),
             "show": (
                 "host",

@@ -82,6 +82,7 @@ class Creator:
         for reference in (request.config.image, *shown):
             full = self._images.full_name(reference)
             self._core.policy.admit_image(identity, "run", full)
+        request = self._with_defaults(identity, request)
         async with self._allocating, self._volumes.lock:
             resolved = self._resolve(request, image, shown, self._core.spare_cgroup.next_id)
             admitted = self._core.policy.admit(identity, resolved.spec)
@@ -98,6 +99,7 @@ class Creator:
         """What :meth:`create` and a start would do; nothing is made."""
         image = await self._images.for_container(request.config.image, request.platform)
         shown = await self._shown(request)
+        request = self._with_defaults(identity, request)
         resolved = self._resolve(request, image, shown, lambda _: ids.new_id())
         denial = self._image_denial(identity, request)
         if denial is not None:
@@ -109,6 +111,11 @@ class Creator:
         return PlanReport(
             admitted.spec, admitted.decision, resolved.warnings, self._steps(admitted)
         )
+
+    def _with_defaults(self, identity: Identity, request: ContainerRequest) -> ContainerRequest:
+        """The request with what the policy gives where it says nothing."""
+        full = self._images.full_name(request.config.image)
+        return self._core.policy.with_defaults(identity, request, full)
 
     def _image_denial(self, identity: Identity, request: ContainerRequest) -> Decision | None:
         """The decision when the policy does not let this image run."""

@@ -9,9 +9,10 @@ from rootless.errors import Denied
 from rootless.model.decision import Decision, Finding
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
-from rootless.model.request import ExecRequest, Resources
+from rootless.model.request import ContainerRequest, ExecRequest, Resources
 from rootless.model.spec import AdmittedSpec, ContainerSpec
 from rootless.policy import admission
+from rootless.policy.defaulting import with_defaults
 from rootless.policy.load import PolicyStore
 from rootless.policy.paths import EnginePaths
 
@@ -40,6 +41,12 @@ class Gate:
     def preview(self, identity: Identity, spec: ContainerSpec) -> Decision:
         """What :meth:`admit` would say, without raising."""
         return admission.preview(identity, spec, self._store.current(), self._facts, self._paths)
+
+    def with_defaults(
+        self, identity: Identity, request: ContainerRequest, image: str
+    ) -> ContainerRequest:
+        """The request with what the policy gives where it says nothing."""
+        return with_defaults(self._store.current(), identity, request, image)
 
     def admit_exec(self, identity: Identity, spec: ContainerSpec, request: ExecRequest) -> None:
         """A further process in a container."""

@@ -26,6 +26,8 @@ class Finding:
     severity: Severity = "high"
     action: Literal["deny", "warn", "audit"] = "deny"
     source: str = "builtin:default"
+    exception: str = ""
+    """The policy's exception that let it pass; ``action`` is then ``audit``."""
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.field}={self.value}: {self.reason} (fix: {self.fix})"

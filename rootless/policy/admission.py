@@ -8,8 +8,9 @@ Besides it: the decisions on requests that start no container.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from datetime import date
 from typing import Literal
 
 from rootless.errors import Denied
@@ -20,9 +21,10 @@ from rootless.model.mounts import MountSpec
 from rootless.model.request import ExecRequest, Resources
 from rootless.model.spec import AdmittedSpec, ContainerSpec
 from rootless.policy.kinds import matches_pattern
+from rootless.policy.matching import Subject
 from rootless.policy.paths import EnginePaths
 from rootless.policy.policy import Policy
-from rootless.policy.rules import IMPLIED_BY_PRIVILEGED, PRIVILEGED, RULES, resources
+from rootless.policy.rules import IMPLIED_BY_PRIVILEGED, PRIVILEGED, RULES, images, resources
 from rootless.policy.rules.base import Case, Rule, Violation
 from rootless.policy.rules.user import is_root
 
@@ -53,12 +55,47 @@ def _finding(policy: Policy, rule: Rule, violation: Violation) -> Finding:
     )
 
 
-def evaluate(case: Case, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
-    """Every finding, deduplicated; what a denied --privileged implies is not repeated."""
+_FLOOR = frozenset(rule.id for rule in RULES if rule.floor)
+
+
+def subject_of(spec: ContainerSpec, identity: Identity | None) -> Subject:
+    """What selectors and exceptions look at."""
+    return Subject(spec.image.reference, spec.name, dict(spec.labels), identity)
+
+
+def _judged(
+    policy: Policy, subject: Subject, find: Callable[[Policy], Iterable[Finding]]
+) -> tuple[Finding, ...]:
+    """Findings by the policy and by each of its layers that is for this subject.
+
+    An exception turns a finding of its own layer into one that is only recorded.
+    """
     found: dict[Finding, None] = {}
-    for rule in rules:
-        for violation in rule.check(case):
-            found[_finding(case.policy, rule, violation)] = None
+    today = date.today()
+    for part, excuses in policy.applicable(subject):
+        for finding in find(part):
+            excuse = next(
+                (e for e in excuses if e.forgives(finding.rule, finding.value, subject, today)),
+                None,
+            )
+            if excuse is not None and finding.rule not in _FLOOR:
+                finding = replace(finding, action="audit", exception=excuse.id)  # noqa: PLW2901
+            found[finding] = None
+    return tuple(found)
+
+
+def evaluate(
+    case: Case, identity: Identity | None = None, rules: Sequence[Rule] = RULES
+) -> tuple[Finding, ...]:
+    """Every finding, deduplicated; what a denied --privileged implies is not repeated."""
+
+    def find(policy: Policy) -> Iterator[Finding]:
+        judged = case if policy is case.policy else replace(case, policy=policy)
+        for rule in rules:
+            for violation in rule.check(judged):
+                yield _finding(policy, rule, violation)
+
+    found = _judged(case.policy, subject_of(case.spec, identity), find)
     if any(f.rule == PRIVILEGED and f.action == "deny" for f in found):
         return tuple(f for f in found if f.rule not in IMPLIED_BY_PRIVILEGED)
     return tuple(found)
@@ -131,15 +168,26 @@ def admit(
     The result's mounts are pinned to the files that were judged, and
     ``process.forbid_root`` is set where the policy requires a user that is not root.
     """
-    action_findings = _action_findings(identity, verb, policy)
+    subject = subject_of(spec, identity)
+    action_findings = _action_findings(identity, verb, policy, subject)
     pinned = replace(spec, mounts=tuple(_pin(mount) for mount in spec.mounts))
-    findings = action_findings + evaluate(Case(pinned, policy, facts, paths))
+    findings = action_findings + evaluate(Case(pinned, policy, facts, paths), identity)
     weakened = tuple(_weakened(pinned))
     decision = _decide(findings, policy, f"container {spec.name or spec.id[:12]}", weakened)
-    enforced = policy.mode_of("user.root") == "enforce"
-    if policy.requires("user.requireNonRoot") and enforced:
+    if _forbids_root(policy, subject, spec.process.user):
         pinned = replace(pinned, process=replace(pinned.process, forbid_root=True))
     return AdmittedSpec(pinned, identity, decision)
+
+
+def _forbids_root(policy: Policy, subject: Subject, user: str) -> bool:
+    """Whether a user that turns out to be root must not start."""
+    today = date.today()
+    return any(
+        part.requires("user.requireNonRoot")
+        and part.mode_of("user.root") == "enforce"
+        and not any(e.forgives("user.root", user or "(unset)", subject, today) for e in excuses)
+        for part, excuses in policy.applicable(subject)
+    )
 
 
 def preview(
@@ -151,7 +199,9 @@ def preview(
 ) -> Decision:
     """What :func:`admit` would decide, without raising (``run --dry-run``)."""
     case = Case(replace(spec, mounts=tuple(map(_pin, spec.mounts))), policy, facts, paths)
-    findings = _action_findings(identity, "container.create", policy) + evaluate(case)
+    subject = subject_of(spec, identity)
+    findings = _action_findings(identity, "container.create", policy, subject)
+    findings += evaluate(case, identity)
     allowed = all(finding.action != "deny" for finding in findings)
     return Decision(allowed, policy.title, findings, tuple(_weakened(spec)))
 
@@ -160,29 +210,30 @@ def admit_exec(
     identity: Identity, request: ExecRequest, spec: ContainerSpec, policy: Policy
 ) -> Decision:
     """Decide on a process in a running container; raises Denied."""
-    findings = list(_action_findings(identity, "container.exec", policy))
-    if request.privileged and not policy.permits("privileges.allowPrivileged"):
-        findings.append(
-            _simple(
-                policy,
+    subject = subject_of(spec, identity)
+    user = request.user or spec.process.user
+
+    def find(part: Policy) -> Iterator[Finding]:
+        if request.privileged and not part.permits("privileges.allowPrivileged"):
+            yield _simple(
+                part,
                 "privileges.privileged",
                 ("Privileged", "true", "the process would have every capability"),
                 "leave out exec --privileged",
                 "privileges.allowPrivileged",
             )
-        )
-    user = request.user or spec.process.user
-    if policy.requires("user.requireNonRoot") and is_root(user):
-        findings.append(
-            _simple(
-                policy,
+        if part.requires("user.requireNonRoot") and is_root(user):
+            yield _simple(
+                part,
                 "user.root",
                 ("User", user or "(unset)", "the policy does not allow root in the container"),
                 "run exec with --user 1000",
                 "user.requireNonRoot",
             )
-        )
-    return _decide(tuple(findings), policy, f"exec in {spec.name or spec.id[:12]}")
+
+    findings = _action_findings(identity, "container.exec", policy, subject)
+    findings += _judged(policy, subject, find)
+    return _decide(findings, policy, f"exec in {spec.name or spec.id[:12]}")
 
 
 def admit_update(
@@ -196,8 +247,8 @@ def admit_update(
 ) -> Decision:
     """Decide on new limits of a container, ``changed`` being all of them; raises Denied."""
     case = Case(replace(spec, resources=changed), policy, facts, paths)
-    findings = _action_findings(identity, "container.update", policy)
-    findings += evaluate(case, resources.RULES)
+    findings = _action_findings(identity, "container.update", policy, subject_of(spec, identity))
+    findings += evaluate(case, identity, resources.RULES)
     return _decide(findings, policy, f"update of {spec.name or spec.id[:12]}")
 
 
@@ -207,29 +258,15 @@ def admit_image(identity: Identity, verb: str, reference: str, policy: Policy) -
     ``reference`` is in full: ``docker.io/library/busybox:latest`` or with ``@sha256:…``.
     Raises Denied.
     """
-    findings = list(_action_findings(identity, f"image.{verb}", policy))
-    allow = policy.names_of("images.allow")
-    if allow is not None and not matches_pattern(reference, allow):
-        findings.append(
-            _simple(
-                policy,
-                "images.allowed",
-                ("Image", reference, "the policy does not list this image"),
-                "use an image that images.allow names",
-                "images.allow",
-            )
-        )
-    if policy.requires("images.requireDigest") and "@sha256:" not in reference:
-        findings.append(
-            _simple(
-                policy,
-                "images.digest",
-                ("Image", reference, "a tag can be moved to another image"),
-                "name the image with its digest: NAME@sha256:…",
-                "images.requireDigest",
-            )
-        )
-    return _decide(tuple(findings), policy, f"image {reference}")
+    subject = Subject(image=reference, identity=identity)
+
+    def find(part: Policy) -> Iterator[Finding]:
+        for rule, violation in images.violations(reference, part):
+            yield _finding(part, rule, violation)
+
+    findings = _action_findings(identity, f"image.{verb}", policy, subject)
+    findings += _judged(policy, subject, find)
+    return _decide(findings, policy, f"image {reference}")
 
 
 def admit_action(identity: Identity, verb: str, target: str, policy: Policy) -> Decision:
@@ -237,34 +274,37 @@ def admit_action(identity: Identity, verb: str, target: str, policy: Policy) -> 
 
     ``target`` is the object's name, for the message. Raises Denied.
     """
-    return _decide(_action_findings(identity, verb, policy), policy, f"{verb} {target}".rstrip())
+    subject = Subject(name=target if verb.startswith("container.") else "", identity=identity)
+    findings = _action_findings(identity, verb, policy, subject)
+    return _decide(findings, policy, f"{verb} {target}".rstrip())
 
 
-def _action_findings(identity: Identity, verb: str, policy: Policy) -> tuple[Finding, ...]:
-    findings = []
-    denied = policy.names_of("api.denyActions") or frozenset()
-    if matches_pattern(verb, denied):
-        findings.append(
-            _simple(
-                policy,
+def _action_findings(
+    identity: Identity, verb: str, policy: Policy, subject: Subject
+) -> tuple[Finding, ...]:
+    def find(part: Policy) -> Iterator[Finding]:
+        allowed = part.names_of("api.allowActions")
+        denied = part.names_of("api.denyActions") or frozenset()
+        unlisted = allowed is not None and not matches_pattern(verb, allowed)
+        if matches_pattern(verb, denied) or unlisted:
+            yield _simple(
+                part,
                 "api.action",
-                ("action", verb, "the policy denies this action"),
+                ("action", verb, "the policy does not allow this action"),
                 "ask the administrator of the policy",
-                "api.denyActions",
+                "api.allowActions" if unlisted else "api.denyActions",
             )
-        )
-    roles = policy.names_of("api.readOnlyRoles") or frozenset()
-    if identity.role in roles and verb.partition(".")[2] not in READ_VERBS:
-        findings.append(
-            _simple(
-                policy,
+        roles = part.names_of("api.readOnlyRoles") or frozenset()
+        if identity.role in roles and verb.partition(".")[2] not in READ_VERBS:
+            yield _simple(
+                part,
                 "api.role",
                 ("role", str(identity.role), f"the role may only read, not {verb}"),
                 "use an identity with another role",
                 "api.readOnlyRoles",
             )
-        )
-    return tuple(findings)
+
+    return _judged(policy, subject, find)
 
 
 def _simple(policy: Policy, rule: str, what: tuple[str, str, str], fix: str, key: str) -> Finding:

@@ -3,7 +3,7 @@
 PyYAML reads YAML 1.1, where ``no`` is false, ``22:22`` is 1342 and ``010`` is
 eight. In a policy such a surprise is a hole, so a plain scalar that YAML 1.1
 takes for something else than it looks like is an error, as are duplicate keys,
-merge keys, tags, more than one document, and documents that grow when their
+merge keys, tags, and documents that grow when their
 aliases are followed.
 """
 
@@ -25,7 +25,9 @@ Value = str | int | bool | list["Value"] | dict[str, "Value"]
 MAX_SIZE = 1 << 20
 _MAX_DEPTH = 24
 _MAX_NODES = 20_000
+_MAX_DOCUMENTS = 256
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _OTHER_BOOL = re.compile(r"yes|no|on|off|y|n|true|false", re.IGNORECASE)
 _NULL = re.compile(r"|~|null", re.IGNORECASE)
@@ -126,6 +128,8 @@ class _Builder:
             self.complain(node, "a value is missing")
         elif kind == "bool" or _OTHER_BOOL.fullmatch(text):
             self.complain(node, f"{text} is ambiguous: write true or false, or quote it")
+        elif kind == "timestamp" and _DATE.fullmatch(text):
+            return text  # a day looks like what it is
         elif kind in {"int", "float", "timestamp"}:
             self.complain(node, f"YAML reads {text} as another {kind} than it looks like: quote it")
         elif kind != "str":
@@ -135,6 +139,14 @@ class _Builder:
 
 def load_document(text: str, name: str) -> Document:
     """Parse one YAML document; ``name`` is its file for messages. Raises InvalidPolicy."""
+    found = load_documents(text, name)
+    if len(found) != 1:
+        raise InvalidPolicy([f"{name}:1:1: exactly one document is wanted"])
+    return found[0]
+
+
+def load_documents(text: str, name: str) -> list[Document]:
+    """Parse every document of a file, one at least. Raises InvalidPolicy."""
     import yaml
 
     if len(text) > MAX_SIZE:
@@ -149,10 +161,17 @@ def load_document(text: str, name: str) -> Document:
         raise InvalidPolicy([f"{name}:{at}: {problem}"]) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InvalidPolicy([f"{name}:1:1: {' '.join(str(error).split())}"]) from error
-    if len(nodes) != 1 or nodes[0] is None:
+    if not nodes or any(node is None for node in nodes):
         raise InvalidPolicy([f"{name}:1:1: exactly one document is wanted"])
-    builder = _Builder(name)
-    value = builder.build(nodes[0], ())
-    if builder.complaints:
-        raise InvalidPolicy(builder.complaints)
-    return Document(name, value, builder.positions)
+    if len(nodes) > _MAX_DOCUMENTS:
+        raise InvalidPolicy([f"{name}:1:1: more than {_MAX_DOCUMENTS} documents"])
+    documents: list[Document] = []
+    complaints: list[str] = []
+    for node in nodes:
+        builder = _Builder(name)
+        value = builder.build(node, ())
+        complaints += builder.complaints
+        documents.append(Document(name, value, builder.positions))
+    if complaints:
+        raise InvalidPolicy(complaints)
+    return documents

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path as FilePath
 
 from rootless.model.facts import CgroupFacts, HostFacts
 from rootless.policy.inputs.body import container_spec
 from rootless.policy.inputs.read import NotUnderstood, Path
 from rootless.policy.inputs.unit import Container, Unit
+from rootless.policy.matching import Excuse, Subject
 from rootless.policy.paths import EnginePaths
 from rootless.policy.policy import Policy
 from rootless.policy.references import parse_references
@@ -24,6 +26,7 @@ from rootless.policy.reports.model import (
 )
 from rootless.policy.rules import IMPLIED_BY_PRIVILEGED, PRIVILEGED, RULES, pss
 from rootless.policy.rules.base import Case, Rule, Violation
+from rootless.policy.rules.images import full_name
 
 _NOWHERE = FilePath("/nonexistent")
 ANY_HOST = HostFacts(
@@ -42,6 +45,9 @@ class Judge:
 
     policy: Policy
     engine: bool = False
+    today: date = field(default_factory=date.today)
+    used: set[str] = field(default_factory=set)
+    """Ids of the exceptions that forgave something."""
 
     def result(self, unit: Unit, name: str) -> Result:
         """The verdict on one unit; ``name`` is the input's."""
@@ -55,64 +61,67 @@ class Judge:
         document = named.document
         return Result(document.file, document.index, unit.kind, unit.name, verdict_of(found), found)
 
-    def _rules(self, *, pod: bool) -> Iterator[Rule]:
-        for rule in RULES:
-            if (rule.id in _PSS) == pod and (self.engine or not rule.floor):
-                yield rule
+    def _rules(self, *, pod: bool) -> list[Rule]:
+        return [
+            rule for rule in RULES if (rule.id in _PSS) == pod and (self.engine or not rule.floor)
+        ]
 
     def _findings(self, unit: Unit) -> Iterator[Entry]:
         if unit.pod is not None:
             blank = Container("", container_spec({}), unit.pod.spec.path)
-            case = self._case(blank, unit)
-            yield from self._entries(case, blank, unit, self._rules(pod=True))
+            image = unit.containers[0].spec.request.config.image if unit.containers else ""
+            subject = Subject(full_name(image), unit.name, _labels(unit))
+            yield from self._entries(blank, unit, subject, self._rules(pod=True))
         for container in unit.containers:
-            case = self._case(container, unit)
-            yield from self._entries(case, container, unit, self._rules(pod=False))
+            spec = container.spec
+            labels = _labels(unit) if unit.pod else dict(spec.labels)
+            subject = Subject(full_name(spec.request.config.image), container.name, labels)
+            yield from self._entries(container, unit, subject, self._rules(pod=False))
             if unit.pod is None:
-                yield from self._entries(case, container, unit, self._rules(pod=True))
+                yield from self._entries(container, unit, subject, self._rules(pod=True))
         yield from self._remarks(unit)
 
-    def _case(self, container: Container, unit: Unit) -> Case:
-        return Case(
-            container.spec,
-            self.policy,
-            ANY_HOST,
-            _NO_PATHS,
-            offline=True,
-            declared=container.declared,
-            observed=container.observed,
-            pod=unit.pod,
-        )
-
     def _entries(
-        self, case: Case, container: Container, unit: Unit, rules: Iterator[Rule]
+        self, container: Container, unit: Unit, subject: Subject, rules: Sequence[Rule]
     ) -> Iterator[Entry]:
-        found = [(rule, violation) for rule in rules for violation in rule.check(case)]
-        denied = any(
-            rule.id == PRIVILEGED and self.policy.mode_of(rule.id) == "enforce" for rule, _ in found
-        )
-        rows: dict[tuple[str, Path, str, str], tuple[Rule, Violation]] = {}
-        for rule, violation in found:
-            if denied and rule.id in IMPLIED_BY_PRIVILEGED:
-                continue
-            if violation.path is not None and unit.pod is not None:
-                path: Path = violation.path
-            else:
-                path = container.path((violation.field, *violation.at))
-            key = (rule.id, path, violation.field, violation.reason)
-            before = rows.get(key)
-            if before is not None and before[1].value != violation.value:
-                value = f"{before[1].value}, {violation.value}"
-                violation = replace(before[1], value=value, fix="")  # noqa: PLW2901
-            rows[key] = (rule, violation)
-        several = len(unit.containers) > 1 or unit.kind == "Compose"
-        for (_, path, _, _), (rule, violation) in rows.items():
-            entry = self._entry(rule, violation, path, unit)
-            if several and violation.path is None:
-                entry = replace(entry, message=f"{container.name}: {entry.message}")
-            yield entry
+        for part, excuses in self.policy.applicable(subject):
+            case = Case(
+                container.spec,
+                part,
+                ANY_HOST,
+                _NO_PATHS,
+                offline=True,
+                declared=container.declared,
+                observed=container.observed,
+                pod=unit.pod,
+            )
+            for rule, violation, path in _rows(case, container, rules):
+                excuse = self._excuse(rule, violation.value, subject, excuses)
+                entry = self._entry(rule, violation, path, unit, part)
+                several = len(unit.containers) > 1 or unit.kind == "Compose"
+                if several and violation.path is None:
+                    entry = replace(entry, message=f"{container.name}: {entry.message}")
+                yield replace(entry, exception=excuse)
 
-    def _entry(self, rule: Rule, violation: Violation, path: Path, unit: Unit) -> Entry:
+    def _excuse(
+        self, rule: Rule, value: str, subject: Subject, excuses: tuple[Excuse, ...]
+    ) -> str | None:
+        """The exception that forgives all of a finding's values."""
+        if rule.floor:
+            return None
+        used: set[str] = set()
+        for one in value.split(", "):
+            about = (rule.id, one, subject, self.today)
+            excuse = next((e for e in excuses if e.forgives(*about)), None)
+            if excuse is None:
+                return None
+            used.add(excuse.id)
+        self.used.update(used)
+        return ", ".join(sorted(used))
+
+    def _entry(
+        self, rule: Rule, violation: Violation, path: Path, unit: Unit, part: Policy
+    ) -> Entry:
         line, column = unit.document.place(path)
         value = f"={violation.value}" if violation.value else ""
         message = violation.reason
@@ -121,22 +130,58 @@ class Judge:
         return Entry(
             rule=rule.id,
             severity=rule.severity,
-            mode="enforce" if rule.floor else self.policy.mode_of(rule.id),
+            mode="enforce" if rule.floor else part.mode_of(rule.id),
             message=message,
             fix=violation.fix or rule.remediation.replace("{value}", violation.value),
             references=parse_references(rule.references),
             at=Place(unit.document.file, line, column, path_text(path)),
-            policy=policy_place(self.policy, violation.key),
+            policy=policy_place(part, violation.key),
         )
 
     def _remarks(self, unit: Unit) -> Iterator[Entry]:
         by_id = {rule.id: rule for rule in RULES}
-        for remark in unit.remarks:
-            rule = by_id[remark.rule]
-            key = remark_key(remark.rule, remark.value, self.policy)
-            if key:
-                found = Violation(remark.field, remark.value, remark.message, key)
-                yield self._entry(rule, found, remark.path, unit)
+        subject = Subject(name=unit.name)
+        for part, excuses in self.policy.applicable(subject):
+            for remark in unit.remarks:
+                rule = by_id[remark.rule]
+                key = remark_key(remark.rule, remark.value, part)
+                if key:
+                    found = Violation(remark.field, remark.value, remark.message, key)
+                    entry = self._entry(rule, found, remark.path, unit, part)
+                    excuse = self._excuse(rule, remark.value, subject, excuses)
+                    yield replace(entry, exception=excuse)
+
+
+def _labels(unit: Unit) -> dict[str, str]:
+    """The labels of a pod (or of its template)."""
+    return dict(unit.pod.labels) if unit.pod else {}
+
+
+def _rows(
+    case: Case, container: Container, rules: Sequence[Rule]
+) -> Iterator[tuple[Rule, Violation, Path]]:
+    """Violations with their places; what differs in its value only is one."""
+    found = [(rule, violation) for rule in rules for violation in rule.check(case)]
+    denied = any(
+        rule.id == PRIVILEGED and case.policy.mode_of(rule.id) == "enforce" for rule, _ in found
+    )
+    rows: dict[tuple[str, Path, str, str], tuple[Rule, Violation]] = {}
+    for rule, violation in found:
+        if denied and rule.id in IMPLIED_BY_PRIVILEGED:
+            continue
+        if violation.path is not None and case.pod is not None:
+            path: Path = violation.path
+        else:
+            path = container.path((violation.field, *violation.at))
+        key = (rule.id, path, violation.field, violation.reason)
+        before = rows.get(key)
+        if before is not None and before[1].value != violation.value:
+            value = f"{before[1].value}, {violation.value}"
+            rows[key] = (rule, replace(before[1], value=value, fix=""))
+        else:
+            rows[key] = (rule, violation)
+    for (_, path, _, _), (rule, violation) in rows.items():
+        yield rule, violation, path
 
 
 def _problem(unit: Unit, problem: NotUnderstood) -> Entry:

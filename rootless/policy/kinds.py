@@ -152,6 +152,14 @@ ALLOW_PATTERNS = Kind(
     _sets(lambda a, b: _canonical_patterns(a | b)),
     _canonical_patterns,
 )
+DENY_PATTERNS = Kind(
+    "deny-patterns",
+    "list",
+    "names, or beginnings with *, that are denied; each entry of each file counts",
+    _sets(lambda a, b: _canonical_patterns(a | b)),
+    _sets(_intersect_patterns),
+    _canonical_patterns,
+)
 ALLOW_NETWORKS = Kind(
     "allow-networks",
     "list",
@@ -162,6 +170,7 @@ ALLOW_NETWORKS = Kind(
 )
 MAXIMUM = Kind("maximum", "integer", "the highest value; the lowest of all files counts", min, max)
 MAXIMUM_SIZE = Kind("maximum", "size", "the most bytes; the lowest of all files counts", min, max)
+MINIMUM_SIZE = Kind("minimum", "size", "the least bytes; the highest of all files counts", max, min)
 MINIMUM = Kind("minimum", "integer", "the lowest value; the highest of all files counts", max, min)
 PERMIT = Kind(
     "permit",

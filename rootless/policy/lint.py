@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 
 from rootless.policy.kinds import beneath, matches_pattern
 from rootless.policy.policy import Policy
 from rootless.policy.reports.model import Entry, Place, Result, verdict_of
 
 
-def lint(policy: Policy, name: str) -> Result:
-    """The policy as a result: warnings about what its author cannot have meant."""
-    found = tuple(_findings(policy, name))
+def lint(policy: Policy, name: str, used: set[str] | None = None) -> Result:
+    """The policy as a result: warnings about what its author cannot have meant.
+
+    ``used`` are the exceptions that forgave something in the inputs that were
+    judged; None when none were.
+    """
+    parts = [policy, *(layer.policy for layer in policy.layers)]
+    findings = [entry for part in parts for entry in _findings(part, name)] if used is None else []
+    found = (*findings, *_excuses(policy, used))
     title = "+".join(sorted(policy.names))
     return Result(name, 0, "Policy", title, verdict_of(found), found)
 
@@ -26,6 +33,25 @@ def _findings(policy: Policy, name: str) -> Iterator[Entry]:
         file, line, column = places[0].rsplit(":", 2) if places else (name, "1", "1")
         place = Place(file, int(line), int(column), f"spec.{key}")
         yield Entry(rule, "medium", "warn", message, fix, (), place, place)
+
+
+def _excuses(policy: Policy, used: set[str] | None) -> Iterator[Entry]:
+    """Exceptions that have run out, and those that nothing needed."""
+    today = date.today()
+    for excuse in (excuse for layer in policy.layers for excuse in layer.excuses):
+        file, line, column = excuse.source.rsplit(":", 2)
+        place = Place(file, int(line), int(column), f"exceptions.{excuse.id}")
+        if today > excuse.expires:
+            message = f"the exception {excuse.id} ran out on {excuse.expires} and has no effect"
+            fix = "remove it, or have it approved again with a new day"
+            yield Entry(
+                "policy.exception-expired", "medium", "warn", message, fix, (), place, place
+            )
+        elif used is not None and excuse.id not in used:
+            message = f"the exception {excuse.id} forgave nothing in these inputs"
+            yield Entry(
+                "policy.exception-unused", "low", "warn", message, "remove it", (), place, place
+            )
 
 
 _Odd = tuple[str, str, str, str]
@@ -45,7 +71,10 @@ def _contradictions(policy: Policy) -> Iterator[_Odd]:
                 f"{key} allows no {what} at all, so every container that has one is denied",
                 "name what is allowed, or leave the field out",
             )  # fmt: skip
-    for least, most in (("resources.minimumMemory", "resources.maximumMemory"),):
+    for least, most in (
+        ("resources.minimumMemory", "resources.maximumMemory"),
+        ("ports.minimumHostPort", "ports.maximumHostPort"),
+    ):
         low = policy.constraints.get(least)
         high = policy.constraints.get(most)
         if isinstance(low, int) and isinstance(high, int) and low > high:

@@ -19,12 +19,13 @@ from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, cast
 
-from rootless.policy.documents import Document, InvalidPolicy, load_document
+from rootless.policy.clauses import check_defaults, layered, read_defaults, read_excuses
+from rootless.policy.documents import Document, InvalidPolicy, load_document, load_documents
 from rootless.policy.fields import FIELDS
 from rootless.policy.kinds import Constraint
 from rootless.policy.podsecurity.checks import canonical_standard, parse_standard
 from rootless.policy.policy import Mode, Policy, meet
-from rootless.policy.schema import expand_home, validate
+from rootless.policy.schema import expand_home, kind_of, validate
 from rootless.resources import resource_path
 from rootless.units import parse_size
 
@@ -64,7 +65,7 @@ def build_policy(
     ``shipped`` documents are validated by the tests instead of at every start
     of the daemon, where Cerberus would cost 100 ms.
     """
-    value = cast("dict[str, Any]", document.value) if shipped else validate(document)
+    value = cast("dict[str, Any]", document.value) if shipped else validate(document, "Policy")
     constraints: dict[str, Constraint] = {}
     sources: dict[str, frozenset[str]] = {}
     for area, fields in (value.get("spec") or {}).items():
@@ -78,12 +79,26 @@ def build_policy(
         for rule, settings in value.get("rules", {}).items()
         if settings.get("mode", mode) != mode
     }
-    policy = Policy(frozenset({value["metadata"]["name"]}), constraints, mode, rules, sources)
+    defaults = read_defaults(value.get("defaults") or {})
+    for name in defaults:
+        sources[f"defaults.{name}"] = frozenset({document.where(("defaults", name))})
+    policy = Policy(
+        frozenset({value["metadata"]["name"]}), constraints, mode, rules, sources,
+        defaults=defaults,
+    )  # fmt: skip
     extends = value.get("extends", "builtin:default")
     return policy, tuple(extends) if isinstance(extends, list) else (extends,)
 
 
-BUILTINS = ("cis-docker", "default", "pss-baseline", "pss-restricted", "strict")
+BUILTINS = (
+    "ci-runner",
+    "cis-docker",
+    "default",
+    "pss-baseline",
+    "pss-restricted",
+    "restricted",
+    "strict",
+)
 _BUILTIN = re.compile(r"builtin:(?P<name>[a-z-]+)(@(?P<version>[a-z0-9.]+))?")
 _MAX_CHAIN = 16
 
@@ -173,8 +188,18 @@ def load_policy(
 
     ``files``, when given, collects the names of further files it was made from.
     """
-    policy, extends = build_policy(load_document(text, name), home=home)
-    return _extended(policy, extends, home, (*chain, name), set() if files is None else files)
+    documents = load_documents(text, name)
+    kinds = [kind_of(document) for document in documents]
+    if kinds.count("Policy") != 1 or "PolicyTest" in kinds:
+        wanted = "one Policy, and Exceptions with it"
+        raise InvalidPolicy([f"{name}:1:1: {wanted}, not {', '.join(kinds)}"])
+    main = documents[kinds.index("Policy")]
+    policy, extends = build_policy(main, home=home)
+    extended = _extended(policy, extends, home, (*chain, name), set() if files is None else files)
+    excuses = read_excuses(
+        main, [d for d, k in zip(documents, kinds, strict=True) if k != "Policy"]
+    )
+    return layered(extended, main, excuses)
 
 
 def _stamp(path: Path) -> _Stamp:
@@ -251,4 +276,5 @@ class PolicyStore:
         if complaints:
             raise InvalidPolicy(complaints)
         policy = reduce(meet, layers) if layers else builtin("default", self._home)
+        check_defaults(policy)
         return policy, tuple(sorted(map(Path, extended)))

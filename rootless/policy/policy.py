@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 from rootless.policy.fields import FIELDS
 from rootless.policy.kinds import Constraint
+from rootless.policy.matching import Excuse, Layer, Subject
 
 Mode = Literal["enforce", "warn", "audit"]
 _STRICTNESS: tuple[Mode, ...] = ("audit", "warn", "enforce")
@@ -31,7 +32,7 @@ class Policy:
     """Constraints by field; an absent field does not constrain.
 
     ``rule_modes`` are exceptions from ``mode`` by rule id. ``sources`` names
-    for each field the ``file:line`` it comes from; it takes no part in equality.
+    for each field the ``file:line:column`` it comes from; it takes no part in equality.
     """
 
     names: frozenset[str] = frozenset()
@@ -39,6 +40,10 @@ class Policy:
     mode: Mode = "audit"
     rule_modes: Mapping[str, Mode] = field(default_factory=dict)
     sources: Mapping[str, frozenset[str]] = field(default_factory=dict, compare=False)
+    layers: tuple[Layer, ...] = ()
+    """Policies with a selector or exceptions, each judged by itself besides this."""
+    defaults: Mapping[str, Constraint] = field(default_factory=dict)
+    """What fills the gaps of a request; of several policies the nearest one's counts."""
 
     def names_of(self, key: str) -> frozenset[str] | None:
         """A list's members, None when the field does not constrain."""
@@ -64,6 +69,13 @@ class Policy:
         """How a rule's findings count."""
         return self.rule_modes.get(rule, self.mode)
 
+    def applicable(self, subject: Subject) -> Iterator[tuple[Policy, tuple[Excuse, ...]]]:
+        """The policies that judge a subject, each with the exceptions that belong to it."""
+        yield self, ()
+        for layer in self.layers:
+            if layer.selector.holds(subject):
+                yield layer.policy, layer.excuses
+
     def source_of(self, key: str) -> str:
         """Where a field's constraint was written."""
         return ", ".join(sorted(self.sources.get(key, ()))) or "builtin:floor"
@@ -84,13 +96,15 @@ class Policy:
                 },
                 self.mode,
                 dict(sorted(self.rule_modes.items())),
+                *(layer.document() for layer in self.layers),
+                *([dict(sorted(self.defaults.items()))] if self.defaults else ()),
             ]
         )
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def meet(a: Policy, b: Policy) -> Policy:
-    """The policy that allows exactly what both allow."""
+    """The policy that allows exactly what both allow; defaults of ``b`` are the nearer ones."""
     constraints = dict(a.constraints)
     for key, value in b.constraints.items():
         if key in constraints:
@@ -111,7 +125,15 @@ def meet(a: Policy, b: Policy) -> Policy:
         # meanings equal.
         rule_modes={rule: found for rule, found in modes.items() if found != mode},
         sources=sources,
+        layers=_together(a.layers, b.layers),
+        defaults={**a.defaults, **b.defaults},
     )
+
+
+def _together(a: tuple[Layer, ...], b: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Each layer once, in an order that does not depend on who came first."""
+    found = {json.dumps(layer.document(), sort_keys=True): layer for layer in (*a, *b)}
+    return tuple(found[key] for key in sorted(found))
 
 
 def join(a: Policy, b: Policy) -> Policy:

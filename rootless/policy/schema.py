@@ -6,19 +6,23 @@ import ipaddress
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rootless.errors import InvalidInput
+from rootless.linux.process import CAPABILITIES
 from rootless.policy.documents import Document, InvalidPolicy, Path
 from rootless.policy.fields import FIELDS, Field
 from rootless.policy.podsecurity.checks import parse_standard
+from rootless.policy.words import nearest, not_yet
 from rootless.units import parse_size
 
 if TYPE_CHECKING:
     from cerberus import Validator
 
 API_VERSION = "rootless.dev/v1alpha1"
+_MAX_SHOWN = 24
 MODES = ("enforce", "warn", "audit")
 
 
@@ -38,6 +42,12 @@ def _network(text: str) -> bool:
     return True
 
 
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\*?|\*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
+_SELINUX = re.compile(r"[a-z][a-z0-9_]*")
+_LEVEL = re.compile(r"s[0-9]+(-s[0-9]+)?(:c[0-9.,c]+)?")
+_CALL = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 _SYSCTL = re.compile(r"[a-z0-9_][A-Za-z0-9_./-]*\*?|\*")
 _ACTION = re.compile(r"[a-z]+\.([a-z]+|\*)")
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]*\*?|\*")
@@ -49,6 +59,12 @@ _FORMATS: dict[str, tuple[Callable[[str], object], str]] = {
     "sysctl": (_SYSCTL.fullmatch, "a sysctl's name, which may end with *"),
     "action": (_ACTION.fullmatch, "an action such as container.exec or image.*"),
     "image": (_IMAGE.fullmatch, "an image's name, which may end with *"),
+    "tag": (_TAG.fullmatch, "a tag, which may end with *"),
+    "variable": (_VARIABLE.fullmatch, "a variable's name, which may end with *"),
+    "label": (_LABEL.fullmatch, "a label's name"),
+    "selinux": (_SELINUX.fullmatch, "an SELinux type such as container_t"),
+    "level": (_LEVEL.fullmatch, "an SELinux level such as s0:c1,c2"),
+    "call": (_CALL.fullmatch, "a system call's name"),
     "role": (_ROLE.fullmatch, "a role's name"),
     "standard": (parse_standard, "baseline or restricted, with @1.N for a revision"),
 }
@@ -108,46 +124,189 @@ def _field_schema(field: Field) -> dict[str, Any]:
     return {"type": "boolean"}
 
 
-@lru_cache(maxsize=1)
-def _validator() -> Validator:
-    import cerberus
+def _rule_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    """A rule's id, or the beginning of some with ``*``; not one that no policy decides on."""
+    known = _rule_names()
+    if not isinstance(value, str):
+        return
+    if value in _floor_names():
+        error(key, f"{value!r} always denies: no policy can change that")
+    elif value.endswith("*"):
+        if not any(name.startswith(value[:-1]) for name in known):
+            error(key, f"{value!r} is the beginning of no rule")
+    elif value not in known:
+        error(key, f"there is no rule {value!r}{nearest(value, known)}")
 
-    areas: dict[str, dict[str, Any]] = {}
-    for key, field in FIELDS.items():
-        area, name = key.split(".")
-        areas.setdefault(area, {})[name] = _field_schema(field)
+
+def _day_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    try:
+        date.fromisoformat(value)
+    except (TypeError, ValueError):
+        error(key, f"{value!r} is not a day such as 2030-12-31")
+
+
+def _pattern_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    if isinstance(value, str) and (not value or "*" in value[:-1]):
+        error(key, f"{value!r} is no name: * can stand at its end only")
+
+
+def _cpus_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    try:
+        good = not isinstance(value, bool) and 0 < float(value) <= 4096
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        error(key, f"{value!r} is no number of CPUs")
+
+
+@lru_cache(maxsize=1)
+def _rule_names() -> tuple[str, ...]:
     from rootless.policy.rules import RULES
 
-    names = [rule.id for rule in RULES]
-    rule = {"type": "dict", "schema": {"mode": {"type": "string", "allowed": list(MODES)}}}
-    schema: dict[str, Any] = {
+    return (*(rule.id for rule in RULES), "api.action", "api.role")
+
+
+@lru_cache(maxsize=1)
+def _floor_names() -> frozenset[str]:
+    from rootless.policy.rules import RULES
+
+    return frozenset(rule.id for rule in RULES if rule.floor)
+
+
+def _patterns() -> dict[str, Any]:
+    return {
+        "type": "list",
+        "minlength": 1,
+        "maxlength": 256,
+        "schema": {"type": "string", "check_with": _pattern_check},
+    }
+
+
+def _match() -> dict[str, Any]:
+    names = ("images", "names", "labels", "identities", "roles")
+    return {"type": "dict", "schema": {name: _patterns() for name in names}}
+
+
+def _head(kind: str) -> dict[str, Any]:
+    return {
         "apiVersion": {"type": "string", "allowed": [API_VERSION], "required": True},
-        "kind": {"type": "string", "allowed": ["Policy"], "required": True},
+        "kind": {"type": "string", "allowed": [kind], "required": True},
         "metadata": {
             "type": "dict",
             "required": True,
             "schema": {
                 "name": {"type": "string", "regex": "[a-z0-9][a-z0-9-]{0,62}", "required": True},
+                "version": {"type": ["string", "integer"]},
                 "description": {"type": "string"},
             },
         },
+    }
+
+
+def _exception() -> dict[str, Any]:
+    text = {"type": "string", "minlength": 1, "maxlength": 4096, "required": True}
+    return {
+        "id": {"type": "string", "regex": "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"},
+        "rules": {
+            "type": "list",
+            "minlength": 1,
+            "required": True,
+            "schema": {"type": "string", "check_with": _rule_check},
+        },
+        "match": _match(),
+        "allow": _patterns(),
+        "reason": text,
+        "approvedBy": text,
+        "expires": {"type": "string", "check_with": _day_check, "required": True},
+    }
+
+
+def _defaults() -> dict[str, Any]:
+    return {
+        "memory": {"type": ["string", "integer"], "check_with": _size_check},
+        "cpus": {"type": ["string", "integer"], "check_with": _cpus_check},
+        "pids": {"type": "integer", "min": 1, "max": 1 << 22, "check_with": _number_check},
+        "userns": {"type": "string", "allowed": ["shared", "auto"]},
+        "network": {"type": "string", "allowed": ["none", "slirp4netns", "bridge"]},
+        "user": {"type": "string", "minlength": 1},
+        "capDrop": {
+            "type": "list",
+            "schema": {"type": "string", "allowed": ["ALL", *CAPABILITIES]},
+        },
+    }
+
+
+def _spec() -> dict[str, Any]:
+    areas: dict[str, dict[str, Any]] = {}
+    for key, field in FIELDS.items():
+        area, name = key.split(".")
+        areas.setdefault(area, {})[name] = _field_schema(field)
+    return {area: {"type": "dict", "schema": fields} for area, fields in areas.items()}
+
+
+def _policy_schema() -> dict[str, Any]:
+    mode = {"type": "string", "allowed": list(MODES)}
+    return {
+        **_head("Policy"),
         "extends": {
             "type": ["string", "list"],
             "schema": {"type": "string", "check_with": _extends_check},
             "check_with": _extends_check,
         },
-        "mode": {"type": "string", "allowed": list(MODES)},
+        "mode": mode,
+        "selector": _match(),
         "rules": {
             "type": "dict",
-            "keysrules": {"type": "string", "allowed": names},
-            "valuesrules": rule,
+            "keysrules": {"type": "string", "check_with": _rule_check},
+            "valuesrules": {"type": "dict", "schema": {"mode": mode}},
         },
-        "spec": {
-            "type": "dict",
-            "schema": {area: {"type": "dict", "schema": f} for area, f in areas.items()},
+        "spec": {"type": "dict", "schema": _spec()},
+        "defaults": {"type": "dict", "schema": _defaults()},
+        "exceptions": {
+            "type": "list",
+            "maxlength": 1024,
+            "schema": {"type": "dict", "schema": _exception()},
         },
     }
-    return cerberus.Validator(schema)
+
+
+def _test_schema() -> dict[str, Any]:
+    verdicts = ["pass", "warn", "fail", "not-understood"]
+    case = {
+        "name": {"type": "string", "minlength": 1, "required": True},
+        "input": {"type": "string", "excludes": "file", "required": True},
+        "file": {"type": "string", "excludes": "input", "required": True},
+        "as": {"type": "string", "allowed": ["pod", "compose", "oci", "inspect", "run"]},
+        "verdict": {"type": "string", "allowed": verdicts, "required": True},
+        "rules": {"type": "list", "schema": {"type": "string", "check_with": _rule_check}},
+    }
+    return {
+        **_head("PolicyTest"),
+        "policy": {"type": "string", "required": True, "check_with": _extends_check},
+        "cases": {
+            "type": "list",
+            "minlength": 1,
+            "required": True,
+            "schema": {"type": "dict", "schema": case},
+        },
+    }
+
+
+_SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "Policy": _policy_schema,
+    "PolicyTest": _test_schema,
+    "Exception": lambda: {
+        **_head("Exception"),
+        "spec": {"type": "dict", "schema": _exception(), "required": True},
+    },
+}
+
+
+@lru_cache(maxsize=4)
+def _validator(kind: str) -> Validator:
+    import cerberus
+
+    return cerberus.Validator(_SCHEMAS[kind]())
 
 
 def _leaves(errors: Any) -> Iterator[Any]:
@@ -165,42 +324,67 @@ def _message(error: Any, known: Mapping[str, Any]) -> str:
         return str(error.info[0])
     match error.rule:
         case None:
+            reason = not_yet(tuple(error.document_path))
+            if reason:
+                return f"{name!r}: {reason}"
             close = ", ".join(sorted(known)) if known else ""
-            return f"unknown key {name!r}" + (f" (known are {close})" if close else "")
+            hint = nearest(name, known)
+            return f"unknown key {name!r}{hint}" + (f" (known are {close})" if close else "")
         case "required":
             return f"{name!r} is missing"
         case "type":
             wanted = error.constraint
             return f"must be of type {wanted if isinstance(wanted, str) else ' or '.join(wanted)}"
         case "allowed":
-            return f"{error.value!r} is not one of {', '.join(map(str, error.constraint))}"
+            choices = list(map(str, error.constraint))
+            shown = ", ".join(
+                choices if len(choices) <= _MAX_SHOWN else [*choices[:_MAX_SHOWN], "…"]
+            )
+            return f"{error.value!r} is not one of {shown}{nearest(error.value, choices)}"
         case "min" | "max":
             return f"{error.value} is beyond the {error.rule}imum of {error.constraint}"
     return f"{error.value!r} breaks {error.rule} {error.constraint}"
 
 
-def _known_keys(path: Path) -> dict[str, Any]:
+def _known_keys(path: Path, kind: str) -> dict[str, Any]:
     """The keys an unknown one stands beside, for the message."""
-    schema: Any = _validator().schema
+    schema: Any = _SCHEMAS[kind]()
     for step in path[:-1]:
+        if isinstance(step, int):
+            continue  # an item of a list is what the list says of its items
         rules = schema.get(step) if hasattr(schema, "get") else None
         schema = (rules or {}).get("schema") if rules is not None else None
+        if isinstance(schema, dict) and schema.get("type") == "dict":
+            schema = schema["schema"]
         if schema is None:
             return {}
     return {str(key): None for key in schema}
 
 
-def validate(document: Document) -> dict[str, Any]:
-    """The document's value when its shape is right; else InvalidPolicy with every place."""
+def kind_of(document: Document) -> str:
+    """Which of our kinds a document is; InvalidPolicy when it is none."""
     if not isinstance(document.value, dict):
         raise InvalidPolicy([f"{document.where(())}: a policy must be a mapping"])
-    validator = _validator()
-    value: dict[str, Any] = document.value
+    kind = document.value.get("kind", "Policy")
+    if not isinstance(kind, str) or kind not in _SCHEMAS:
+        known = ", ".join(_SCHEMAS)
+        problem = f"kind {kind!r} is not one of {known}{nearest(str(kind), _SCHEMAS)}"
+        raise InvalidPolicy([f"{document.where(('kind',))}: {problem}"])
+    return kind
+
+
+def validate(document: Document, kind: str | None = None) -> dict[str, Any]:
+    """The document's value when its shape is right; else InvalidPolicy with every place."""
+    found = kind_of(document)
+    if kind is not None and found != kind:
+        raise InvalidPolicy([f"{document.where(('kind',))}: a {kind} is wanted, not a {found}"])
+    validator = _validator(found)
+    value = cast("dict[str, Any]", document.value)
     if not validator.validate(value):
         complaints = []
         for error in _leaves(validator._errors):
             path = tuple(error.document_path)
-            known = _known_keys(path) if error.rule is None else {}
+            known = _known_keys(path, found) if error.rule is None else {}
             complaints.append(f"{document.where(path)}: {_message(error, known)}")
         raise InvalidPolicy(sorted(set(complaints)))
     return value

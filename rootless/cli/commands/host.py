@@ -34,12 +34,11 @@ def _check_policy(call: Invocation) -> int:
     return _call("rootless.check.main", call.args)
 
 
-def _policy_merge(call: Invocation) -> int:
-    return _call("rootless.check.merge", call.args)
+def _policy(verb: str, module: str, usage: str, summary: str) -> Command:
+    def run(call: Invocation) -> int:
+        return _call(f"rootless.check.{module}", call.args)
 
-
-def _policy_show(call: Invocation) -> int:
-    return _call("rootless.check.show", call.args)
+    return Command(run, usage=f"policy {verb} {usage}", summary=summary, max_args=None)
 
 
 DOCTOR = Command(
@@ -60,15 +59,13 @@ CHECK_POLICY = Command(
     summary="Check policies, and inputs against them",
     max_args=None,
 )
-POLICY_MERGE = Command(
-    _policy_merge,
-    usage="policy merge [OPTIONS] FILE...",
-    summary="Print several policies or profiles as one",
-    max_args=None,
+POLICY_DIFF = _policy("diff", "diff", "OLD NEW [INPUT...]", "Print what differs between policies")
+POLICY_EXPLAIN = _policy("explain", "explain", "[NAME]", "Print what a rule or a field is about")
+POLICY_INIT = _policy("init", "init", "[OPTIONS] [FILE]", "Write a policy to begin with")
+POLICY_MERGE = _policy(
+    "merge", "merge", "[OPTIONS] FILE...", "Print several policies or profiles as one"
 )
-POLICY_SHOW = Command(
-    _policy_show,
-    usage="policy show [OPTIONS] [POLICY...]",
-    summary="Print what policies say, and where each value is from",
-    max_args=None,
+POLICY_SHOW = _policy(
+    "show", "show", "[OPTIONS] [POLICY...]", "Print what policies say, and where values are from"
 )
+POLICY_TEST = _policy("test", "testing", "[OPTIONS] FILE...", "Run the tests of policies")

@@ -7,7 +7,7 @@ is not understood here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rootless.policy.inputs.read import NotUnderstood, Path
@@ -89,6 +89,7 @@ class Pod:
 
     annotations: View
     spec: View
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def containers(self) -> Iterator[View]:
         """Every kind of container, in upstream's order."""
@@ -124,4 +125,6 @@ def pod_of(template: View) -> Pod:
         raise NotUnderstood("there is no spec", path=template.path)
     metadata = template.object("metadata") or View({}, (*template.path, "metadata"))
     annotations = metadata.object("annotations") or View({}, (*metadata.path, "annotations"))
-    return Pod(annotations, spec)
+    labels = metadata.object("labels")
+    found = {key: str(value) for key, value in labels.value.items()} if labels else {}
+    return Pod(annotations, spec, found)

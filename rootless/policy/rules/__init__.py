@@ -7,6 +7,8 @@ from rootless.policy.rules import (
     cis,
     devices,
     filesystem,
+    images,
+    limits,
     mounts,
     namespaces,
     network,
@@ -16,6 +18,7 @@ from rootless.policy.rules import (
     seccomp,
     sysctls,
     user,
+    workload,
 )
 from rootless.policy.rules.base import Rule
 
@@ -31,6 +34,9 @@ RULES: tuple[Rule, ...] = (
     *sysctls.RULES,
     *resources.RULES,
     *user.RULES,
+    *images.RULES,
+    *limits.RULES,
+    *workload.RULES,
     *cis.RULES,
     *pss.RULES,
 )

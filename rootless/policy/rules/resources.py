@@ -82,4 +82,23 @@ def maximum(case: Case) -> Iterator[Violation]:
         )
 
 
-RULES = (required, maximum)
+@rule(
+    "resources.minimum",
+    "low",
+    keys=("resources.minimumMemory",),
+    remediation="ask for more",
+)
+def minimum(case: Case) -> Iterator[Violation]:
+    """A limit that is too low to live with only makes containers fail."""
+    least = case.policy.number("resources.minimumMemory")
+    found = case.spec.resources.memory
+    if least is not None and 0 < found < least:
+        yield Violation(
+            "HostConfig.Memory",
+            human_size(found, base=1024),
+            f"the policy asks for {human_size(least, base=1024)} at least",
+            "resources.minimumMemory",
+        )
+
+
+RULES = (required, maximum, minimum)

@@ -23,7 +23,7 @@ from rootless.policy.documents import InvalidPolicy, load_document
         ("a: 1_000", "f:1:4: YAML reads 1_000"),
         ("a: 1.5", "f:1:4: YAML reads 1.5 as another float"),
         ("a: 1e3\nb: .inf", "f:2:4: YAML reads .inf"),
-        ("a: 2020-01-01", "f:1:4: YAML reads 2020-01-01 as another timestamp"),
+        ("a: 2020-01-01T00:00:00Z", "f:1:4: YAML reads 2020-01-01T00:00:00Z as another timestamp"),
         ("a: ~", "f:1:4: a value is missing"),
         ("a:", "f:1:3: a value is missing"),
         ("a: null", "f:1:4: a value is missing"),

@@ -67,7 +67,8 @@ def test_changes_are_seen_and_a_broken_file_refuses(files: PolicyFiles) -> None:
             store.current()
         assert caught.value.context["complaints"] == [
             f"{files.user}:4:33: -1 is beyond the minimum of 0",
-            f"{files.user}:4:40: unknown key 'x' (known are allowAddresses, minimumHostPort)",
+            f"{files.user}:4:40: unknown key 'x' (known are allowAddresses, allowPublishAll, "
+            "maximum, maximumHostPort, minimumHostPort)",
         ]
     # The same length and time, another inode: as an editor saves it.
     replacement = files.user.with_suffix(".new")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from hypothesis import given
@@ -12,7 +13,8 @@ from rootless.model.request import PortBinding, Resources
 from rootless.model.spec import ContainerSpec, NamespacesSpec, NetworkSpec, PrivilegesSpec
 from rootless.policy.admission import preview
 from rootless.policy.fields import FIELDS, Field
-from rootless.policy.policy import Policy, meet
+from rootless.policy.matching import Excuse, Layer, Match
+from rootless.policy.policy import Policy, join, meet
 from rootless.policy.rules import RULES
 from tests.unit.policy.cases import FACTS, IDENTITY, PATHS, spec
 
@@ -23,6 +25,12 @@ _SAMPLES = {
     "image": ["*", "docker.io/*", "docker.io/library/*", "docker.io/library/busybox:latest"],
     "action": ["container.exec", "container.*", "image.pull"],
     "role": ["viewer", "auditor"],
+    "tag": ["latest", "la*", "edge"],
+    "variable": ["LD_*", "LD_PRELOAD", "PATH"],
+    "label": ["owner", "team"],
+    "selinux": ["container_t", "spc_t"],
+    "level": ["s0:c1,c2", "s0:c3"],
+    "call": ["bpf", "keyctl"],
     "standard": ["baseline", "restricted@1.24", "restricted@1.37"],
 }
 
@@ -40,8 +48,35 @@ def _values(field: Field) -> st.SearchStrategy[Any]:
 _mode = st.sampled_from(["enforce", "warn", "audit"])
 
 
+_match = st.builds(
+    Match,
+    names=st.sampled_from([frozenset(), frozenset({"quiet*"}), frozenset({"other"})]),
+    images=st.sampled_from([frozenset(), frozenset({"docker.io/*"})]),
+)
+_excuse = st.builds(
+    Excuse,
+    id=st.sampled_from(["one", "two"]),
+    rules=st.sets(st.sampled_from([r.id for r in RULES]), min_size=1, max_size=4).map(frozenset),
+    match=_match,
+    allow=st.just(frozenset()),
+    reason=st.just("why"),
+    approved_by=st.just("who"),
+    expires=st.sampled_from([date(2000, 1, 1), date(2999, 1, 1)]),
+)
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
+    """Plain ones, and ones that are a layer with a selector and exceptions."""
+    plain = draw(plain_policies())
+    if draw(st.booleans()):
+        return plain
+    excuses = tuple(draw(st.lists(_excuse, max_size=2)))
+    return Policy(names=plain.names, layers=(Layer(plain, draw(_match), excuses),))
+
+
+@st.composite
+def plain_policies(draw: st.DrawFn) -> Policy:
     keys = draw(st.sets(st.sampled_from(sorted(FIELDS)), max_size=8))
     mode = draw(_mode)
     rules = draw(st.dictionaries(st.sampled_from([r.id for r in RULES]), _mode, max_size=3))
@@ -120,3 +155,11 @@ def test_what_both_allow_enforced_is_allowed_merged(
 
     if _allowed(case, enforced(a)) and _allowed(case, enforced(b)):
         assert _allowed(case, meet(enforced(a), enforced(b)))
+
+
+@given(plain_policies(), plain_policies(), specs())
+def test_the_join_allows_what_either_allows(a: Policy, b: Policy, case: ContainerSpec) -> None:
+    if _allowed(case, a) or _allowed(case, b):
+        assert _allowed(case, join(a, b))
+    assert join(a, b) == join(b, a)
+    assert join(a, a) == a

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from rootless.errors import Denied
-from rootless.model.mounts import MountSpec
-from rootless.model.request import PortBinding, Resources
+from rootless.model.mounts import IdMap, MountSpec
+from rootless.model.request import Healthcheck, PortBinding, Resources, RestartPolicy
 from rootless.model.spec import (
     ContainerSpec,
     DeviceSpec,
@@ -56,11 +56,155 @@ def custom(default_action: str) -> ContainerSpec:
     return spec(seccomp=SeccompSpec("custom", json.dumps({"defaultAction": default_action})))
 
 
+def profile(default: str, names: list[str], action: str) -> ContainerSpec:
+    text = json.dumps({"defaultAction": default, "syscalls": [{"names": names, "action": action}]})
+    return spec(seccomp=SeccompSpec("custom", text))
+
+
+def environment(*entries: str) -> ContainerSpec:
+    return spec(process=replace(SPEC.process, env=entries))
+
+
 OPEN = policy()
 """Constrains nothing: what it denies is the floor."""
 
 CASES: list[tuple[str, ContainerSpec, Policy, ContainerSpec]] = [
     # rule, what it denies, under which policy, what that policy allows
+    (
+        "mounts.count",
+        spec(mounts=(MountSpec("tmpfs", "/a"), MountSpec("tmpfs", "/b"))),
+        policy("  mounts: {maximum: 1}\n"),
+        spec(mounts=(MountSpec("tmpfs", "/a"),)),
+    ),
+    (
+        "mounts.options",
+        mount("/srv/a"),
+        policy("  mounts: {requireOptions: [noexec, ro]}\n"),
+        mount("/srv/a", noexec=True, read_only=True),
+    ),
+    (
+        "user.uid",
+        spec(process=replace(SPEC.process, user="999:5")),
+        policy("  user: {minimumUid: 1000}\n"),
+        spec(process=replace(SPEC.process, user="1000")),
+    ),
+    (
+        "user.uid",
+        spec(process=replace(SPEC.process, user="www-data")),
+        policy("  user: {minimumUid: 1}\n"),
+        spec(process=replace(SPEC.process, user="33")),
+    ),
+    (
+        "userns.range",
+        spec(userns=UsernsSpec("auto", (IdMap(0, 5, 2000), IdMap(65534, 9, 1)), 1)),
+        policy("  userns: {maximumRange: 2000}\n"),
+        spec(userns=UsernsSpec("auto", (IdMap(0, 5, 2000),), 1)),
+    ),
+    (
+        "ports.count",
+        ports(PortBinding(80, "tcp", "", 8000), PortBinding(81, "tcp", "", 8001)),
+        policy("  ports: {maximum: 1}\n"),
+        ports(PortBinding(80, "tcp", "", 8000)),
+    ),
+    (
+        "ports.count",
+        ports(PortBinding(80, "tcp", "", 8000, 9001)),
+        policy("  ports: {maximumHostPort: 9000}\n"),
+        ports(PortBinding(80, "tcp", "", 8000, 9000)),
+    ),
+    (
+        "ports.publish-all",
+        spec(request=asked(publish_all_ports=True)),
+        policy("  ports: {allowPublishAll: false}\n"),
+        SPEC,
+    ),
+    (
+        "resources.cgroup-parent",
+        spec(cgroup_parent="x"),
+        policy("  resources: {allowCgroupParent: false}\n"),
+        SPEC,
+    ),
+    (
+        "resources.minimum",
+        spec(resources=Resources(memory=1 << 20)),
+        policy("  resources: {minimumMemory: 4m}\n"),
+        spec(resources=Resources(memory=4 << 20)),
+    ),
+    (
+        "seccomp.calls",
+        profile("SCMP_ACT_ERRNO", ["bpf", "read"], "SCMP_ACT_ALLOW"),
+        policy("  seccomp: {denyCalls: [bpf]}\n"),
+        profile("SCMP_ACT_ERRNO", ["read"], "SCMP_ACT_ALLOW"),
+    ),
+    (
+        "seccomp.calls",
+        custom("SCMP_ACT_ALLOW"),
+        policy("  seccomp: {denyCalls: [bpf]}\n"),
+        profile("SCMP_ACT_ALLOW", ["bpf"], "SCMP_ACT_ERRNO"),
+    ),
+    (
+        "seccomp.calls",
+        spec(seccomp=SeccompSpec("unconfined", "")),
+        policy("  seccomp: {denyCalls: [bpf]}\n"),
+        SPEC,
+    ),
+    (
+        "selinux.type",
+        spec(request=asked(security_opt=("label=type:spc_t",))),
+        policy("  selinux: {allowTypes: [container_t]}\n"),
+        spec(request=asked(security_opt=("label=type:container_t",))),
+    ),
+    (
+        "selinux.type",
+        spec(request=asked(security_opt=("label:level:s0:c1,c2",))),
+        policy("  selinux: {allowLevels: ['s0:c3']}\n"),
+        spec(request=asked(security_opt=("label=level:s0:c3",))),
+    ),
+    (
+        "env.forbidden",
+        environment("LD_PRELOAD=/x"),
+        policy("  env: {deny: [LD_*]}\n"),
+        environment("PATH=/bin"),
+    ),
+    *(
+        ("env.secret", environment(entry), policy("  env: {denySecrets: true}\n"), good)
+        for entry, good in (
+            ("DB_PASSWORD=hunter2", environment("DB_PASSWORD_FILE=/run/secrets/db")),
+            ("X=-----BEGIN RSA PRIVATE KEY-----", environment("PASSWORD=")),
+            ("KEY=AKIAABCDEFGHIJKLMNOP", environment("TOKEN=/run/token")),
+            ("api_key=abcdefgh", environment("MONKEY=abcdefgh")),
+        )
+    ),
+    (
+        "labels.required",
+        SPEC,
+        policy("  labels: {require: [owner]}\n"),
+        spec(labels=(("owner", "me"),)),
+    ),
+    (
+        "restart.policy",
+        spec(restart=RestartPolicy("always")),
+        policy('  restart: {allow: ["no", on-failure]}\n'),
+        spec(restart=RestartPolicy("on-failure", 9)),
+    ),
+    (
+        "restart.policy",
+        spec(restart=RestartPolicy("on-failure", 0)),
+        policy("  restart: {maximumRetries: 5}\n"),
+        spec(restart=RestartPolicy("on-failure", 5)),
+    ),
+    (
+        "health.required",
+        spec(healthcheck=Healthcheck(("NONE",))),
+        policy("  health: {require: true}\n"),
+        spec(healthcheck=Healthcheck(("CMD", "true"))),
+    ),
+    (
+        "lifetime.removed",
+        SPEC,
+        policy("  lifetime: {requireAutoRemove: true}\n"),
+        spec(auto_remove=True),
+    ),
     (
         "privileges.privileged",
         spec(privileges=PrivilegesSpec(("CAP_CHOWN",), True, True)),
@@ -287,7 +431,14 @@ def test_rule(rule: str, bad: ContainerSpec, by: Policy, good: ContainerSpec) ->
 
 
 def test_every_rule_has_a_case() -> None:
-    elsewhere = {"mounts.engine", "mounts.engine-socket", "mounts.shared-volume"}
+    elsewhere = {
+        "mounts.engine",
+        "mounts.engine-socket",
+        "mounts.shared-volume",
+        "images.allowed",
+        "images.digest",
+        "images.tag",
+    }
     # The standards have tests and tables of their own: test_standards, test_tables.
     ours = {rule.id for rule in RULES if not rule.id.startswith(("cis-docker.", "pss."))}
     assert ours == {rule for rule, *_ in CASES} | elsewhere

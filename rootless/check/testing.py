@@ -1,0 +1,132 @@
+"""``rootless policy test``: run PolicyTest documents."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rootless.check import exits
+from rootless.check.inputs import units, units_of_text
+from rootless.check.policies import load_policies, read_text
+from rootless.policy.documents import Document, InvalidPolicy, load_documents
+from rootless.policy.inputs.unit import Unit
+from rootless.policy.judge import Judge
+from rootless.policy.policy import Policy
+from rootless.policy.reports.model import Result
+from rootless.policy.rules import RULES
+from rootless.policy.schema import validate
+
+_WORST = ("pass", "warn", "fail", "not-understood")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rootless policy test",
+        description="Run PolicyTest documents: cases, each an input with the verdict and the "
+        "rules that are expected.",
+        epilog="exit status: 0 every case is as expected, 1 some are not, 2 usage or a file that "
+        "cannot be read, 3 an invalid policy or test. A case lists the rules that must be found; "
+        "an empty list means none. example: rootless policy test tests.yaml",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument("--policy", metavar="POLICY", help="instead of the one the tests name")
+    parser.add_argument("--coverage", action="store_true", help="also list the rules of the "
+        "policies that no case broke")  # fmt: skip
+    return parser
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One case: where it is, what it is called, and what was not as expected."""
+
+    place: str
+    name: str
+    problems: tuple[str, ...]
+    broken: frozenset[str]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; ``argv`` is without the command's name."""
+    options = _parser().parse_intermixed_args(argv)
+    try:
+        found = [
+            (document, policy_of(document, options.policy))
+            for name in options.files
+            for document in load_documents(read_text(name), name)
+        ]
+        outcomes = [o for document, policy in found for o in run(document, policy)]
+    except InvalidPolicy as error:
+        return exits.invalid(error)
+    except OSError as error:
+        return exits.complain("policy test", f"{error.filename}: {error.strerror}")
+    for outcome in outcomes:
+        for problem in outcome.problems:
+            print(f"{outcome.place}: {outcome.name}: {problem}")
+    failed = sum(bool(outcome.problems) for outcome in outcomes)
+    print(f"{len(outcomes)} cases, {failed} not as expected")
+    if options.coverage:
+        _coverage([policy for _, policy in found], outcomes)
+    return exits.VIOLATIONS if failed else exits.HOLDS
+
+
+def policy_of(document: Document, instead: str | None) -> Policy:
+    """The policy a test is about; a file's name is relative to the test."""
+    value = validate(document, "PolicyTest")
+    name: str = instead or value["policy"]
+    if not instead and not name.startswith("builtin:"):
+        name = os.path.join(os.path.dirname(document.name), name)
+    return load_policies([name])
+
+
+def run(document: Document, policy: Policy) -> list[Outcome]:
+    """Every case of a document that is valid."""
+    value = validate(document, "PolicyTest")
+    base = os.path.dirname(document.name)
+    return [
+        _case(case, document.where(("cases", index)), policy, base)
+        for index, case in enumerate(value["cases"])
+    ]
+
+
+def _case(case: dict[str, Any], place: str, policy: Policy, base: str) -> Outcome:
+    judge = Judge(policy)
+    found: list[Unit]
+    if "file" in case:
+        found = list(units(os.path.join(base, case["file"]), case.get("as")))
+    else:
+        found = list(units_of_text(case["input"].encode(), case.get("as")))
+    results = [judge.result(unit, "input") for unit in found]
+    verdict = max((result.verdict for result in results), key=_WORST.index, default="")
+    broken = _broken(results)
+    problems = []
+    if verdict != case["verdict"]:
+        problems.append(f"the verdict is {verdict or 'none'}, not {case['verdict']}")
+    wanted = set(case.get("rules", broken))
+    problems += [f"{rule} is not found" for rule in sorted(wanted - broken)]
+    problems += [f"{rule} is found and not expected" for rule in sorted(broken - wanted)]
+    return Outcome(place, case["name"], tuple(problems), frozenset(broken))
+
+
+def _broken(results: Sequence[Result]) -> set[str]:
+    """Rules with a finding that no exception forgives and that is more than recorded."""
+    return {
+        entry.rule
+        for result in results
+        for entry in result.findings
+        if entry.exception is None and entry.mode != "audit"
+    }
+
+
+def _coverage(policies: Sequence[Policy], outcomes: Sequence[Outcome]) -> None:
+    """Rules that the policies can break, and how many of them some case did."""
+    parts = [part for p in policies for part in (p, *(layer.policy for layer in p.layers))]
+    able = {r.id for r in RULES for part in parts if any(k in part.constraints for k in r.keys)}
+    broken = {rule for outcome in outcomes for rule in outcome.broken}
+    missing = sorted(able - broken)
+    print(f"coverage: {len(able) - len(missing)} of {len(able)} rules")
+    for rule in missing:
+        print(f"  no case breaks {rule}", file=sys.stdout)

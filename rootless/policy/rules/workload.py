@@ -1,0 +1,122 @@
+"""What a container brings along: environment, labels, restarts, health, lifetime."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rootless.policy.kinds import matches_pattern
+from rootless.policy.rules.base import Case, Violation, rule
+
+_SECRET_NAME = re.compile(
+    r"(^|_)(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY|CREDENTIALS?)(_|$)",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b"
+    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."
+)
+_NO_VALUE = re.compile(r"|/.*|\$\{?[A-Za-z_]\w*\}?|<.*>|true|false|none|null|[0-9]+", re.IGNORECASE)
+"""Not a secret although the name says so: empty, a file's path, a variable, a switch."""
+
+
+@rule(
+    "env.forbidden",
+    "medium",
+    keys=("env.deny",),
+    remediation="leave out the variable {value}",
+)
+def forbidden(case: Case) -> Iterator[Violation]:
+    """Variables that change how programs are loaded or what they trust."""
+    denied = case.policy.names_of("env.deny") or frozenset()
+    for entry in case.spec.process.env if denied else ():
+        name = entry.partition("=")[0]
+        if matches_pattern(name, denied):
+            yield Violation("Config.Env", name, "the policy denies this variable", "env.deny")
+
+
+@rule(
+    "env.secret",
+    "high",
+    keys=("env.denySecrets",),
+    references=("CIS 4.10", "NIST 800-190 4.1.4"),
+    remediation="mount the secret as a file, and name the file in the variable",
+)
+def secret(case: Case) -> Iterator[Violation]:
+    """Variables are shown by inspect, inherited by every child and end up in logs."""
+    if not case.policy.requires("env.denySecrets"):
+        return
+    for entry in case.spec.process.env:
+        name, _, value = entry.partition("=")
+        named = _SECRET_NAME.search(name) and not name.upper().endswith("_FILE")
+        if _SECRET_VALUE.search(value) or (named and not _NO_VALUE.fullmatch(value)):
+            reason = "its value looks like a secret"
+            yield Violation("Config.Env", name, reason, "env.denySecrets")
+
+
+@rule(
+    "labels.required",
+    "low",
+    keys=("labels.require",),
+    remediation="run with --label {value}=…",
+)
+def labelled(case: Case) -> Iterator[Violation]:
+    """Labels say whose a container is."""
+    have = {key for key, value in case.spec.labels if value}
+    for name in sorted((case.policy.names_of("labels.require") or frozenset()) - have):
+        yield Violation("Config.Labels", name, "the policy requires this label", "labels.require")
+
+
+@rule(
+    "restart.policy",
+    "low",
+    keys=("restart.allow", "restart.maximumRetries"),
+    references=("CIS 5.15",),
+    remediation="run with --restart on-failure:5, or leave --restart out",
+)
+def restart(case: Case) -> Iterator[Violation]:
+    """A container that fails again and again is noticed, not started for ever."""
+    found = case.spec.restart
+    name = found.name or "no"
+    allow = case.policy.names_of("restart.allow")
+    if allow is not None and name not in allow:
+        reason = "the policy does not allow this restart policy"
+        yield Violation("HostConfig.RestartPolicy", name, reason, "restart.allow")
+    most = case.policy.number("restart.maximumRetries")
+    count = found.maximum_retry_count
+    if most is not None and name != "no" and (name != "on-failure" or not 0 < count <= most):
+        shown = f"{name}:{count}" if name == "on-failure" else name
+        reason = f"the policy allows {most} restarts at most"
+        yield Violation("HostConfig.RestartPolicy", shown, reason, "restart.maximumRetries")
+
+
+@rule(
+    "health.required",
+    "low",
+    keys=("health.require",),
+    references=("CIS 5.27, 4.6",),
+    remediation="give the image a HEALTHCHECK, or run with --health-cmd",
+)
+def health(case: Case) -> Iterator[Violation]:
+    """Something asks whether the program still works."""
+    check = case.spec.healthcheck
+    good = check is not None and check.test and check.test[0] != "NONE"
+    if case.policy.requires("health.require") and not good:
+        reason = "the policy requires a health check"
+        yield Violation("Config.Healthcheck", "(unset)", reason, "health.require")
+
+
+@rule(
+    "lifetime.removed",
+    "low",
+    keys=("lifetime.requireAutoRemove",),
+    remediation="run with --rm",
+)
+def removed(case: Case) -> Iterator[Violation]:
+    """Nothing of a finished container stays behind."""
+    if case.policy.requires("lifetime.requireAutoRemove") and not case.spec.auto_remove:
+        reason = "the container would stay when it has ended"
+        yield Violation("HostConfig.AutoRemove", "false", reason, "lifetime.requireAutoRemove")
+
+
+RULES = (forbidden, secret, labelled, restart, health, removed)
