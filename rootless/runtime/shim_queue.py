@@ -8,8 +8,8 @@ non-blocking. When the queue is full
 - otherwise the shim reads no more output until half of the queue is free, and
   the container waits in write(2): the log's own back pressure.
 
-At the end the log has ten seconds (Docker's) to take what is queued, one in
-non-blocking mode.
+At the end the log has ten seconds (Docker's) to take what is queued; in
+non-blocking mode one that takes nothing for a second gets no more.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _AGAIN = 1.0
 _FEW, _SMALL = 1000, 32
 """A piece costs memory of its own: of smaller ones than these on average, fewer bytes may wait."""
 _MOMENT = 0.001
-BLOCKING_END, NON_BLOCKING_END = 10.0, 1.0
+_END, _IDLE_END = 10.0, 1.0
+"""How long the container's end waits; in mode non-blocking only for a sink that moves."""
 
 
 class Sink(Protocol):
@@ -130,11 +131,14 @@ class QueuedLog(LineLog):
 
     def close(self) -> None:
         """Give the thread its time to write what is queued."""
-        patience = NON_BLOCKING_END if self._drop else BLOCKING_END
         self.finish()
         self._ended = True
         os.eventfd_write(self._work, 1)
-        late = not self._done.acquire(timeout=patience)
+        deadline, taken = time.monotonic() + _END, self._taken
+        while late := not self._done.acquire(timeout=_IDLE_END):
+            if time.monotonic() >= deadline or (self._drop and taken == self._taken):
+                break
+            taken = self._taken
         with self._lock:
             lost = self._lost + (self._size if late else 0)
         if lost:
