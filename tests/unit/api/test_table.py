@@ -200,3 +200,23 @@ async def test_no_row_answers_501_or_crashes(served: Served) -> None:
         assert answer.status < 500 or answer.status == 503, (method, path, answer.body)
         if answer.status >= 400 and method != "HEAD":
             assert answer.json().keys() == {"message"}
+
+
+async def test_streams_and_upgrades_warn_in_their_heads(served: Served) -> None:
+    ref = await served.create("echo")
+    made = await served.json("POST", f"/containers/{ref}/exec", {"Cmd": ["x"]}, status=201)
+    async with await served.connect() as client:
+        client.send("POST", f"/exec/{made['Id']}/start?odd=1", {"Dettach": True},
+                    Connection="Upgrade", Upgrade="tcp")  # fmt: skip
+        answer = await client.read_head()
+    assert answer.status == 101
+    assert answer.headers["warning"] == (
+        '299 rootless "parameter odd is not known and was ignored", '
+        '299 rootless "field Dettach is not known and was ignored"'
+    )
+    async with await served.connect() as client:
+        client.send("GET", "/events?filter=x")
+        answer = await client.read_head()
+    assert (
+        answer.headers["warning"] == '299 rootless "parameter filter is not known and was ignored"'
+    )
