@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -285,6 +286,8 @@ def _end_pid(pid: int) -> None:
         return
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        ended, _, _ = select.select([pidfd], [], [], SECONDS)
+        assert ended, f"rootlessd (pid {pid}) goes on after SIGTERM"
     except ProcessLookupError:
         return
     finally:
