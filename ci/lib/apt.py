@@ -27,6 +27,7 @@ PYTHON = ("python3-venv",)
 TESTS = (
     *ENGINE,
     *PYTHON,
+    "docker-compose",
     "docker-registry",
     "openssl",
     "skopeo",
