@@ -138,4 +138,5 @@ def parse_quantity(text: str) -> float | None:
     number, suffix = match[1], match[2]
     if suffix in _QUANTITY_FACTORS:
         return float(number) * _QUANTITY_FACTORS[suffix]
-    return float(number + suffix) if len(suffix) > 1 and suffix[0] in "eE" else None
+    found = float(number + suffix) if len(suffix) > 1 and suffix[0] in "eE" else None
+    return found if found is not None and found <= MAX_NUMBER else None

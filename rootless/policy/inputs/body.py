@@ -7,6 +7,7 @@ would do: its default capabilities, seccomp profile and masks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from rootless.linux.process import CAPABILITIES
@@ -35,6 +36,7 @@ from rootless.model.spec import (
     UsernsSpec,
 )
 from rootless.policy.inputs.read import NotUnderstood
+from rootless.units import MAX_NUMBER
 
 Body = Mapping[str, Any]
 _PORTS = ("HostConfig", "PortBindings")
@@ -77,9 +79,11 @@ class Fields:
         found = self.value.get(name)
         if found is None:
             return 0
-        if isinstance(found, bool) or not isinstance(found, int | float) or found != int(found):
+        if isinstance(found, float) and found.is_integer():
+            found = int(found)
+        if isinstance(found, bool) or not isinstance(found, int) or abs(found) > MAX_NUMBER:
             raise self._bad(name, "an integer")
-        return int(found)
+        return found
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of strings."""
@@ -147,13 +151,22 @@ def _ports(host: Fields, network: Fields) -> Iterator[PortBinding]:
                     else "sctp"
                     if protocol == "sctp"
                     else "tcp",
-                    host_ip=binding.text("HostIp"),
+                    host_ip=_address(binding.text("HostIp")),
                     host_port=first,
                     host_port_end=last if last != first else 0,
                 )
                 if found not in seen:
                     seen.add(found)
                     yield found
+
+
+def _address(text: str) -> str:
+    """An IP address, '' for any; brackets around it are dropped."""
+    found = text.removeprefix("[").removesuffix("]")
+    try:
+        return str(ip_address(found)) if found and found != "*" else ""
+    except ValueError:
+        raise NotUnderstood(f"{text!r} is not an IP address", path=_PORTS) from None
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -57,6 +57,7 @@ class _Project:
             *_device_volumes(value, problems),
             *_shared_volumes(containers),
             *_empty_deploy(value, containers),
+            *_second_restart(value, containers),
         )
         yield Unit(
             document, "Compose", name or "", tuple(containers), None, remarks, tuple(problems)
@@ -237,6 +238,22 @@ def _empty_deploy(value: dict[str, Any], containers: list[Container]) -> Iterato
         ):
             if not limited:
                 yield Remark(rule, path, "unlimited", "deploy is empty and limits nothing", field)
+
+
+def _second_restart(value: dict[str, Any], containers: list[Container]) -> Iterator[Remark]:
+    """``deploy.restart_policy`` beside ``restart``, which is what Swarm would go by."""
+    for container in containers:
+        service = value["services"][container.name]
+        found = service.get("deploy") if isinstance(service, dict) else None
+        policy = found.get("restart_policy") if isinstance(found, dict) else None
+        if not isinstance(policy, dict) or not service.get("restart"):
+            continue
+        attempts = policy.get("max_attempts")
+        if policy.get("condition") == "on-failure" and attempts not in (None, 5, "5"):
+            place = ("services", container.name, "deploy", "restart_policy", "max_attempts")
+            message = "the text asks for on-failure:5"
+            field = "HostConfig.RestartPolicy"
+            yield Remark("cis-docker.5.15", place, f"on-failure:{attempts}", message, field)
 
 
 def _shared_volumes(containers: list[Container]) -> Iterator[Remark]:
