@@ -10,6 +10,7 @@ from dataclasses import replace
 from rootless.check import exits
 from rootless.check.inputs import units
 from rootless.check.policies import in_force, load_policies, looks_like_policy
+from rootless.errors import RootlessError
 from rootless.policy.documents import InvalidPolicy
 from rootless.policy.inputs.detect import FORMS
 from rootless.policy.judge import Judge, report
@@ -30,6 +31,7 @@ examples:
   rootless check-policy ~/.config/rootless/policy.yaml
   rootless check-policy builtin:pss-restricted deployment.yaml
   docker inspect web | rootless check-policy builtin:cis-docker -
+  rootless check-policy builtin:restricted --running web
   echo 'docker run --privileged alpine' | rootless check-policy builtin:default --as run -"""
 
 
@@ -45,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     add("arguments", nargs="*", metavar="POLICY|INPUT", help="- is standard input")
     add("--policy", action="append", default=[], metavar="FILE", help="a policy; all arguments "
         "are then inputs")  # fmt: skip
+    add("--running", action="store_true", help="judge running containers by what the kernel "
+        "shows of them; inputs are then names or ids (default: all that run)")  # fmt: skip
+    add("--host", metavar="HOST", help="the daemon that --running asks")
     add("--as", dest="form", choices=FORMS, help="the form of the inputs (default: detected)")
     add("--format", choices=FORMATS, default="text", help="of the report (default: text)")
     add("--engine", action="store_true", help="also apply what this engine never allows, "
@@ -67,8 +72,14 @@ def main(argv: Sequence[str]) -> int:
     names, inputs = _split(options)
     try:
         policy = load_policies(names) if names else in_force()
-        if inputs:
-            judge = Judge(policy, engine=options.engine or not names)
+        judge = Judge(policy, engine=options.engine or not names)
+        if options.running:
+            from rootless.check.running import judge_running
+
+            results = judge_running(judge, inputs, options.host)
+            if not results:
+                return _nothing_runs()
+        elif inputs:
             results = [result for name in inputs for result in _judged(judge, name, options.form)]
             excuses = lint(policy, ", ".join(names) or "(the policy in force)", judge.used)
             results += [excuses] if excuses.findings else []
@@ -78,15 +89,23 @@ def main(argv: Sequence[str]) -> int:
         return exits.invalid(error)
     except OSError as error:
         return exits.complain("check-policy", f"{error.filename}: {error.strerror}")
+    except RootlessError as error:
+        return exits.complain("check-policy", str(error))
     _print(_selected(report(policy, results), options), options.format)
     return _status(results, options.fail_on)
+
+
+def _nothing_runs() -> int:
+    print("no container is running", file=sys.stderr)
+    return exits.HOLDS
 
 
 def _split(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     names: list[str] = list(options.policy)
     inputs: list[str] = []
     for index, argument in enumerate(options.arguments):
-        first = index == 0 and not options.policy
+        # With --running the words are containers, unless they are policies by their looks.
+        first = index == 0 and not options.policy and not options.running
         if first or (not inputs and looks_like_policy(argument)):
             names.append(argument)
         else:

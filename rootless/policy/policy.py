@@ -90,17 +90,22 @@ class Policy:
         """``sha256:…`` of the meaning: equal for policies that say the same."""
         text = json.dumps(
             [
-                {
-                    key: sorted(value) if isinstance(value, frozenset) else value
-                    for key, value in sorted(self.constraints.items())
-                },
+                _plain(self.constraints),
                 self.mode,
                 dict(sorted(self.rule_modes.items())),
-                *(layer.document() for layer in self.layers),
-                *([dict(sorted(self.defaults.items()))] if self.defaults else ()),
+                [layer.document() for layer in self.layers],
+                _plain(self.defaults),
             ]
         )
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _plain(values: Mapping[str, Constraint]) -> dict[str, object]:
+    """Constraints in JSON's types and one order."""
+    return {
+        key: sorted(value) if isinstance(value, frozenset) else value
+        for key, value in sorted(values.items())
+    }
 
 
 def meet(a: Policy, b: Policy) -> Policy:

@@ -31,7 +31,12 @@ def _setup(call: Invocation) -> int:
 
 
 def _check_policy(call: Invocation) -> int:
-    return _call("rootless.check.main", call.args)
+    host: list[str] = []
+    if call.where is not None and (call.where.host or call.where.context):
+        from rootless.client.endpoint import choose
+
+        host = ["--host", choose(call.where).host]
+    return _call("rootless.check.main", [*host, *call.args])
 
 
 def _policy(verb: str, module: str, usage: str, summary: str) -> Command:

@@ -177,6 +177,7 @@ DEFAULTS = (
 
 def test_defaults_fill_gaps_and_nothing_else() -> None:
     by = policy("", more=DEFAULTS)
+    assert by.title != policy("").title
     filled = with_defaults(by, IDENTITY, ContainerRequest(), "x").host
     assert filled.resources == Resources(memory=64 << 20, nano_cpus=5 * 10**8, pids_limit=10)
     assert (filled.userns_mode, filled.network_mode, filled.cap_drop) == ("auto", "none", ("ALL",))
