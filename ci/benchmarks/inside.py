@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import memory, pull, report, runs, startup
+from benchmarks import load, memory, pull, report, runs, startup
 from benchmarks.measure import BenchFailed
 from benchmarks.world import World
 
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "pull": pull.pull,
     "cli": runs.cli,
     "throughput": runs.throughput,
+    "load": load.load,
 }
 
 

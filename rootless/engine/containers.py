@@ -104,28 +104,33 @@ class Containers:
             find=self._core.registry.record_of,
             descendants=self._images.descendants,
         )
-        return [await self._view(record, size=size) for record in records]
+        named: dict[tuple[str, str], bool] = {}
+        return [await self._view(record, named, size=size) for record in records]
 
     async def inspect(self, identity: Identity, ref: str, *, size: bool = False) -> ContainerView:
         """One container."""
         self._core.policy.admit_action(identity, "container.inspect", ref)
-        return await self._view(self._find(ref).record, size=size)
+        return await self._view(self._find(ref).record, {}, size=size)
 
-    async def _view(self, record: ContainerRecord, *, size: bool) -> ContainerView:
+    async def _view(
+        self, record: ContainerRecord, named: dict[tuple[str, str], bool], *, size: bool
+    ) -> ContainerView:
+        """``named`` keeps what was found out of images: few have many containers."""
         unit = self._core.registry.get(record.id)
-        execs = tuple(sorted(unit.execs)) if unit is not None else ()
-        renamed = not self._images.is_named(record.spec.image.reference, record.spec.image.id)
+        key = (record.spec.image.reference, record.spec.image.id)
+        if key not in named:
+            named[key] = self._images.is_named(*key)
+        view = ContainerView(
+            record,
+            exec_ids=tuple(sorted(unit.execs)) if unit is not None else (),
+            image_renamed=not named[key],
+            memo=unit.memo if unit is not None else {},
+        )
         if not size:
-            return ContainerView(record, exec_ids=execs, image_renamed=renamed)
+            return view
         own = await self.size_rw(record)
         layers = sum(self._core.layers.get(d).meta.size for d in record.spec.image.diff_ids)
-        return ContainerView(
-            record,
-            size_rw=own,
-            size_root_fs=own + layers,
-            exec_ids=execs,
-            image_renamed=renamed,
-        )
+        return replace(view, size_rw=own, size_root_fs=own + layers)
 
     async def size_rw(self, record: ContainerRecord) -> int:
         """Bytes the container wrote over its image."""

@@ -58,6 +58,8 @@ def select(
 
 def matches(record: ContainerRecord, filters: Filters) -> bool:
     """True when the record passes every filter that looks at it alone."""
+    if not filters:
+        return True
     checks: dict[str, Callable[[ContainerRecord, Sequence[str]], bool]] = {
         "expose": _expose,
         "exited": _exited,

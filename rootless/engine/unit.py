@@ -44,6 +44,8 @@ class Unit:
         self.watch_task: asyncio.Task[None] | None = None
         self.health_task: asyncio.Task[None] | None = None
         self.execs: set[str] = set()
+        self.memo: dict[str, object] = {}
+        """What its views keep between requests; see ``ContainerView``."""
         self.fresh = False
         """Nobody has looked into the root file system's directories yet; see :meth:`made`."""
         self.making: asyncio.Task[object] | None = None

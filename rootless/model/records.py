@@ -122,6 +122,8 @@ class ContainerView:
     exec_ids: tuple[str, ...] = ()
     image_renamed: bool = False
     """The name that the image had at the create means another one by now, or none."""
+    memo: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    """Of the container, as long as it lives: what was made of its record before."""
 
 
 @dataclass(frozen=True, slots=True)

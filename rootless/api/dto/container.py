@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import time
+from collections.abc import Iterable
+
+import msgspec
 
 from rootless.api.dto.binds import parse_bind
 from rootless.api.dto.config import from_config
@@ -16,6 +19,8 @@ from rootless.model.mounts import MountSpec
 from rootless.model.records import ContainerRecord, ContainerState, ContainerView, Health
 from rootless.model.request import HostConfig
 from rootless.units import human_duration
+
+_encode = msgspec.json.Encoder().encode
 
 
 def status_text(state: ContainerState, now_ns: int) -> str:
@@ -134,6 +139,30 @@ def summary(view: ContainerView, now_ns: int | None = None) -> dict[str, object]
     if view.size_root_fs is not None:
         body["SizeRootFs"] = view.size_root_fs
     return body
+
+
+def summaries(views: Iterable[ContainerView]) -> list[msgspec.Raw]:
+    """``GET /containers/json``: each entry as JSON.
+
+    Clients poll it. What a record says is encoded once; only the text that tells
+    how long ago something happened is made each time.
+    """
+    now = time.time_ns()
+    return [msgspec.Raw(_summary_json(view, now)) for view in views]
+
+
+def _summary_json(view: ContainerView, now_ns: int) -> bytes:
+    status = _encode(status_text(view.record.state, now_ns))
+    if view.size_rw is not None:
+        return _encode(summary(view, now_ns))
+    before = view.memo.get("summary")
+    told = (view.record, view.image_renamed)
+    if not (isinstance(before, tuple) and before[0] is told[0] and before[1] is told[1]):
+        body = summary(view, now_ns)
+        del body["Status"]
+        before = view.memo["summary"] = (*told, _encode(body)[:-1] + b',"Status":')
+    head: bytes = before[2]
+    return head + status + b"}"
 
 
 def _health(health: Health) -> dict[str, object]:

@@ -61,7 +61,7 @@ async def list_(call: Call) -> Response:
         limit=max(call.number("limit") or 0, 0),
         size=call.flag("size"),
     )
-    return call.reply([view.summary(found) for found in views])
+    return call.reply(view.summaries(views))
 
 
 async def inspect(call: Call) -> Response:
