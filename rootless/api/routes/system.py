@@ -60,6 +60,8 @@ async def disk_usage(call: Call) -> Response:
 async def events(call: Call) -> StreamResponse:
     """``GET /events``: JSON lines."""
     since, until = call.time("since"), call.time("until")
+    if call.text("since"):
+        since = max(since, 1)  # 0 is a moment as well, before everything that is remembered
     if since and until and until < since:
         raise InvalidInput(
             f"`since` time ({call.text('since')}) cannot be after `until` time "

@@ -173,6 +173,8 @@ def test_the_end_bounds_history_and_what_is_to_come(api: Api, heard: Heard) -> N
         rest = list(lines)
     assert [e["Action"] for e in rest if e["Actor"]["ID"] == made] == ["destroy"]
     assert time.time() >= later
+    with api.stream("GET", "/events", since=0, filters={"container": [made]}) as lines:
+        assert [next(lines)["Action"], next(lines)["Action"]] == ["create", "destroy"]
     times = [event["timeNano"] for event in heard()]
     assert times == sorted(times)
 
