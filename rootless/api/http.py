@@ -89,7 +89,8 @@ class Connection(RequestHandler):
         )
         super().connection_made(transport)
         manager = self._manager
-        if isinstance(manager, Server) and not manager.make_room(self):
+        number = transport.get_extra_info("socket").fileno()
+        if isinstance(manager, Server) and not manager.make_room(self, number):
             self.cancel()
             return
         self._await_head()
@@ -217,12 +218,18 @@ class Server(AioServer):
     ) -> None:
         super().__init__(handler)
         self.error_response = error_response
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         # The other half is for pipes and sockets of containers.
-        self.max_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self.max_connections = limit // 2
+        self.max_descriptor = limit - limit // 8
 
-    def make_room(self, new: Connection) -> bool:
-        """Keep within ``max_connections``: the oldest idle one goes; False when none is idle."""
-        if len(self._connections) <= self.max_connections:
+    def make_room(self, new: Connection, descriptor: int) -> bool:
+        """Keep within the bounds: the oldest idle one goes; False when none is idle.
+
+        ``descriptor`` is the new one's: the kernel gives the lowest that is free, so that
+        a high one says how few are left for everything else.
+        """
+        if len(self._connections) <= self.max_connections and descriptor < self.max_descriptor:
             return True
         for found, transport in self._connections.items():
             if found is new or transport.is_closing():

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rootless.daemon import activation
 from rootless.daemon.activation import Listening
@@ -37,6 +37,27 @@ def _grace(timeout: int) -> float:
     return _REQUESTS if timeout < 0 else max(timeout, 0.01)
 
 
+class Complaints:
+    """What nobody caught, as asyncio logs it; but without descriptors one line a minute.
+
+    asyncio tries to accept each waiting client once a second, and tells of each failure
+    with a traceback.
+    """
+
+    def __init__(self) -> None:
+        self._last = -60.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log ``context``."""
+        if not context.get("message", "").startswith("socket.accept() out of"):
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._last + 60:
+            self._last = loop.time()
+            _log.error(
+                "clients wait: %s (hint: raise the limit of open files)", context.get("exception")
+            )
+
+
 class Daemon:
     """One daemon; ``sockets`` already listen, so that clients wait instead of failing."""
 
@@ -60,6 +81,7 @@ class Daemon:
         from rootless.daemon.compose import api_config, build_engine
 
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(Complaints())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)

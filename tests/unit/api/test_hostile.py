@@ -171,3 +171,24 @@ async def test_idle_connections_make_room(served: Served, monkeypatch: pytest.Mo
     assert not watching.reader.at_eof()
     for client in (*idle, watching):
         await client.close()
+
+
+async def test_descriptors_are_left_for_others(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When few are left the oldest idle connection goes, and without one the newest."""
+    watching = await served.connect()
+    watching.send("GET", "/events")
+    assert (await watching.read_head()).status == 200
+    idle = await served.connect()
+    assert (await idle.request("GET", "/_ping")).status == 200
+    monkeypatch.setattr(served.server, "max_descriptor", 0)
+    asking = await served.connect()
+    asking.send("GET", "/events")
+    assert (await asking.read_head()).status == 200
+    assert await idle.reader.read() == b""
+    refused = await served.connect()
+    assert await refused.reader.read() == b""
+    assert not watching.reader.at_eof()
+    for client in (watching, idle, asking, refused):
+        await client.close()
