@@ -15,6 +15,7 @@ ENGINE = (
     "fuse-overlayfs",
     "slirp4netns",
     "libseccomp2",
+    "nftables",
     "busybox-static",
     "catatonit",
     "iproute2",

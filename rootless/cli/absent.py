@@ -12,12 +12,9 @@ _BUILD = (
     "of a file tree: tar c -C DIR . | rootless import - NAME",
 )
 _COMPOSE = (
-    "this engine does not run compose files yet: it lacks the networks that they define",
-    "run each service with `rootless run`; services share a network with --network container:NAME",
-)
-_NETWORK = (
-    "this engine has no networks of one's own yet",
-    "there are slirp4netns (the default), none, and container:NAME, which shares another's network",
+    "this engine does not run compose files itself yet",
+    "run each service with `rootless run` on one network: rootless network create NAME, and "
+    "--network NAME for each; or let docker-compose talk to this engine's socket",
 )
 _CLUSTER = (
     "clusters (Swarm) are not part of this engine",
@@ -33,11 +30,6 @@ _ABSENT = {
     "buildx": _BUILD,
     "image build": _BUILD,
     "compose": _COMPOSE,
-    "network connect": _NETWORK,
-    "network create": _NETWORK,
-    "network disconnect": _NETWORK,
-    "network prune": _NETWORK,
-    "network rm": _NETWORK,
     "config": _CLUSTER,
     "node": _CLUSTER,
     "secret": _CLUSTER,

@@ -298,8 +298,15 @@ def _network(call: Invocation, body: dict[str, Any], host: dict[str, Any]) -> No
         body["NetworkingConfig"] = {"EndpointsConfig": endpoints}
 
 
+def _number(value: str, text: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise UsageError(f"invalid gw-priority in --network {text!r}: {value}") from None
+
+
 def _one_network(text: str) -> tuple[str, dict[str, Any]]:
-    """``NAME`` or ``name=NAME,alias=A,ip=…,ip6=…,mac-address=…,driver-opt=K=V``."""
+    """``NAME`` or ``name=NAME,alias=A,ip=…,ip6=…,mac-address=…,gw-priority=N,driver-opt=K=V``."""
     if "=" not in text:
         return text, {}
     name = ""
@@ -315,6 +322,10 @@ def _one_network(text: str) -> tuple[str, dict[str, Any]]:
             endpoint.setdefault("IPAMConfig", {})[address] = value
         elif key == "mac-address":
             endpoint["MacAddress"] = value
+        elif key == "link":
+            endpoint.setdefault("Links", []).append(value)
+        elif key == "gw-priority":
+            endpoint["GwPriority"] = _number(value, text)
         elif key == "driver-opt":
             option, _, content = value.partition("=")
             endpoint.setdefault("DriverOpts", {})[option] = content

@@ -105,8 +105,13 @@ GROUPS: dict[str, Group] = {
     "network": Group(
         "Manage networks",
         {
+            "connect": ("networks", "CONNECT", "Connect a container to a network"),
+            "create": ("networks", "CREATE", "Create a network"),
+            "disconnect": ("networks", "DISCONNECT", "Disconnect a container from a network"),
             "inspect": ("inspect", "NETWORK", "Display detailed information on networks"),
             "ls": ("network", "LS", "List networks"),
+            "prune": ("prune", "NETWORK", "Remove all unused networks"),
+            "rm": ("networks", "RM", "Remove one or more networks"),
         },
     ),
     "policy": Group(
@@ -156,6 +161,7 @@ _ALIASES = {
     ("image", "list"): "ls",
     ("image", "remove"): "rm",
     ("network", "list"): "ls",
+    ("network", "remove"): "rm",
     ("volume", "list"): "ls",
     ("volume", "remove"): "rm",
 }

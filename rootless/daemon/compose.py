@@ -162,5 +162,7 @@ def build_engine(config: DaemonConfig, home: str) -> LocalEngine:
         settings,
         facts,
         build_gate(config, facts, home),
-        NetworkDriver(config.exec_root, default_ip=config.ip, mtu=config.mtu),
+        NetworkDriver(
+            config.exec_root, data_root=config.data_root, default_ip=config.ip, mtu=config.mtu
+        ),
     )

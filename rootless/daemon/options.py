@@ -148,8 +148,9 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option("dns-search", LIST, "search domain; any number", meta="DOMAIN"),
         Option("host-gateway-ips", LIST, "address that --add-host NAME:host-gateway stands for: "
                "one of each family at most", flag="host-gateway-ip", meta="ADDRESS"),
-        Option("default-address-pools", POOLS, "addresses of networks of one's own: checked and "
-               "shown by info, used by no network yet", flag="default-address-pool"),
+        Option("default-address-pools", POOLS, "where networks that name no subnet get one "
+               "(default 172.18 to 172.31 in parts of /16, then 192.168 of /20)",
+               flag="default-address-pool"),
     ),
     "Images and registries": (
         Option("insecure-registries", LIST, "registry (HOST[:PORT] or CIDR) without TLS, or with a "

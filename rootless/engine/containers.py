@@ -16,6 +16,7 @@ from rootless.engine.lifecycle import Lifecycle
 from rootless.engine.logdrivers import log_files
 from rootless.engine.logquery import LogQuery
 from rootless.engine.logs import follow_log, read_log
+from rootless.engine.networks import follow_rename
 from rootless.engine.resolve_limits import resolve_limits
 from rootless.engine.restart import check_policy
 from rootless.engine.unit import Unit
@@ -210,6 +211,7 @@ class Containers:
                 raise InvalidInput("Renaming a container with the same name as its current name")
             record = replace(unit.record, spec=replace(unit.record.spec, name=new))
             self._core.registry.rewrite(unit, record)
+            await follow_rename(self._core, unit)
         self._core.registry.publish(unit, "rename", oldName=f"/{old}")
 
     async def update(

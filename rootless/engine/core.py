@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rootless.engine.events import EventBus
 from rootless.engine.gate import Gate
 from rootless.engine.housekeeping import Housekeeping
+from rootless.engine.network_table import NetworkTable
 from rootless.engine.registry import Registry
 from rootless.engine.settings import EngineSettings
 from rootless.engine.spare_cgroup import SpareCgroup
@@ -22,6 +23,7 @@ from rootless.engine.watch import FileWatcher
 from rootless.errors import RootlessError, Unavailable
 from rootless.linux import cgroupfs, procfs
 from rootless.model.facts import HostFacts
+from rootless.storage import idranges
 from rootless.storage.layers import LayerStore
 from rootless.storage.volumes import VolumeStore
 
@@ -34,6 +36,22 @@ _log = logging.getLogger(__name__)
 LAUNCHER_MODULES = ("storage.tree", "engine.inside")
 _RETRIES = 2
 """How often a function is called again whose process was killed."""
+
+
+class EngineNamespaces:
+    """See :class:`rootless.network.holder_client.Namespaces`."""
+
+    def __init__(self, launcher: Callable[[], Awaitable[Launcher]], id_count: int) -> None:
+        self._launcher = launcher
+        self.owner = idranges.common_owner(idranges.layout(id_count))
+
+    async def spawn(self, argv: Sequence[str], fds: Mapping[int, int]) -> int:
+        """Run a program in them; its exit status."""
+        return await (await (await self._launcher()).spawn(argv, fds=fds)).wait()
+
+    async def inode(self) -> int:
+        """The user namespace's."""
+        return os.stat(f"/proc/{(await self._launcher()).pid}/ns/user").st_ino
 
 
 class Core:
@@ -51,6 +69,7 @@ class Core:
         self.state = State(settings.data_root / "state.db")
         self.events = EventBus()
         self.registry = Registry(self.state, self.events)
+        self.networks = NetworkTable(self.state, self.registry)
         self.volumes = VolumeStore(settings.volumes_dir)
         self.layers = LayerStore(settings.data_root / "layers")
         self.watcher = FileWatcher()
@@ -64,6 +83,7 @@ class Core:
         tells of that container yet."""
         self._starting = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
+        network.bridges.prepare(EngineNamespaces(self.launcher, facts.id_count), ipv6=settings.ipv6)
 
     async def launcher(self) -> Launcher:
         """The launcher; one that ended is started again, in the namespaces of the one before.

@@ -168,6 +168,7 @@ class Creator:
             settings=core.settings,
             facts=core.facts,
             lookup=core.registry.record_of,
+            networks=core.networks.find,
             volume_path=lambda name: Path(core.volumes.data(name)),
             known_volumes=self._known_volumes(request, image),
             images={ref: self._image_mount(ref, i, userns) for ref, i in shown.items()},

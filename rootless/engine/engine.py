@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from rootless.engine.containers import Containers
@@ -13,10 +14,12 @@ from rootless.engine.gate import Gate
 from rootless.engine.health import HealthMonitor
 from rootless.engine.images import Images
 from rootless.engine.lifecycle import Lifecycle
+from rootless.engine.networks import Networks
 from rootless.engine.recovery import Recovery
 from rootless.engine.settings import EngineSettings
 from rootless.engine.system import System
 from rootless.engine.volumes import Volumes
+from rootless.errors import RootlessError
 from rootless.linux import cgroupfs
 from rootless.model.facts import HostFacts
 
@@ -38,6 +41,7 @@ class LocalEngine:
         files = Files(core, self.images.transfers, lifecycle.volume_ranges)
         self.containers = Containers(core, self.images, self.volumes, lifecycle, files)
         self.execs = Execs(core, lifecycle)
+        self.networks = Networks(core)
         self.system = System(core, self.containers, self.images, self.volumes)
         health = HealthMonitor(core, self.execs)
         lifecycle.on_running = health.watch
@@ -60,6 +64,9 @@ class LocalEngine:
         """Do in advance what the first container would wait for."""
         self.core.network.warm()
         await self.core.launcher()
+        if len(self.core.networks):
+            with contextlib.suppress(RootlessError):  # whoever needs it hears why
+                await self.core.network.bridges.warm()
 
     async def _make_builtin(self) -> None:
         """Once in an engine's life: who removed the built-in image does not want it back."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rootless.engine.core import Core
+    from rootless.model.network import Endpoint
     from rootless.model.spec import ContainerSpec
 
 ETC_FILES = (
@@ -24,8 +26,10 @@ def make_etc(directory: Path) -> None:
         _write(f"{directory}/{name}", b"")
 
 
-def write_etc(core: Core, spec: ContainerSpec, directory: Path) -> None:
-    """Write them anew for each start: the host's resolvers may have changed.
+def write_etc(
+    core: Core, spec: ContainerSpec, directory: Path, endpoints: Sequence[Endpoint] = ()
+) -> None:
+    """Write them anew for each start: resolvers and addresses may have changed.
 
     Nobody reads them before the start, and what a crash or a power cut damaged is
     written again by the next one: hence in place, and not synced.
@@ -34,14 +38,45 @@ def write_etc(core: Core, spec: ContainerSpec, directory: Path) -> None:
 
     source = spec
     if spec.network.mode.startswith("container:"):
-        source = core.registry.record_of(spec.network.mode.partition(":")[2]).spec
+        joined = core.registry.find(spec.network.mode.partition(":")[2])
+        source, endpoints = joined.record.spec, joined.endpoints
     texts = (
         files.render_resolv_conf(source.network, files.read_host_resolv_conf()),
-        files.render_hosts(source.network, hostname=source.hostname, domainname=source.domainname),
+        files.render_hosts(
+            source.network,
+            hostname=source.hostname,
+            domainname=source.domainname,
+            addresses=addresses_of(endpoints),
+        ),
         files.render_hostname(source.hostname),
     )
     for (name, _), text in zip(ETC_FILES, texts, strict=True):
         _write(f"{directory}/{name}", text.encode())
+
+
+def addresses_of(endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
+    """What the container's host name stands for."""
+    return tuple(a for e in endpoints for a in (e.ipv4_address, e.ipv6_address) if a)
+
+
+def change_hosts(
+    directory: Path, hostname: str, *, add: Iterable[str] = (), drop: Iterable[str] = ()
+) -> None:
+    """Add or take addresses of a running container's; what else is in its hosts file stays."""
+    path, gone = directory / "hosts", frozenset(drop)
+    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    kept = [line for line in lines if line.split("\t")[0] not in gone]
+    kept += [f"{address}\t{hostname}" for address in add if hostname]
+    text = "".join(f"{line}\n" for line in kept)
+    _write(str(path), text.encode("utf-8", "surrogateescape"))
+
+
+def use_resolver(directory: Path, spec: ContainerSpec) -> None:
+    """Write resolv.conf of a running container that came to its first bridge network."""
+    from rootless.network import files
+
+    text = files.render_resolv_conf(spec.network, files.read_host_resolv_conf())
+    _write(f"{directory}/resolv.conf", text.encode())
 
 
 def _write(path: str, data: bytes) -> None:

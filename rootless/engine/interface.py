@@ -24,6 +24,7 @@ from rootless.model.records import (
     ImageHistoryEntry,
     ImageRecord,
     LogEntry,
+    NetworkView,
     PathStat,
     PlanReport,
     ProcessTable,
@@ -40,7 +41,9 @@ from rootless.model.records import (
 from rootless.model.request import (
     ContainerConfig,
     ContainerRequest,
+    EndpointRequest,
     ExecRequest,
+    NetworkCreation,
     Resources,
     RestartPolicy,
 )
@@ -286,6 +289,28 @@ class Volumes(Protocol):
     async def prune(self, identity: Identity, *, filters: Filters) -> PruneReport: ...
 
 
+class Networks(Protocol):
+    """Networks."""
+
+    async def create(self, identity: Identity, wanted: NetworkCreation) -> tuple[str, str]:
+        """The new id and a warning, '' for none."""
+        ...
+
+    async def list(self, identity: Identity, *, filters: Filters) -> Sequence[NetworkView]: ...
+    async def inspect(self, identity: Identity, ref: str) -> NetworkView: ...
+    async def remove(self, identity: Identity, ref: str) -> None: ...
+    async def prune(self, identity: Identity, *, filters: Filters) -> Sequence[str]:
+        """Names of the networks that were removed."""
+        ...
+
+    async def connect(
+        self, identity: Identity, ref: str, container: str, wanted: EndpointRequest
+    ) -> None: ...
+    async def disconnect(
+        self, identity: Identity, ref: str, container: str, *, force: bool = False
+    ) -> None: ...
+
+
 class System(Protocol):
     """The engine itself."""
 
@@ -315,5 +340,7 @@ class Engine(Protocol):
     def images(self) -> Images: ...
     @property
     def volumes(self) -> Volumes: ...
+    @property
+    def networks(self) -> Networks: ...
     @property
     def system(self) -> System: ...

@@ -90,8 +90,9 @@ class Lifecycle:
         core, directory = self._core, unit.directory
         admitted = self.admit(unit, identity)
         spec = admitted.spec
-        plan, key, files_due = starting.plan_start(core, unit, admitted)
         await unit.released()
+        places = core.networks.allocate(unit, spec, starting.servers(spec))
+        plan, key, files_due = starting.plan_start(core, unit, admitted)
         await core.spare_cgroup.gone(plan.cgroup)
         unit.cgroup = layout.make_cgroup(core, spec)
         launcher = await core.launcher()
@@ -102,7 +103,7 @@ class Lifecycle:
         created.on_log = starting.log_speaker(unit)
         try:
             if files_due:
-                etcfiles.write_etc(core, spec, directory)
+                etcfiles.write_etc(core, spec, directory, unit.endpoints)
             connection = await core.network.connect(
                 spec.network,
                 unit.id,
@@ -111,6 +112,7 @@ class Lifecycle:
                 exit_fd=created.exit_fd,
                 init_pid=created.init_pid,
                 shim_pid=created.shim_pid,
+                plan=places,
                 report=lambda state, reason: self.network_changed(unit, state, reason),
             )
             # It listens: it was its shim that said "created".
@@ -165,7 +167,7 @@ class Lifecycle:
                 denied_calls=(),
                 health=Health() if checked else None,
             ),
-            network_state(connection),
+            network_state(connection, unit.endpoints),
         )
         unit.ended.clear()
 
@@ -175,6 +177,7 @@ class Lifecycle:
             waiting.fail()
         unit.pending.clear()
         unit.shim = None
+        unit.endpoints = ()
         cgroups.drop(self._core, unit)
         code = error.exit_code if isinstance(error, StartFailed) else 125
         text = str(error) if isinstance(error, RootlessError) else "the start was interrupted"
@@ -204,12 +207,12 @@ class Lifecycle:
         if reason:
             _log.warning("container %s lost its network: %s", name, reason)
             text = f"the container lost its network, which is being restored: {reason}"
-            network = network_state(connection, lost=True)
+            network = network_state(connection, unit.endpoints, lost=True)
             self._core.registry.transition(unit, replace(state, error=text), network)
             self._core.registry.publish(unit, "network_lost", reason=reason)
         else:
             _log.warning("container %s has its network again", name)
-            network = network_state(connection)
+            network = network_state(connection, unit.endpoints)
             self._core.registry.transition(unit, replace(state, error=""), network)
             self._core.registry.publish(unit, "network_restored")
 
@@ -285,10 +288,17 @@ class Lifecycle:
         # Taken now: whoever waits for the end may start it again at once.
         cgroups.drop(core, unit)
         what = f"the network of {unit.record.name}"
-        unit.release(core.background(core.network.disconnect(unit.id), what))
+        unit.release(core.background(self._leave_networks(unit), what))
         unit.ended.set()
         unit.notify("not-running", "next-exit")  # also of one that is restarted, as in Docker
         core.background(self._after_end(unit, verdict), f"the end of {unit.record.name}")
+
+    async def _leave_networks(self, unit: Unit) -> None:
+        """Its addresses are free when nothing answers to them any more."""
+        try:
+            await self._core.network.disconnect(unit.id)
+        finally:
+            unit.endpoints = ()
 
     async def _after_end(self, unit: Unit, verdict: restart.Verdict) -> None:
         await unit.released()

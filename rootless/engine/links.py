@@ -1,9 +1,9 @@
-"""``--link``: an entry in the hosts file that leads to another container.
+"""``--link``: a name that leads to another container.
 
-It needs an address at which the other one can be reached. Networks of this
-engine have none: each container is alone in its network, or shares another
-one's and finds it at localhost. So a link is refused, and the reason depends on
-what is wrong with it.
+On networks of the user's it is one more name, which the resolver knows
+(``resolve_attachments``). Elsewhere there is no address at which another container
+can be reached: each is alone in its network, or shares another one's and finds it at
+localhost. So a link is refused there, and the reason depends on what is wrong with it.
 """
 
 from __future__ import annotations
@@ -40,5 +40,6 @@ def refuse(links: Sequence[str], mode: str, lookup: Lookup) -> None:
         raise HostUnsupported(
             f"cannot link to {other.name}: containers of network {other.spec.network.mode} "
             "have no address that another container reaches",
-            hint=f"--network container:{other.name} shares its network: it is at localhost then",
+            hint="rootless network create NAME, and --network NAME for both; or --network "
+            f"container:{other.name}, which shares its network: it is at localhost then",
         )

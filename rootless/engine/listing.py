@@ -114,11 +114,13 @@ def _health(record: ContainerRecord, values: Sequence[str]) -> bool:
 
 
 def _network(record: ContainerRecord, values: Sequence[str]) -> bool:
-    name = record.spec.network.mode
-    if name not in PREDEFINED:
-        return False  # another container's
-    full = network_id(name)
-    return any(value == name or (value and full.startswith(value)) for value in values)
+    spec = record.spec.network
+    full = {a.network_id for a in spec.attachments}
+    names = {a.network for a in spec.attachments}
+    if spec.mode in PREDEFINED:
+        names.add(spec.mode)
+        full.add(network_id(spec.mode))
+    return any(v in names or (v and any(f.startswith(v) for f in full)) for v in values)
 
 
 def _volume(record: ContainerRecord, values: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rootless.engine.core import Core
 from rootless.engine.unit import Unit
+from rootless.model.network import BRIDGE, Endpoint
 from rootless.network.predefined import PREDEFINED, network_id
 
 
@@ -36,7 +37,15 @@ def ended(core: Core, unit: Unit, *, exit_code: int, ran_for: float) -> None:
 
 
 def _network(core: Core, unit: Unit, action: str) -> None:
+    for endpoint in unit.endpoints:
+        network(core, unit, endpoint, action)
     name = unit.record.spec.network.mode
     if name in PREDEFINED:
         attributes = {"container": unit.id, "name": name, "type": PREDEFINED[name]}
         core.events.publish("network", action, network_id(name), attributes)
+
+
+def network(core: Core, unit: Unit, endpoint: Endpoint, action: str) -> None:
+    """A container comes to a bridge network or goes."""
+    attributes = {"container": unit.id, "name": endpoint.network, "type": BRIDGE}
+    core.events.publish("network", action, endpoint.network_id, attributes)

@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rootless.engine import cgroups, inside, layout, notices, restart
+from rootless.engine import cgroups, inside, layout, notices, restart, starting
 from rootless.engine.core import Core
 from rootless.engine.creation import Creator
 from rootless.engine.health import HealthMonitor
@@ -55,6 +55,7 @@ class Recovery:
         """All of it; what fails for one container is logged and does not stop the rest."""
         core = self._core
         core.registry.load()
+        core.networks.load()
         for image_id in self._images.index.load():
             _log.error("image %s is damaged and was forgotten; pull it again", image_id)
         ended = []
@@ -69,6 +70,7 @@ class Recovery:
                 ended.append(unit)
         self._sweep_leftovers()
         await cgroups.sweep(core)
+        await core.network.bridges.reconcile(frozenset(n.id for n in core.networks))
         # A start that a crash cut short leaves a directory although its container exists.
         running = (unit.id for unit in core.registry if unit.record.state.running)
         await core.network.sweep(frozenset(running))
@@ -130,21 +132,22 @@ class Recovery:
     async def _network(self, unit: Unit) -> NetworkState:
         from rootless.network.driver import NetworkState as Connection
 
-        text = unit.record.network.driver_state
+        core, text = self._core, unit.record.network.driver_state
         if not text:
             return NetworkState()
         try:
-            restored = await self._core.network.restore(
+            restored = await core.network.restore(
                 unit.id,
                 Connection.from_json(json.loads(text)),
                 lambda state, reason: self._lifecycle.network_changed(unit, state, reason),
+                core.networks.plan_of(unit, starting.servers(unit.record.spec)),
             )
         except RootlessError as error:
             _log.warning("network of %s: %s", unit.record.name, error)
             return NetworkState()
         if restored is None:
-            return NetworkState(driver_state=text)
-        return network_state(restored)
+            return NetworkState(driver_state=text, endpoints=unit.endpoints)
+        return network_state(restored, unit.endpoints)
 
     async def _ended(self, unit: Unit, found: ShimState | None) -> None:
         """Its process is gone: record how, and release what it held."""
@@ -158,6 +161,7 @@ class Recovery:
             inside.kill(found.init_pid, found.init_start)
         await self._network(unit)
         await core.network.disconnect(unit.id)
+        unit.endpoints = ()
         error = ""
         if status is None:
             error = "the container ended while the engine was away; its exit status is unknown"

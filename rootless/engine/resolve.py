@@ -23,6 +23,12 @@ from rootless.engine import (
 )
 from rootless.engine.logdrivers import check_log
 from rootless.engine.logoptions import merge
+from rootless.engine.resolve_attachments import (
+    Networks,
+    final_mode,
+    find_attachments,
+    is_users,
+)
 from rootless.engine.resolve_mounts import MountedImage, VolumeUse
 from rootless.engine.resolve_network import Lookup
 from rootless.engine.resolve_process import (
@@ -38,6 +44,7 @@ from rootless.engine.settings import EngineSettings
 from rootless.errors import HostUnsupported, InvalidInput
 from rootless.model.facts import HostFacts
 from rootless.model.mounts import MountSpec, RootfsMount
+from rootless.model.network import BRIDGE, Attachment
 from rootless.model.records import ImageRecord
 from rootless.model.request import ContainerConfig, ContainerRequest, HostConfig
 from rootless.model.spec import ContainerSpec, ImageSpec, UsernsSpec
@@ -54,6 +61,7 @@ class World:
     settings: EngineSettings
     facts: HostFacts
     lookup: Lookup
+    networks: Networks
     volume_path: Callable[[str], Path]
     known_volumes: Mapping[str, Volume]
     images: Mapping[str, MountedImage] = field(default_factory=dict)
@@ -108,9 +116,15 @@ def resolve(
     mode = resolve_network.network_mode(host, config, settings, world.lookup)
     if mode.startswith("container:"):
         resolve_network.check_joining(request)
-    links.refuse(host.links, mode, world.lookup)
-    resolve_network.check_network_host(mode, facts)
     resolve_network.check_endpoints(request.endpoints, host, settings)
+    attachments: tuple[Attachment, ...] = ()
+    if mode == BRIDGE or any(is_users(endpoint.network) for endpoint in request.endpoints):
+        attachments = find_attachments(host, request.endpoints, world.networks, world.lookup)
+        mode = final_mode(mode, host, request.endpoints, attachments)
+    inward = mode == BRIDGE and all(world.networks(a.network_id).internal for a in attachments)
+    if not attachments:
+        links.refuse(host.links, mode, world.lookup)
+    resolve_network.check_network_host(mode, facts)
     namespaces = resolve_network.resolve_namespaces(host, mode, world.lookup)
     hostname = _hostname(config, allocation.id, mode, namespaces.uts, world.lookup)
     options = resolve_security.parse_security_opt(host.security_opt, selinux=facts.selinux)
@@ -146,7 +160,13 @@ def resolve(
             default_profile=default_seccomp_profile(settings.seccomp_profile),
         ),
         network=resolve_network.resolve_network(
-            host, config, mode, settings, mac_address=_mac(request)
+            host,
+            config,
+            mode,
+            settings,
+            mac_address=_mac(request),
+            attachments=attachments,
+            published=not inward,
         ),
         resources=resolve_limits.resolve_limits(host.resources, facts),
         rlimits=resolve_ulimits(host.ulimits, settings.ulimits),
@@ -166,7 +186,7 @@ def resolve(
         mounted=mounts.images,
         request=request,
     )
-    warnings = (*_warnings(request, mode), *check_log(spec))
+    warnings = (*_warnings(request, mode, inward=inward), *check_log(spec))
     return Resolved(spec, config, mounts.volumes, mounts.missing_sources, warnings)
 
 
@@ -255,7 +275,9 @@ def _inherited(volumes_from: Sequence[str], lookup: Lookup) -> tuple[MountSpec, 
 
 
 def _mac(request: ContainerRequest) -> str:
-    return next((e.mac_address for e in request.endpoints if e.mac_address), "")
+    """Of the container's own slirp4netns."""
+    own = (e.mac_address for e in request.endpoints if not is_users(e.network))
+    return next(filter(None, own), "")
 
 
 def _shm_size(host: HostConfig, settings: EngineSettings) -> int:
@@ -272,8 +294,10 @@ def _oom_score(host: HostConfig) -> int:
     return host.oom_score_adj
 
 
-def _warnings(request: ContainerRequest, mode: str) -> tuple[str, ...]:
+def _warnings(request: ContainerRequest, mode: str, *, inward: bool) -> tuple[str, ...]:
     warnings = [*request.warnings]
     if mode == "host" and request.host.port_bindings:
         warnings.append("Published ports are discarded when using host network mode")
+    if inward and request.host.port_bindings:
+        warnings.append("Published ports are discarded when every network is internal")
     return tuple(warnings)

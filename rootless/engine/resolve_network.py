@@ -11,6 +11,7 @@ from rootless.engine.settings import EngineSettings
 from rootless.errors import Conflict, HostUnsupported, InvalidInput
 from rootless.model.facts import HostFacts
 from rootless.model.mounts import IdMap
+from rootless.model.network import BRIDGE, Attachment
 from rootless.model.records import ContainerRecord
 from rootless.model.request import (
     ContainerConfig,
@@ -89,10 +90,7 @@ def network_mode(host: HostConfig, config: ContainerConfig, settings: EngineSett
         return mode
     if mode.startswith("container:"):
         return f"container:{_joined(mode, lookup)}"
-    raise InvalidInput(
-        f"network {mode} not found",
-        hint="networks of this engine: slirp4netns (default), none, host, container:NAME",
-    )
+    return BRIDGE  # on a network of the user's
 
 
 def check_endpoints(
@@ -100,25 +98,50 @@ def check_endpoints(
 ) -> None:
     """Refuse networks (``EndpointsConfig``) other than the one of the network mode.
 
-    A container has one network here. Whoever asks for none and gets it must be
-    able to rely on it, and whoever asks for two must hear that he gets one.
+    Whoever asks for none and gets it must be able to rely on it. Networks of the
+    user's are looked at elsewhere (``resolve_attachments``).
     """
     mode = host.network_mode or "default"
     for endpoint in endpoints:
         wanted = endpoint.network or "default"
+        if not _is_predefined(wanted):
+            continue
+        if not _is_predefined(mode) and _plain(wanted, settings) == "slirp4netns":
+            continue  # besides networks of the user's
         if wanted != mode and _plain(wanted, settings) != _plain(mode, settings):
             raise InvalidInput(
                 f"conflicting options: network mode {mode} and network {wanted}",
-                hint="a container of this engine has one network",
+                hint="only slirp4netns can be had together with other networks",
             )
         _check_endpoint(endpoint)
 
 
 def _check_endpoint(endpoint: EndpointRequest) -> None:
-    """Refuse a MAC address that no interface can have."""
-    if endpoint.mac_address and not _is_unicast(endpoint.mac_address):
+    """Refuse what only networks of one's own could keep; an address that is not given is a lie."""
+    if endpoint.ipv4_address or endpoint.ipv6_address or endpoint.link_local_ips:
         raise InvalidInput(
-            f"invalid MAC address: {endpoint.mac_address[:80]}",
+            "user specified IP address is supported on user defined networks only",
+            hint="rootless network create --subnet …",
+        )
+    if endpoint.aliases:
+        raise InvalidInput(
+            "network-scoped aliases are only supported for user-defined networks",
+            hint="rootless network create NAME",
+        )
+    check_mac(endpoint.mac_address)
+
+
+def _is_predefined(name: str) -> bool:
+    return name.startswith("container:") or name in (
+        "default", "bridge", "private", "slirp4netns", "none", "host"
+    )  # fmt: skip
+
+
+def check_mac(text: str) -> None:
+    """Refuse an address that no interface can have; '' is fine."""
+    if text and not _is_unicast(text):
+        raise InvalidInput(
+            f"invalid MAC address: {text[:80]}",
             hint="six pairs of hexadecimal digits, the first of them even: 92:d0:c6:0a:29:33",
         )
 
@@ -143,9 +166,15 @@ def resolve_network(
     settings: EngineSettings,
     *,
     mac_address: str = "",
+    attachments: tuple[Attachment, ...] = (),
+    published: bool = True,
 ) -> NetworkSpec:
-    """The network's final form; refuses what contradicts the mode, in Docker's words."""
-    ports = _ports(host, config, settings) if mode == "slirp4netns" else ()
+    """The network's final form; refuses what contradicts the mode, in Docker's words.
+
+    Without ``published`` ports are published nowhere.
+    """
+    forwards = published and mode in ("slirp4netns", BRIDGE)
+    ports = _ports(host, config, settings) if forwards else ()
     for server in host.dns:
         files.check_dns(server)
     for word in (*host.dns_search, *host.dns_options):
@@ -160,6 +189,8 @@ def resolve_network(
             entry for text in host.extra_hosts for entry in _extra_hosts(text, settings)
         ),
         mac_address=mac_address,
+        attachments=attachments,
+        asked_mode=host.network_mode if attachments else "",
         ipv6=settings.ipv6,
     )
 
@@ -296,9 +327,9 @@ def check_donor(record: ContainerRecord, kind: str) -> None:
 
 
 def check_network_host(mode: str, facts: HostFacts) -> None:
-    """Refuse the default network where its program is missing."""
-    if mode == "slirp4netns" and not facts.slirp4netns:
+    """Refuse a network where its program is missing."""
+    if mode in ("slirp4netns", BRIDGE) and not facts.slirp4netns:
         raise HostUnsupported(
-            "the default network needs slirp4netns, which is not installed",
+            f"network {mode} needs slirp4netns, which is not installed",
             hint="sudo apt-get install slirp4netns, or run with --network none",
         )

@@ -11,7 +11,7 @@ from rootless.engine.core import Core
 from rootless.engine.unit import Unit
 from rootless.errors import RootlessError, StartFailed
 from rootless.linux import procfs
-from rootless.model.spec import AdmittedSpec
+from rootless.model.spec import AdmittedSpec, ContainerSpec
 
 if TYPE_CHECKING:
     from rootless.model.plan import LaunchPlan
@@ -34,7 +34,7 @@ def plan_start(core: Core, unit: Unit, admitted: AdmittedSpec) -> tuple[LaunchPl
     plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
     key, mounted = core.spares.claim(unit, plan)
     if not mounted:
-        etcfiles.write_etc(core, spec, directory)
+        etcfiles.write_etc(core, spec, directory, unit.endpoints)
     return plan, key, mounted
 
 
@@ -45,6 +45,16 @@ def log_speaker(unit: Unit) -> Callable[[str], None]:
         _log.warning("container %s: %s", unit.record.name, text)
 
     return say
+
+
+def servers(spec: ContainerSpec) -> tuple[str, ...]:
+    """Whom the resolver of a container on bridge networks asks: ``--dns``, or the host's."""
+    from rootless.network import files
+
+    if spec.network.dns:
+        return spec.network.dns
+    host = files.parse_resolv_conf(files.read_host_resolv_conf())
+    return files.forwarders(host, ipv6=spec.network.ipv6)
 
 
 async def abandon(

@@ -25,9 +25,10 @@ import msgspec
 
 from rootless.engine import reserve
 from rootless.errors import Conflict, RootlessError, no_space
+from rootless.model.network import NetworkRecord
 from rootless.model.records import ContainerRecord, ContainerState, ExecRecord, NetworkState
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _PROFILES = """
 CREATE TABLE profiles (
@@ -36,7 +37,16 @@ CREATE TABLE profiles (
 ) WITHOUT ROWID;
 """
 
-_SCHEMA = f"""{_PROFILES}
+_NETWORKS = """
+CREATE TABLE networks (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    created_ns INTEGER NOT NULL,
+    body BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+
+_SCHEMA = f"""{_PROFILES}{_NETWORKS}
 CREATE TABLE containers (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -66,7 +76,7 @@ CREATE TABLE settings (
 ) WITHOUT ROWID;
 """
 
-_MIGRATIONS: dict[int, str] = {1: _PROFILES}
+_MIGRATIONS: dict[int, str] = {1: _PROFILES, 2: _NETWORKS}
 """SQL that takes a database from version N to N + 1."""
 
 
@@ -84,6 +94,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_record = msgspec.json.Decoder(ContainerRecord).decode
 _decode_live = msgspec.json.Decoder(_Live).decode
 _decode_exec = msgspec.json.Decoder(ExecRecord).decode
+_decode_network = msgspec.json.Decoder(NetworkRecord).decode
 
 
 class State:
@@ -265,6 +276,20 @@ class State:
     def remove_execs(self, ids: Sequence[str]) -> None:
         """Forget execs."""
         self._write(("DELETE FROM execs WHERE id = ?", [(i,) for i in ids]))
+
+    def networks(self) -> Sequence[NetworkRecord]:
+        """Every network that users made, oldest first."""
+        rows = self._db.execute("SELECT body FROM networks ORDER BY created_ns")
+        return [_decode_network(row[0]) for row in rows]
+
+    def add_network(self, record: NetworkRecord) -> None:
+        """Insert a network whose name is free."""
+        row = (record.id, record.name, record.created_ns, _encode(record))
+        self._write(("INSERT INTO networks VALUES (?, ?, ?, ?)", [row]))
+
+    def remove_network(self, network_id: str) -> None:
+        """Forget a network."""
+        self._write(("DELETE FROM networks WHERE id = ?", [(network_id,)]))
 
     def images(self) -> Sequence[tuple[str, str, str, int]]:
         """(id, manifest digest, parent's id or '', when last tagged) of every image."""

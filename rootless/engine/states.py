@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from rootless.model.network import BRIDGE, Endpoint
 from rootless.model.records import NetworkState
 from rootless.model.request import PortBinding
 
@@ -25,18 +26,27 @@ def denied_names(status: ExitStatus) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def network_state(connection: Connection, *, lost: bool = False) -> NetworkState:
+def network_state(
+    connection: Connection, endpoints: tuple[Endpoint, ...] = (), *, lost: bool = False
+) -> NetworkState:
     """What inspect shows of a connection, with what the network needs to find it again.
 
-    Of one that is ``lost`` there is nothing to show.
+    Of one that is ``lost`` there is nothing to show but its places on bridge
+    networks, which it will have again.
     """
     import json
 
     from rootless.network import addresses
 
     driver_state = json.dumps(connection.to_json())
+    ports = tuple(
+        PortBinding(p.container_port, _protocol(p.protocol), p.host_ip, p.host_port)
+        for p in connection.ports
+    )
+    if connection.mode == BRIDGE and not lost:
+        return NetworkState(driver_state=driver_state, ports=ports, endpoints=endpoints)
     if connection.mode != "slirp4netns" or lost:
-        return NetworkState(driver_state=driver_state)
+        return NetworkState(driver_state=driver_state, endpoints=endpoints)
     return NetworkState(
         ip_address=addresses.CONTAINER_IPV4,
         ip_prefix_length=addresses.PREFIX_LENGTH_IPV4,
@@ -45,11 +55,9 @@ def network_state(connection: Connection, *, lost: bool = False) -> NetworkState
         ipv6_prefix_length=addresses.PREFIX_LENGTH_IPV6 if connection.ipv6 else 0,
         ipv6_gateway=addresses.GATEWAY_IPV6 if connection.ipv6 else "",
         mac_address=connection.mac,
-        ports=tuple(
-            PortBinding(p.container_port, _protocol(p.protocol), p.host_ip, p.host_port)
-            for p in connection.ports
-        ),
+        ports=ports,
         driver_state=driver_state,
+        endpoints=endpoints,
     )
 
 

@@ -30,6 +30,8 @@ class Unit:
         """What runs; None until a start of this daemon's."""
         self.init_start = 0
         self.cgroup = ""
+        self.endpoints = record.network.endpoints
+        """Its places on bridge networks, taken from before its start until after its end."""
         self.releasing: set[asyncio.Task[object]] = set()
         """Give back what the process before held; see :meth:`released`."""
         self.ended = asyncio.Event()

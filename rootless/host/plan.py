@@ -18,7 +18,7 @@ from rootless.host.changes import (
     Sysctl,
 )
 from rootless.host.checks.ids import WIDE
-from rootless.host.checks.programs import libseccomp
+from rootless.host.checks.programs import libnftables, libseccomp
 from rootless.host.checks.session import CONTROLLERS
 from rootless.host.edit import read_lines
 from rootless.host.facts import Host
@@ -57,6 +57,8 @@ def _packages(host: Host) -> Iterator[Change]:
     names = dict.fromkeys(package for program, package in _PROGRAMS if not host.program(program))
     if libseccomp(host).status == "missing":
         names["libseccomp2"] = None
+    if libnftables(host).status == "missing":
+        names["nftables"] = None
     if not names or not host.program("apt-get"):
         return
     listed = " ".join(names)

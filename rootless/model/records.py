@@ -11,6 +11,7 @@ from typing import Literal
 
 from rootless.model.decision import Decision
 from rootless.model.identity import Identity
+from rootless.model.network import Endpoint, NetworkRecord
 from rootless.model.pools import AddressPool
 from rootless.model.request import ContainerConfig, ExecRequest, PortBinding
 from rootless.model.spec import ContainerSpec
@@ -81,6 +82,8 @@ class NetworkState:
     """Published ports with the address and port that were really bound."""
     driver_state: str = ""
     """What the network needs to find its helper again after a restart of the daemon; JSON."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """On bridge networks; the fields above are of the container's own slirp4netns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,14 @@ class ContainerView:
     """The name that the image had at the create means another one by now, or none."""
     memo: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
     """Of the container, as long as it lives: what was made of its record before."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """A network and who is on it: (container's id, its name, its endpoint)."""
+
+    record: NetworkRecord
+    containers: tuple[tuple[str, str, Endpoint], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,34 @@ class EndpointRequest:
     link_local_ips: tuple[str, ...] = ()
     mac_address: str = ""
     driver_opts: tuple[tuple[str, str], ...] = ()
+    gateway_priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetRequest:
+    """One of ``IPAM.Config`` of a network; ``reserved`` are (name, address)."""
+
+    subnet: str = ""
+    ip_range: str = ""
+    gateway: str = ""
+    reserved: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCreation:
+    """One request for a network. None asks for the default."""
+
+    name: str
+    driver: str = "bridge"
+    subnets: tuple[SubnetRequest, ...] = ()
+    ipam_driver: str = ""
+    ipam_options: tuple[tuple[str, str], ...] = ()
+    ipv4: bool | None = None
+    ipv6: bool | None = None
+    internal: bool = False
+    attachable: bool = False
+    options: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

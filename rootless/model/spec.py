@@ -13,6 +13,7 @@ from typing import Literal
 from rootless.model.decision import Decision
 from rootless.model.identity import Identity
 from rootless.model.mounts import IdMap, MountSpec, RootfsMount
+from rootless.model.network import Attachment
 from rootless.model.request import (
     ContainerRequest,
     Healthcheck,
@@ -114,7 +115,11 @@ class DeviceSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """``mode`` is slirp4netns, none, host or ``container:ID``."""
+    """``mode`` is slirp4netns, bridge, none, host or ``container:ID``.
+
+    With ``attachments`` the container is on bridge networks: in mode bridge on
+    nothing else, in mode slirp4netns besides its own way out.
+    """
 
     mode: str
     ports: tuple[PortBinding, ...] = ()
@@ -124,6 +129,14 @@ class NetworkSpec:
     extra_hosts: tuple[str, ...] = ()
     mac_address: str = ""
     ipv6: bool = True
+    attachments: tuple[Attachment, ...] = ()
+    asked_mode: str = ""
+    """In mode bridge: the name or id the client gave, which inspect shows."""
+
+    @property
+    def shown_mode(self) -> str:
+        """``HostConfig.NetworkMode``."""
+        return self.asked_mode or self.mode
 
 
 @dataclass(frozen=True, slots=True)

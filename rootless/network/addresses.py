@@ -17,6 +17,8 @@ PREFIX_IPV6 = "fd00::"
 GATEWAY_IPV6 = "fd00::2"
 FORWARDER_IPV6 = "fd00::3"
 PREFIX_LENGTH_IPV6 = 64
+RESOLVER = "127.0.0.11"
+"""Where containers on bridge networks find their resolver, as in Docker."""
 
 
 def mac_for(container_id: str) -> str:

@@ -14,7 +14,7 @@ from rootless.errors import RootlessError
 from rootless.ids import SHORT_LENGTH
 from rootless.network import addresses, helper, relay, slirp
 from rootless.network.helper import HelperProcess
-from rootless.network.place import Descriptors, Place, strays
+from rootless.network.place import SLIRP, Descriptors, Place, strays
 from rootless.network.ports import (
     PublishedPort,
     endpoint,
@@ -47,6 +47,8 @@ class NetworkState:
     relay_start: int = 0
     place: Place = Place()
     mtu: int = slirp.MTU
+    targets: tuple[str, ...] = ()
+    """Of a container on bridges: its addresses, to which the relay leads every port."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-serialisable object; :meth:`from_json` reads it back."""
@@ -55,8 +57,14 @@ class NetworkState:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> NetworkState:
         """The state from an object made by :meth:`to_json`."""
-        ports = tuple(PublishedPort(**port) for port in value["ports"])
-        return cls(**{**value, "ports": ports, "place": Place(**value.get("place", {}))})
+        return cls(
+            **{
+                **value,
+                "ports": tuple(PublishedPort(**port) for port in value["ports"]),
+                "place": Place(**value.get("place", {})),
+                "targets": tuple(value.get("targets", ())),
+            }
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -74,9 +82,25 @@ class Connection:
     """The event loop's time when all helpers ran."""
 
     @property
+    def needs_slirp(self) -> bool:
+        """Whether it has a slirp4netns of its own."""
+        return self.state.mode == SLIRP
+
+    @property
     def needs_relay(self) -> bool:
-        """Whether one of the ports is the relay's."""
-        return any(relay.relay_address(port) for port in self.state.ports)
+        """Whether one of the ports is the relay's; where no slirp4netns is, all of them."""
+        ports = self.state.ports
+        return any(map(relay.relay_address, ports)) if self.needs_slirp else bool(ports)
+
+    @property
+    def lacks_slirp(self) -> bool:
+        """Its slirp4netns has ended."""
+        return self.slirp is None and self.needs_slirp
+
+    @property
+    def lacks_something(self) -> bool:
+        """One of its helpers has ended."""
+        return self.lacks_slirp or (self.relay is None and self.needs_relay)
 
     async def start_missing(self, fds: Descriptors, *, again: bool = False) -> None:
         """Start the helpers that do not run, and publish the ports; all or none.
@@ -87,11 +111,12 @@ class Connection:
         if again:
             await self._end_strays()
         if again and self.relay is None:
-            state = replace(state, ports=_still_free(state.ports))
+            ports = _still_free(state.ports, by_slirp=self.needs_slirp)
+            state = replace(state, ports=ports)
         started: list[HelperProcess] = []
         try:
             process = self.slirp
-            if process is None:
+            if process is None and self.needs_slirp:
                 process = await slirp.start(
                     netns_fd=fds.netns_fd,
                     userns_fd=fds.userns_fd,
@@ -105,12 +130,17 @@ class Connection:
                 ports = await _publish(state.directory, state.ports, again=again)
                 state = replace(state, ports=ports)
             other = self.relay
-            if other is None:
-                targets = [addresses.CONTAINER_IPV4]
-                if state.ipv6:
-                    targets.append(addresses.ipv6_for(state.mac))
+            if other is None and self.needs_relay:
+                targets = state.targets
+                if self.needs_slirp:
+                    own = [addresses.ipv6_for(state.mac)] if state.ipv6 else []
+                    targets = (addresses.CONTAINER_IPV4, *own)
                 other = await relay.start(
-                    state.ports, fds, targets=targets, directory=state.directory
+                    state.ports,
+                    fds,
+                    targets=targets,
+                    directory=state.directory,
+                    every=not self.needs_slirp,
                 )
         except BaseException:
             for one in started:
@@ -119,8 +149,8 @@ class Connection:
         self.slirp, self.relay = process, other
         self.state = replace(
             state,
-            pid=process.pid,
-            start_time=process.start_time,
+            pid=process.pid if process else 0,
+            start_time=process.start_time if process else 0,
             relay_pid=other.pid if other else 0,
             relay_start=other.start_time if other else 0,
         )
@@ -175,7 +205,8 @@ def found_again(state: NetworkState) -> Connection:
     relay_process = None
     if state.relay_pid:
         relay_process = helper.reattach(state.relay_pid, state.relay_start)
-    return Connection(state, helper.reattach(state.pid, state.start_time), relay_process)
+    own = helper.reattach(state.pid, state.start_time) if state.pid else None
+    return Connection(state, own, relay_process)
 
 
 async def forwarded(container_id: str, connection: Connection) -> tuple[PublishedPort, ...]:
@@ -201,11 +232,14 @@ def why_ended(state: NetworkState, *, relay_only: bool) -> str:
     return f"slirp4netns ended: {said or 'no message'}"
 
 
-def _still_free(ports: tuple[PublishedPort, ...]) -> tuple[PublishedPort, ...]:
-    """Without those of the relay's that somebody else has bound."""
+def _still_free(ports: tuple[PublishedPort, ...], *, by_slirp: bool) -> tuple[PublishedPort, ...]:
+    """Without those of the relay's that somebody else has bound.
+
+    ``by_slirp``: it has only those that slirp4netns cannot serve.
+    """
     left = []
     for port in ports:
-        address = relay.relay_address(port)
+        address = relay.relay_address(port) if by_slirp else port.host_ip
         if address == port.host_ip and probe_bind(port.protocol, address, port.host_port):
             _log.warning("%s", _given_up(port))
         else:

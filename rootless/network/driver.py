@@ -13,10 +13,12 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from rootless.errors import RootlessError
+from rootless.errors import Conflict, RootlessError, Unavailable
 from rootless.ids import SHORT_LENGTH
+from rootless.model.network import BRIDGE
 from rootless.model.spec import NetworkSpec
 from rootless.network import addresses, connection, helper, slirp
+from rootless.network.bridges import BridgePlan, Bridges
 from rootless.network.connection import Connection, NetworkState
 from rootless.network.place import SLIRP, Descriptors, PlaceGone, find, reopened
 from rootless.network.ports import DEFAULT_HOST_IP, PortTable
@@ -38,11 +40,20 @@ class NetworkDriver:
     """Networks of all containers; one object, used from the daemon's event loop only."""
 
     def __init__(
-        self, run_dir: str, *, default_ip: str = DEFAULT_HOST_IP, mtu: int = slirp.MTU
+        self,
+        run_dir: str,
+        *,
+        data_root: str = "",
+        default_ip: str = DEFAULT_HOST_IP,
+        mtu: int = slirp.MTU,
     ) -> None:
-        """``run_dir`` is $XDG_RUNTIME_DIR/rootless; ``default_ip`` daemon.json's ``ip``."""
+        """``run_dir`` is $XDG_RUNTIME_DIR/rootless; ``default_ip`` daemon.json's ``ip``.
+
+        What is to be found again when the run-time directory is lost goes to ``data_root``.
+        """
         self._mtu = mtu
         self._root = os.path.join(run_dir, "slirp")
+        self.bridges = Bridges(os.path.join(data_root or run_dir, "network"), run_dir)
         self.ports = PortTable(default_ip=default_ip)
         self._running: dict[str, Connection] = {}
 
@@ -61,34 +72,42 @@ class NetworkDriver:
         exit_fd: int = -1,
         init_pid: int = 0,
         shim_pid: int = 0,
+        plan: BridgePlan | None = None,
         report: Report | None = None,
     ) -> NetworkState:
         """Connect a container whose init waits for ``go``; nothing is left behind on an error.
 
-        In mode slirp4netns the three descriptors are needed: the container's
-        network and user namespace and the read end of a pipe whose write end its
-        shim holds; they stay the caller's. With the two processes a helper that
-        dies is started again, and ``report`` is told.
+        In modes slirp4netns and bridge the three descriptors are needed: the
+        container's network and user namespace and the read end of a pipe whose
+        write end its shim holds; they stay the caller's. With the two processes a
+        helper that dies is started again, and ``report`` is told. ``plan`` is
+        where a container in mode bridge is to be.
         """
-        if spec.mode != SLIRP:
+        if spec.mode not in (SLIRP, BRIDGE):
             return NetworkState(spec.mode, ipv6=spec.ipv6)
         fds = Descriptors(netns_fd, userns_fd, exit_fd)
+        place = find(fds, init_pid=init_pid, shim_pid=shim_pid)
         made = Connection(
             NetworkState(
-                SLIRP,
+                spec.mode,
                 self.ports.reserve(container_id, spec.ports),
-                spec.mac_address or addresses.mac_for(container_id),
+                _mac(spec, container_id),
                 spec.ipv6,
                 directory=self._directory(container_id),
-                place=find(fds, init_pid=init_pid, shim_pid=shim_pid),
+                place=place,
                 mtu=self._mtu,
+                targets=_targets(plan),
             )
         )
         try:
+            if plan is not None:
+                told = self._bridge_report(container_id, report)
+                await self.bridges.attach(container_id, plan, fds, place, told)
             await made.start_missing(fds)
         except BaseException:
             self.ports.release(container_id)
             slirp.remove_directory(made.state.directory)
+            await self.bridges.detach(container_id)
             raise
         self.ports.update(container_id, made.state.ports)
         self._running[container_id] = made
@@ -98,12 +117,17 @@ class NetworkDriver:
     async def disconnect(self, container_id: str) -> None:
         """End a container's helpers and free its ports; fine when there are none."""
         found = self._running.pop(container_id, None)
+        await self.bridges.detach(container_id)
         if found is not None:
             await found.end(wait=bool(self.ports.of(container_id)))
         self.ports.release(container_id)
 
     async def restore(
-        self, container_id: str, state: NetworkState, report: Report | None = None
+        self,
+        container_id: str,
+        state: NetworkState,
+        report: Report | None = None,
+        plan: BridgePlan | None = None,
     ) -> NetworkState | None:
         """Take over a running container after a daemon restart.
 
@@ -111,8 +135,11 @@ class NetworkDriver:
         container runs, and ``report`` hears of it. The ports returned are those
         that are really forwarded.
         """
-        if state.mode != SLIRP:
+        if state.mode not in (SLIRP, BRIDGE):
             return state
+        if plan is not None:
+            told = self._bridge_report(container_id, report)
+            self.bridges.restore(container_id, plan, state.place, told)
         found = connection.found_again(state)
         if found.slirp is not None:
             found.state = replace(state, ports=await connection.forwarded(container_id, found))
@@ -136,8 +163,35 @@ class NetworkDriver:
             if path not in keep:
                 slirp.remove_directory(path)
 
+    async def join(self, container_id: str, plan: BridgePlan, network_id: str) -> None:
+        """Put a running container on one more network: that with ``network_id`` of the plan."""
+        if self.bridges.has(container_id):
+            network = next(n for n in plan.networks if n.id == network_id)
+            endpoint = next(e for e in plan.endpoints if e.network_id == network_id)
+            await self.bridges.connect(container_id, network, endpoint)
+            return
+        found = self._running.get(container_id)
+        if found is None:
+            raise Unavailable(f"the network of container {container_id} is not known")
+        try:
+            with reopened(found.state.place) as fds:
+                await self.bridges.attach(container_id, plan, fds, found.state.place, None)
+        except PlaceGone:
+            raise Conflict(f"container {container_id} is not running") from None
+
+    def _bridge_report(
+        self, container_id: str, report: Report | None
+    ) -> Callable[[str], None] | None:
+        def told(reason: str) -> None:
+            found = self._running.get(container_id)
+            if found is not None and report is not None:
+                report(found.state, reason)
+
+        return told if report is not None else None
+
     async def detach(self) -> None:
         """Let go of everything without ending it: the daemon stops, containers live on."""
+        await self.bridges.let_go()
         running = list(self._running.values())
         self._running.clear()
         for one in running:
@@ -170,7 +224,7 @@ class NetworkDriver:
             helper.supervise(made.slirp, slirp_ended)
         if made.relay is not None:
             helper.supervise(made.relay, relay_ended)
-        if made.slirp is None or (made.relay is None and made.needs_relay):
+        if made.lacks_something:
             self._repair(container_id, made, report)
 
     def _repair(self, container_id: str, made: Connection, report: Report | None) -> None:
@@ -192,7 +246,7 @@ class NetworkDriver:
             while True:
                 with reopened(place):
                     pass
-                reason = connection.why_ended(made.state, relay_only=made.slirp is not None)
+                reason = connection.why_ended(made.state, relay_only=not made.lacks_slirp)
                 if report is not None and not told:
                     report(made.state, reason)
                 told = True
@@ -225,6 +279,17 @@ class NetworkDriver:
         await made.end(wait=False)
         if report is not None:
             report(None, "")
+
+
+def _mac(spec: NetworkSpec, container_id: str) -> str:
+    return spec.mac_address or addresses.mac_for(container_id) if spec.mode == SLIRP else ""
+
+
+def _targets(plan: BridgePlan | None) -> tuple[str, ...]:
+    """Where the relay finds a container on bridges; IPv4 first, as of slirp4netns."""
+    found = plan.endpoints if plan else ()
+    first = [endpoint.ipv4_address for endpoint in found if endpoint.ipv4_address]
+    return (*first[:1], *[e.ipv6_address for e in found if e.ipv6_address][:1])
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -18,6 +18,7 @@ from rootless.network.addresses import (
     CONTAINER_IPV4,
     FORWARDER_IPV4,
     FORWARDER_IPV6,
+    RESOLVER,
 )
 
 MAX_NAMESERVERS = 3
@@ -99,10 +100,13 @@ def render_resolv_conf(spec: NetworkSpec, host_text: str) -> str:
     ``--dns``, ``--dns-search`` and ``--dns-option`` each replace what the host
     says, as in Docker. ``--dns-search=.`` means no search list. In mode host
     the host's resolvers are kept as they are; in mode none there are none
-    unless asked for.
+    unless asked for. On bridge networks it is the engine's own, which asks those
+    that are asked for.
     """
     host = parse_resolv_conf(host_text)
-    if spec.dns:
+    if spec.attachments:
+        nameservers: tuple[str, ...] = (RESOLVER,)
+    elif spec.dns:
         nameservers = tuple(check_dns(text) for text in spec.dns)
     elif spec.mode == "host":
         nameservers = host.nameservers
@@ -112,6 +116,8 @@ def render_resolv_conf(spec: NetworkSpec, host_text: str) -> str:
         nameservers = forwarders(host, ipv6=spec.ipv6)
     search = tuple(spec.dns_search or host.search)
     options = tuple(spec.dns_options or host.options)
+    if spec.attachments and not any(option.startswith("ndots:") for option in options):
+        options = (*options, "ndots:0")  # names of containers have no dots
     for value in (*search, *options):
         check_word(value, "DNS search domain or option")
     lines = [f"nameserver {address}" for address in nameservers]
@@ -171,8 +177,12 @@ def render_hosts(
     domainname: str = "",
     aliases: Sequence[str] = (),
     host_gateway: str | None = None,
+    addresses: Sequence[str] = (),
 ) -> str:
-    """The container's hosts file: loopback, ``--add-host`` entries, its own names."""
+    """The container's hosts file: loopback, ``--add-host`` entries, its own names.
+
+    ``addresses`` are the container's on bridge networks.
+    """
     entries = [HostsEntry("127.0.0.1", ("localhost",))]
     if spec.ipv6:
         entries += [
@@ -185,9 +195,9 @@ def render_hosts(
     entries += [parse_extra_host(text, host_gateway) for text in spec.extra_hosts]
     full = (f"{hostname}.{domainname}",) if domainname else ()
     names = tuple(dict.fromkeys((*full, hostname, *aliases)))
-    own = CONTAINER_IPV4 if spec.mode == "slirp4netns" else "127.0.1.1"
+    own = [CONTAINER_IPV4, *addresses] if spec.mode == "slirp4netns" else addresses or ["127.0.1.1"]
     if hostname:
-        entries.append(HostsEntry(own, names))
+        entries += [HostsEntry(address, names) for address in own]
     return "".join(f"{entry.address}\t{' '.join(entry.names)}\n" for entry in entries)
 
 

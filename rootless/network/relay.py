@@ -38,21 +38,27 @@ def by_relay_alone(port: PublishedPort) -> bool:
 
 
 async def start(
-    ports: Sequence[PublishedPort], fds: Descriptors, *, targets: Sequence[str], directory: str
+    ports: Sequence[PublishedPort],
+    fds: Descriptors,
+    *,
+    targets: Sequence[str],
+    directory: str,
+    every: bool = False,
 ) -> HelperProcess | None:
-    """Start the relay for those of ``ports`` that need it; None when none does.
+    """Start the relay for those of ``ports`` that need it, or ``every`` one; None when none does.
 
     ``targets`` are the container's addresses. The log goes to ``directory``.
     Raises Conflict for a port that was taken meanwhile and Unavailable when the
     relay does not get ready.
     """
     wanted = [
-        RelayPort(p.protocol, relay_address(p), p.host_port, p.container_port, p.host_ip)
+        RelayPort(p.protocol, address, p.host_port, p.container_port, p.host_ip)
         for p in ports
-        if relay_address(p)
+        if (address := p.host_ip if every else relay_address(p))
     ]
     if not wanted:
         return None
+    os.makedirs(directory, mode=0o700, exist_ok=True)
     log = f"{directory}/{LOG}"
     with contextlib.ExitStack() as stack:
         ready_read, ready_write = os.pipe2(os.O_CLOEXEC)

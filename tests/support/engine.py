@@ -220,7 +220,25 @@ class Engine:
         for pattern in ("containers/*", "layers/tmp-*", "content/tmp/*"):
             found += [str(path) for path in self.data.glob(pattern)]
         found += [str(path) for path in (self.root / "r/rootless/slirp").glob("*")]
-        return found
+        found += [f"network {name}" for name in self.networks()]
+        return [*found, *self.on_bridges()]
+
+    def networks(self) -> list[str]:
+        """Names of the networks that were made."""
+        return self.ok("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}").split()
+
+    def on_bridges(self) -> list[str]:
+        """What the network holder still has: containers, links, addresses in its rules."""
+        path = self.data / "network/holder.sock"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as holder:
+            try:
+                holder.connect(str(path))
+            except OSError:
+                return []  # there is none
+            holder.settimeout(SECONDS)
+            holder.send(json.dumps({"op": "left"}).encode())
+            found: list[str] = json.loads(holder.recv(1 << 17))["left"]
+            return found
 
     def uncaught(self) -> str:
         """The logs of its daemons, when something in them happened that nobody thought of."""
@@ -233,6 +251,7 @@ class Engine:
         ids = self.containers()
         if ids:
             self.run("rm", "--force", "--volumes", *ids)
+        self.run("network", "prune", "--force")
 
 
 @contextmanager

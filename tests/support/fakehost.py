@@ -27,6 +27,7 @@ HEALTHY = {
     "/usr/bin/newuidmap": "",
     "/usr/bin/newgidmap": "",
     "/usr/lib/x86_64-linux-gnu/libseccomp.so.2": "",
+    "/usr/lib/x86_64-linux-gnu/libnftables.so.1": "",
     "/dev/fuse": "",
     "/dev/net/tun": "",
 }

@@ -48,11 +48,25 @@ def _is_spare(pid: int) -> bool:
     return False
 
 
+_OF_BRIDGES = ("rootless-net", "rootless-dns", "slirp4netns")
+"""What an engine keeps that has had containers on bridge networks."""
+
+
+def _serves_bridges(pid: int) -> bool:
+    """Network holder, resolver, and their slirp4netns: a container's own has an address."""
+    try:
+        name, words = procfs.stat(pid).comm, procfs.cmdline(pid)
+    except ProcessLookupError:
+        return False
+    return name in _OF_BRIDGES and not any(word.startswith("--macaddress") for word in words)
+
+
 def new_since(before: dict[int, str], *, seconds: float = 30.0, spare: bool = False) -> list[str]:
     """What runs now and did not ``before``, once it had ``seconds`` to end.
 
-    With ``spare`` one sandbox that waits for the next container is no leftover:
-    an engine that runs keeps it. The wait is a bound on how long clean-up may
+    With ``spare`` one sandbox that waits for the next container is no leftover, nor
+    are the three processes that serve bridge networks: an engine that runs keeps
+    them. The wait is a bound on how long clean-up may
     take, not a condition to reach: it returns as soon as nothing is left. Ten
     seconds were too few for removing a distribution's files on a busy disk.
     """
@@ -61,6 +75,9 @@ def new_since(before: dict[int, str], *, seconds: float = 30.0, spare: bool = Fa
         new = {pid: text for pid, text in ours().items() if pid not in before}
         waiting = [pid for pid in new if spare and _is_spare(pid)]
         for pid in waiting[:_OF_A_SPARE]:
+            del new[pid]
+        serving = [pid for pid in new if spare and _serves_bridges(pid)]
+        for pid in serving[: len(_OF_BRIDGES)]:
             del new[pid]
         left = list(new.values())
         if not left or time.monotonic() > deadline:

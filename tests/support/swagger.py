@@ -35,6 +35,8 @@ ALSO: Mapping[str, tuple[int, ...]] = {
     "/images/create": (401, 503),
     "/images/{name}/push": (401, 503),
     "/images/search": (404, 503),
+    # A name that is taken.
+    "/networks/create": (409,),
     # An image that is to be saved may not be there.
     "/images/get": (404,),
     "/images/{name}/get": (404,),

@@ -11,7 +11,7 @@ import msgspec
 from rootless.api.dto.binds import parse_bind
 from rootless.api.dto.config import from_config
 from rootless.api.dto.host_config import from_host_config
-from rootless.api.dto.network import endpoint
+from rootless.api.dto.network import container_networks
 from rootless.api.dto.ports import port_list, port_map
 from rootless.api.dto.times import rfc3339
 from rootless.ids import short_id
@@ -98,16 +98,8 @@ def _command(record: ContainerRecord) -> tuple[str, ...]:
     return (*entrypoint, *(record.config.cmd or ())) or record.spec.process.args
 
 
-def _networks(record: ContainerRecord) -> dict[str, object]:
-    mode = record.spec.network.mode
-    if mode.startswith("container:"):
-        return {}
-    request = record.spec.request.endpoints
-    return {mode: endpoint(mode, record.network, record.spec.id, request)}
-
-
 def _host_summary(record: ContainerRecord) -> dict[str, object]:
-    body: dict[str, object] = {"NetworkMode": record.spec.network.mode}
+    body: dict[str, object] = {"NetworkMode": record.spec.network.shown_mode}
     if record.spec.annotations:
         body["Annotations"] = dict(record.spec.annotations)
     return body
@@ -131,7 +123,7 @@ def summary(view: ContainerView, now_ns: int | None = None) -> dict[str, object]
         "State": state.status,
         "Status": status_text(state, now),
         "HostConfig": _host_summary(record),
-        "NetworkSettings": {"Networks": _networks(record)},
+        "NetworkSettings": {"Networks": container_networks(record)},
         "Mounts": mount_points(record),
     }
     if view.size_rw is not None:
@@ -221,7 +213,7 @@ def _network_settings(record: ContainerRecord) -> dict[str, object]:
         "IPPrefixLen": network.ip_prefix_length,
         "IPv6Gateway": network.ipv6_gateway,
         "MacAddress": network.mac_address,
-        "Networks": _networks(record),
+        "Networks": container_networks(record),
     }
 
 
@@ -256,7 +248,7 @@ def inspect(view: ContainerView) -> dict[str, object]:
              ("resolv.conf", "hostname", "hosts")}  # fmt: skip
     host = from_host_config(spec.request.host)
     host |= {
-        "NetworkMode": spec.network.mode,
+        "NetworkMode": spec.network.shown_mode,
         "ShmSize": spec.shm_size,
         "MaskedPaths": _paths(spec.request.host, spec.masked_paths),
         "ReadonlyPaths": _paths(spec.request.host, spec.readonly_paths),

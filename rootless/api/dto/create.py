@@ -8,61 +8,17 @@ from typing import Annotated
 
 from rootless.api.dto.config import Config, Words, to_config, words
 from rootless.api.dto.decode import Body
+from rootless.api.dto.endpoint import EndpointBody, to_endpoint
 from rootless.api.dto.host_config import Host, to_host_config
-from rootless.api.fields import ignored, limited, refused
+from rootless.api.fields import limited
 from rootless.errors import InvalidInput
 from rootless.model.request import ContainerRequest, EndpointRequest, ExecRequest
-
-# Docker's words. An address that is not given is a lie to who asked for it.
-_ADDRESS = refused(
-    "user specified IP address is supported on user defined networks only, and this engine "
-    "has none yet"
-)
-_ALIASES = refused(
-    "network-scoped aliases are only supported for user-defined networks, and this engine "
-    "has none yet"
-)
-
-
-class IpamConfig(Body, frozen=True):
-    """Addresses an endpoint asks for."""
-
-    ipv4_address: Annotated[str, _ADDRESS] = ""
-    ipv6_address: Annotated[str, _ADDRESS] = ""
-    link_local_ips: Annotated[list[str], _ADDRESS] = []
-
-
-_ANSWER = ignored("it is what answers tell, not what is asked for")
-
-
-class Endpoint(Body, frozen=True):
-    """One of ``EndpointsConfig``."""
-
-    ipam_config: IpamConfig | None = None
-    links: Annotated[list[str], refused("links between containers are not supported")] = []
-    aliases: Annotated[list[str], _ALIASES] = []
-    mac_address: str = ""
-    driver_opts: Annotated[
-        dict[str, str], refused("the networks of this engine take no options")
-    ] = {}
-    gw_priority: Annotated[
-        int, ignored("a container has one network, and its gateway is the only one")
-    ] = 0
-    network_id: Annotated[str, _ANSWER] = ""
-    endpoint_id: Annotated[str, _ANSWER] = ""
-    gateway: Annotated[str, _ANSWER] = ""
-    ip_address: Annotated[str, _ANSWER] = ""
-    ip_prefix_len: Annotated[int, _ANSWER] = 0
-    ipv6_gateway: Annotated[str, _ANSWER] = ""
-    global_ipv6_address: Annotated[str, _ANSWER] = ""
-    global_ipv6_prefix_len: Annotated[int, _ANSWER] = 0
-    dns_names: Annotated[list[str], _ANSWER] = []
 
 
 class Networking(Body, frozen=True):
     """``NetworkingConfig``."""
 
-    endpoints_config: dict[str, Endpoint] = {}
+    endpoints_config: dict[str, EndpointBody] = {}
 
 
 class CreateBody(Config, frozen=True):
@@ -107,21 +63,10 @@ def to_request(
     body: CreateBody, *, name: str, platform: str, warnings: tuple[str, ...]
 ) -> ContainerRequest:
     """One create request."""
-    endpoints = []
-    for network, found in body.networking_config.endpoints_config.items():
-        ipam = found.ipam_config or IpamConfig()
-        endpoints.append(
-            EndpointRequest(
-                network=network,
-                aliases=tuple(found.aliases),
-                links=tuple(found.links),
-                ipv4_address=ipam.ipv4_address,
-                ipv6_address=ipam.ipv6_address,
-                link_local_ips=tuple(ipam.link_local_ips),
-                mac_address=found.mac_address or body.mac_address,
-                driver_opts=tuple(found.driver_opts.items()),
-            )
-        )
+    endpoints = [
+        to_endpoint(found, network, body.mac_address)
+        for network, found in body.networking_config.endpoints_config.items()
+    ]
     if body.mac_address and not endpoints:
         network = body.host_config.network_mode or "default"
         endpoints.append(EndpointRequest(network=network, mac_address=body.mac_address))

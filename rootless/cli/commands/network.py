@@ -58,8 +58,9 @@ LS = Command(
     usage="network ls [OPTIONS]",
     summary="List networks",
     description="""
-The networks are built in: slirp4netns (the default), none and host. Filters:
-dangling=true|false, driver=NAME, id=ID, label=NAME, name=NAME, scope=local, type=TYPE.
+Built in are slirp4netns (the default), none and host; others are made with `rootless
+network create`. Filters: dangling=true|false, driver=NAME, id=ID, label=NAME[=VALUE],
+name=NAME, scope=local, type=builtin|custom.
 """,
     aliases="network ls, network list",
     flags=(

@@ -1,4 +1,4 @@
-"""The ``prune`` of containers, images, volumes, and of the whole system."""
+"""The ``prune`` of containers, images, networks, volumes, and of the whole system."""
 
 from __future__ import annotations
 
@@ -80,6 +80,15 @@ def _volumes(call: Invocation) -> int:
     return 0
 
 
+def _networks(call: Invocation) -> int:
+    text = "This will remove all custom networks not used by at least one container."
+    if not _agreed(call, text):
+        return 1
+    answer = _prune(call, "networks", parse_filters(call["filter"]))
+    _report("Deleted Networks:", answer.get("NetworksDeleted") or [])
+    return 0
+
+
 def _system(call: Invocation) -> int:
     filters = parse_filters(call["filter"]) or {}
     if call["volumes"] and "until" in filters:  # volumes have no such filter: say so before
@@ -140,6 +149,14 @@ IMAGE = Command(
         _FILTER,
         _FORCE,
     ),
+)
+NETWORK = Command(
+    _networks,
+    usage="network prune [OPTIONS]",
+    summary="Remove all unused networks",
+    description="Networks that no running container is on.",
+    examples="rootless network prune -f --filter until=24h",
+    flags=(_FILTER, _FORCE),
 )
 VOLUME = Command(
     _volumes,

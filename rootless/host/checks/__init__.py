@@ -23,6 +23,7 @@ CHECKS: tuple[Callable[[Host], CheckResult], ...] = (
     programs.fuse_overlayfs,
     devices.tun,
     programs.slirp4netns,
+    programs.libnftables,
     kernel.seccomp,
     kernel.seccomp_notify,
     programs.libseccomp,

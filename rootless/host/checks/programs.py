@@ -55,12 +55,28 @@ def libseccomp(host: Host) -> CheckResult:
 
 
 def _seccomp_library(host: Host) -> str:
+    return _library(host, "seccomp", 2)
+
+
+def libnftables(host: Host) -> CheckResult:
+    """libnftables.so.1, which makes the rules of bridge networks."""
+    name = _library(host, "nftables", 1)
+    return Subject("nftables", "libnftables").judge(
+        name or "not installed",
+        ok=bool(name),
+        cost="there are no bridge networks: rootless network create and compose files",
+        fix="sudo apt-get install nftables",
+    )
+
+
+def _library(host: Host, name: str, version: int) -> str:
+    file = f"lib{name}.so.{version}"
     for directory in ("/usr/lib", "/lib", "/usr/lib64", "/lib64"):
-        for found in host.path(directory).glob("*/libseccomp.so.2"):
+        for found in host.path(directory).glob(f"*/{file}"):
             return f"/{found.relative_to(host.root)}"
-        if host.path(f"{directory}/libseccomp.so.2").exists():
-            return f"{directory}/libseccomp.so.2"
-    return (ctypes.util.find_library("seccomp") or "") if host.live else ""
+        if host.path(f"{directory}/{file}").exists():
+            return f"{directory}/{file}"
+    return (ctypes.util.find_library(name) or "") if host.live else ""
 
 
 def busybox(host: Host) -> CheckResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rootless.model.network import BRIDGE
 from rootless.policy.kinds import address_within
 from rootless.policy.rules.base import Case, Violation, rule
 
@@ -20,14 +21,17 @@ _FIELD = "HostConfig.PortBindings"
 def mode(case: Case) -> Iterator[Violation]:
     """Only the allowed kinds of network."""
     allow = case.policy.names_of("network.allowModes")
-    kind = case.spec.network.mode.partition(":")[0]
-    if allow is not None and kind not in allow:
-        yield Violation(
-            "HostConfig.NetworkMode",
-            kind,
-            f"allowed are {', '.join(sorted(allow)) or 'none at all'}",
-            "network.allowModes",
-        )
+    kinds = [case.spec.network.mode.partition(":")[0]]
+    if case.spec.network.attachments and BRIDGE not in kinds:
+        kinds.append(BRIDGE)
+    for kind in kinds:
+        if allow is not None and kind not in allow:
+            yield Violation(
+                "HostConfig.NetworkMode",
+                kind,
+                f"allowed are {', '.join(sorted(allow)) or 'none at all'}",
+                "network.allowModes",
+            )
 
 
 @rule(

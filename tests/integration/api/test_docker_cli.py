@@ -204,7 +204,11 @@ async def test_system(docker: Docker, served: Served) -> None:
     assert "v" in await docker.ok("volume", "ls", "-q")
     assert await docker.ok("volume", "rm", "v") == "v\n"
     assert "slirp4netns" in await docker.ok("network", "ls")
-    status, _, err = await docker.run("network", "create", "n")
-    assert (status, "not supported yet" in err) == (1, True)
+    made = await docker.ok("network", "create", "--subnet", "10.9.0.0/24", "n")
+    assert len(made) == 65
+    assert '"Subnet": "10.9.0.0/24"' in await docker.ok("network", "inspect", "n")
+    assert await docker.ok("network", "rm", "n") == "n\n"
+    status, _, err = await docker.run("network", "create", "host")
+    assert (status, "operation is not permitted on predefined host network" in err) == (1, True)
     status, _, err = await docker.run("swarm", "init")
     assert (status, "swarm mode is not supported" in err) == (1, True)

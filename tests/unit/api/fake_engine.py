@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rootless.engine.networks import check_creation, predefined
 from rootless.errors import Conflict, Denied, InvalidInput, NotFound, NotModified, StartFailed
 from rootless.ids import new_id
 from rootless.model.decision import Decision, Finding
 from rootless.model.event import Event
 from rootless.model.identity import Identity
 from rootless.model.mounts import IdMap, MountSpec, RootfsMount
+from rootless.model.network import Endpoint, NetworkRecord, Subnet
 from rootless.model.records import (
     Change,
     ContainerRecord,
@@ -32,6 +34,7 @@ from rootless.model.records import (
     LogEntry,
     NetworkSample,
     NetworkState,
+    NetworkView,
     PathStat,
     PlanReport,
     ProcessTable,
@@ -47,7 +50,9 @@ from rootless.model.records import (
 from rootless.model.request import (
     ContainerConfig,
     ContainerRequest,
+    EndpointRequest,
     ExecRequest,
+    NetworkCreation,
 )
 from rootless.model.spec import (
     ContainerSpec,
@@ -546,6 +551,53 @@ class FakeVolumes:
         return PruneReport(deleted=deleted)
 
 
+class FakeNetworks:
+    """The predefined ones, and what was made."""
+
+    def __init__(self) -> None:
+        self.records = {record.name: record for record in predefined()}
+        self.calls: list[Any] = []
+
+    async def create(self, identity: Identity, wanted: NetworkCreation) -> tuple[str, str]:
+        check_creation(wanted)
+        subnets = tuple(Subnet(s.subnet, s.gateway) for s in wanted.subnets)
+        made = NetworkRecord(new_id(), wanted.name, 10**18, subnets, labels=wanted.labels)
+        self.records[wanted.name] = made
+        self.calls.append(wanted)
+        return made.id, ""
+
+    async def list(self, identity: Identity, *, filters: Any) -> list[NetworkView]:
+        drivers = filters.get("driver")
+        return [NetworkView(r) for r in self.records.values() if not drivers or r.driver in drivers]
+
+    async def inspect(self, identity: Identity, ref: str) -> NetworkView:
+        for record in self.records.values():
+            if record.name == ref or record.id.startswith(ref):
+                place = Endpoint(record.id, record.name, "e" * 64, "eth0", "02:00:00:00:00:01")
+                place = replace(place, ipv4_address="10.0.0.2", ipv4_prefix=24)
+                return NetworkView(record, ((new_id(), "box", place),))
+        raise NotFound(f"network {ref} not found")
+
+    async def remove(self, identity: Identity, ref: str) -> None:
+        record = (await self.inspect(identity, ref)).record
+        if record.driver != "bridge":
+            raise Denied(f"{record.name} is a pre-defined network and cannot be removed")
+        del self.records[record.name]
+
+    async def prune(self, identity: Identity, *, filters: Any) -> list[str]:
+        return [name for name, record in self.records.items() if record.driver == "bridge"]
+
+    async def connect(
+        self, identity: Identity, ref: str, container: str, wanted: EndpointRequest
+    ) -> None:
+        self.calls.append((ref, container, wanted))
+
+    async def disconnect(
+        self, identity: Identity, ref: str, container: str, *, force: bool = False
+    ) -> None:
+        self.calls.append((ref, container, force))
+
+
 class FakeSystem:
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
@@ -611,6 +663,7 @@ class FakeEngine:
         self.execs = FakeExecs(self)
         self.images = FakeImages(self)
         self.volumes = FakeVolumes()
+        self.networks = FakeNetworks()
         self.system = FakeSystem(self)
 
     async def blocks(self, size: int) -> AsyncIterator[bytes]:

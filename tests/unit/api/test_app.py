@@ -463,8 +463,27 @@ async def test_networks(served: Served) -> None:
     one = await served.json("GET", '/networks?filters={"driver":["null"]}')
     assert [n["Name"] for n in one] == ["none"]
     assert (await served.json("GET", f"/networks/{one[0]['Id'][:12]}"))["Name"] == "none"
-    made = await served.request("POST", "/networks/create", {"Name": "x"})
-    assert (made.status, "not supported yet" in made.message) == (400, True)
+    made = await served.json("POST", "/networks/create", {"Name": "x"}, status=201)
+    assert (await served.json("GET", f"/networks/{made['Id']}"))["Name"] == "x"
+    for body, status in (
+        ({"Name": "host"}, 403),
+        ({"Name": ""}, 400),
+        ({"Name": "a b"}, 400),
+        ({"Name": "y", "Driver": "overlay"}, 404),
+        ({"Name": "y", "Options": {"nope": "1"}}, 400),
+        ({"Name": "y", "Options": {"com.docker.network.driver.mtu": "x"}}, 400),
+        ({"Name": "y", "EnableIPv4": False}, 400),
+        ({"Name": "y", "IPAM": {"Driver": "dhcp"}}, 400),
+        ({"Name": "y", "ConfigOnly": True}, 400),
+    ):
+        refused = await served.request("POST", "/networks/create", body)
+        assert refused.status == status, body
+    connect = {"Container": "box", "EndpointConfig": {"Aliases": ["db"], "GwPriority": 2}}
+    await served.json("POST", "/networks/x/connect", connect, status=200)
+    await served.json("POST", "/networks/x/disconnect", {"Container": "box"}, status=200)
+    asked = served.engine.networks.calls[-2][2]
+    assert (asked.aliases, asked.gateway_priority) == (("db",), 2)
+    assert served.engine.networks.calls[-1] == ("x", "box", False)
     assert (await served.request("GET", "/networks/absent")).status == 404
     assert (await served.request("DELETE", "/networks/host")).status == 403
 

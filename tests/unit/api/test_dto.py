@@ -134,17 +134,14 @@ def test_endpoints() -> None:
     assert (found.network, found.aliases, found.mac_address) == ("none", (), "x")
 
 
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        ({"IPAMConfig": {"IPv4Address": "1.2.3.4"}}, "user defined networks only"),
-        ({"IPAMConfig": {"LinkLocalIPs": ["1.2.3.4"]}}, "user defined networks only"),
-        ({"Aliases": ["db"]}, "network-scoped aliases are only supported for user-defined"),
-    ],
-)
-def test_what_only_networks_of_ones_own_give(asked: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
-        request(NetworkingConfig={"EndpointsConfig": {"none": asked}})
+def test_what_an_endpoint_asks_for() -> None:
+    asked = {
+        "IPAMConfig": {"IPv4Address": "10.9.0.5", "IPv6Address": "fd00::5"},
+        "Aliases": ["db"], "Links": ["web:www"], "GwPriority": 3,
+    }  # fmt: skip
+    found = request(NetworkingConfig={"EndpointsConfig": {"backend": asked}}).endpoints[0]
+    assert (found.ipv4_address, found.ipv6_address) == ("10.9.0.5", "fd00::5")
+    assert (found.aliases, found.links, found.gateway_priority) == (("db",), ("web:www",), 3)
 
 
 @pytest.mark.parametrize(

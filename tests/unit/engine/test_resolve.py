@@ -21,6 +21,7 @@ from rootless.errors import HostUnsupported, InvalidInput, NotFound, RootlessErr
 from rootless.model.defaults import DEFAULT_CAPABILITIES
 from rootless.model.facts import CgroupFacts, HostFacts
 from rootless.model.mounts import IdMap, MountSpec, RootfsMount
+from rootless.model.network import NetworkRecord, Subnet
 from rootless.model.records import ContainerRecord, ImageRecord
 from rootless.model.request import (
     ContainerConfig,
@@ -61,6 +62,10 @@ IMAGE = ImageRecord(
     size=1,
 )
 OTHER = record("other", status="running")
+BACKEND = NetworkRecord("b" * 64, "backend", 1, (Subnet("10.9.0.0/24", "10.9.0.1"),))
+INNER = NetworkRecord(
+    "c" * 64, "inner", 2, (Subnet("10.8.0.0/24", "10.8.0.1", asked=False),), internal=True
+)
 
 
 _LONG = "9" * 5000
@@ -76,6 +81,13 @@ def _lookup(ref: str) -> ContainerRecord:
     raise NotFound(f"No such container: {ref}")
 
 
+def _network(ref: str) -> NetworkRecord:
+    for network in (BACKEND, INNER):
+        if ref in (network.id, network.name):
+            return network
+    raise NotFound(f"network {ref} not found")
+
+
 def _resolve(
     host: HostConfig | None = None,
     config: ContainerConfig | None = None,
@@ -87,6 +99,7 @@ def _resolve(
         settings=EngineSettings(Path("/data"), Path("/run"), **settings),  # type: ignore[arg-type]
         facts=facts,
         lookup=_lookup,
+        networks=_network,
         volume_path=lambda name: Path("/data/volumes") / name / "_data",
         known_volumes={"known": Volume("known", 1)},
     )
@@ -332,6 +345,10 @@ def test_networks_and_the_mode(mode: str, networks: tuple[str, ...], fits: bool)
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
+        ({"ipv4_address": "1.2.3.4"}, "user defined networks only"),
+        ({"ipv6_address": "::1"}, "user defined networks only"),
+        ({"link_local_ips": ("1.2.3.4",)}, "user defined networks only"),
+        ({"aliases": ("db",)}, "user-defined networks"),
         ({"mac_address": "foo"}, "invalid MAC address: foo"),
         ({"mac_address": "01:00:5e:00:00:01"}, "invalid MAC address"),
         ({"mac_address": "00:00:00:00:00:00"}, "invalid MAC address"),

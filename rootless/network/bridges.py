@@ -1,0 +1,288 @@
+"""Containers on bridges, as the daemon sees them: attached, named, attached again.
+
+The bridges are in the holder's network namespace, and one slirp4netns leads
+from there to the world. When one of the two dies it is started again, and
+every container is put back where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from rootless.errors import RootlessError, Unavailable
+from rootless.ids import SHORT_LENGTH
+from rootless.model.network import Endpoint, NetworkRecord
+from rootless.network import helper, slirp
+from rootless.network.helper import HelperProcess
+from rootless.network.holder_client import Hello, HolderClient, Namespaces, open_holder
+from rootless.network.place import Descriptors, Place, PlaceGone, reopened, strays
+
+_log = logging.getLogger(__name__)
+
+FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0
+"""Seconds before what died is tried a second time, and at most."""
+
+Report = Callable[[str], None]
+"""Called with why a container is cut off, and with '' when it is not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgePlan:
+    """Where a container is to be. ``servers`` answer what no name of its networks answers."""
+
+    networks: tuple[NetworkRecord, ...]
+    endpoints: tuple[Endpoint, ...]
+    servers: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class _Attached:
+    plan: BridgePlan
+    place: Place
+    report: Report | None
+
+
+class Bridges:
+    """All containers on bridges; used from the daemon's event loop only."""
+
+    def __init__(self, directory: str, run_dir: str) -> None:
+        """``directory`` has the holder's socket, ``run_dir`` what may be lost with a logout."""
+        self._directory = directory
+        self._slirp_directory = os.path.join(run_dir, "network", "slirp")
+        self._namespaces: Namespaces | None = None
+        self._ipv6 = True
+        self._client: HolderClient | None = None
+        self._slirp: HelperProcess | None = None
+        self._opening = asyncio.Lock()
+        self._attached: dict[str, _Attached] = {}
+        self._repair: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def prepare(self, namespaces: Namespaces, *, ipv6: bool) -> None:
+        """Say where the holder belongs, and whether the way out has IPv6."""
+        self._namespaces = namespaces
+        self._ipv6 = ipv6
+
+    async def warm(self) -> None:
+        """Start what the first container would wait for."""
+        await self._holder()
+
+    # -- containers --------------------------------------------------------------------
+
+    async def attach(
+        self,
+        container_id: str,
+        plan: BridgePlan,
+        fds: Descriptors,
+        place: Place,
+        report: Report | None,
+    ) -> None:
+        """Put a new container on its networks; nothing is left behind on an error."""
+        holder = await self._holder()
+        self._attached[container_id] = _Attached(plan, place, report)
+        try:
+            await self._attach(holder, container_id, plan, fds)
+        except BaseException:
+            self._attached.pop(container_id, None)
+            raise
+
+    @staticmethod
+    async def _attach(
+        holder: HolderClient, container_id: str, plan: BridgePlan, fds: Descriptors
+    ) -> None:
+        await holder.ask(
+            (fds.netns_fd, fds.exit_fd),
+            op="attach",
+            container=container_id,
+            networks=[asdict(network) for network in plan.networks],
+            endpoints=[asdict(endpoint) for endpoint in plan.endpoints],
+            servers=plan.servers,
+        )
+
+    async def detach(self, container_id: str) -> None:
+        """Take a container off; fine when it is on none."""
+        if self._attached.pop(container_id, None) is not None and self._client is not None:
+            with contextlib.suppress(Unavailable):  # then it is off
+                await self._client.ask(op="detach", container=container_id)
+
+    def has(self, container_id: str) -> bool:
+        """True when a container is attached."""
+        return container_id in self._attached
+
+    async def connect(self, container_id: str, network: NetworkRecord, endpoint: Endpoint) -> None:
+        """One more network for a running container."""
+        found = self._attached[container_id]
+        plan = found.plan
+        await (await self._holder()).ask(
+            op="connect",
+            container=container_id,
+            network=asdict(network),
+            endpoint=asdict(endpoint),
+        )
+        found.plan = replace(
+            plan,
+            networks=(*plan.networks, network),
+            endpoints=(*plan.endpoints, endpoint),
+        )
+
+    async def disconnect(
+        self, container_id: str, network_id: str, others: Sequence[Endpoint]
+    ) -> None:
+        """One network less; ``others`` are the endpoints that stay."""
+        found = self._attached[container_id]
+        await (await self._holder()).ask(
+            op="disconnect",
+            container=container_id,
+            network=network_id,
+            others=[asdict(endpoint) for endpoint in others],
+        )
+        networks = tuple(n for n in found.plan.networks if n.id != network_id)
+        found.plan = replace(found.plan, networks=networks, endpoints=tuple(others))
+
+    async def rename(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
+        """Other names for a running container."""
+        found = self._attached[container_id]
+        found.plan = replace(found.plan, endpoints=tuple(endpoints))
+        await (await self._holder()).ask(
+            op="rename",
+            container=container_id,
+            endpoints=[asdict(endpoint) for endpoint in endpoints],
+        )
+
+    async def remove_network(self, network_id: str) -> None:
+        """A network that no container is on has no bridge any more."""
+        if self._client is not None:
+            with contextlib.suppress(Unavailable):
+                await self._client.ask(op="remove-network", network=network_id)
+
+    def restore(
+        self, container_id: str, plan: BridgePlan, place: Place, report: Report | None
+    ) -> None:
+        """Take over a running container after a restart; :meth:`reconcile` follows."""
+        self._attached[container_id] = _Attached(plan, place, report)
+
+    async def reconcile(self, networks: frozenset[str]) -> None:
+        """Bring the holder to what was restored; ``networks`` are those that exist."""
+        if not self._attached and not os.path.exists(f"{self._directory}/holder.sock"):
+            return
+        await self._holder(networks)
+
+    async def let_go(self) -> None:
+        """The daemon stops; holder and slirp4netns live on while containers do."""
+        self._closed = True
+        if self._repair is not None:
+            self._repair.cancel()
+            await asyncio.wait([self._repair])
+        if self._slirp is not None:
+            helper.close(self._slirp)
+            self._slirp = None
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    # -- holder and slirp4netns -------------------------------------------------------------
+
+    async def _holder(self, networks: frozenset[str] | None = None) -> HolderClient:
+        """The holder, with everything in it that belongs there, and its way out."""
+        if self._client is not None:
+            return self._client
+        async with self._opening:
+            if self._client is not None:
+                return self._client
+            assert self._namespaces is not None, "the engine has not said where"
+            client, hello = await open_holder(self._directory, self._namespaces, self._lost)
+            try:
+                await self._fill(client, hello, networks)
+                await self._lead_out(hello)
+            except BaseException:
+                client.close()
+                raise
+            finally:
+                hello.close()
+            self._client = client
+        return client
+
+    async def _fill(
+        self, client: HolderClient, hello: Hello, networks: frozenset[str] | None
+    ) -> None:
+        """What a holder lacks is put there, what nobody wants any more goes."""
+        for container_id in hello.containers.keys() - self._attached.keys():
+            await client.ask(op="detach", container=container_id)
+        if networks is not None:
+            for network_id in set(hello.networks) - networks:
+                await client.ask(op="remove-network", network=network_id)
+        for container_id, found in tuple(self._attached.items()):
+            wanted = {endpoint.id for endpoint in found.plan.endpoints}
+            if hello.containers.get(container_id) == wanted:
+                continue
+            try:
+                with reopened(found.place) as fds:
+                    await self._attach(client, container_id, found.plan, fds)
+            except PlaceGone:
+                continue  # its end is told by others
+            _log.warning("container %s is back on its networks", container_id[:SHORT_LENGTH])
+
+    async def _lead_out(self, hello: Hello) -> None:
+        """A slirp4netns for the holder's namespace: the one that runs, or a new one."""
+        place = Place(userns=os.fstat(hello.userns_fd).st_ino)
+        running = strays(place, self._slirp_directory, ())
+        if self._slirp is not None:
+            helper.close(self._slirp)
+            self._slirp = None
+        for pid in running:
+            with contextlib.suppress(ProcessLookupError):
+                self._slirp = helper.adopt(pid)
+        if self._slirp is None:
+            self._slirp = await slirp.start(
+                netns_fd=hello.netns_fd,
+                userns_fd=hello.userns_fd,
+                exit_fd=hello.exit_fd,
+                directory=self._slirp_directory,
+                ipv6=self._ipv6,
+            )
+        helper.supervise(self._slirp, self._slirp_ended)
+
+    def _slirp_ended(self) -> None:
+        assert self._slirp is not None
+        helper.close(self._slirp)
+        self._slirp = None
+        said = slirp.last_message(slirp.read_log(self._slirp_directory))
+        self._begin_repair(f"slirp4netns ended: {said or 'no message'}")
+
+    def _lost(self) -> None:
+        self._client = None
+        self._begin_repair("the process that holds the bridges ended")
+
+    def _begin_repair(self, reason: str) -> None:
+        if self._closed or self._repair is not None:
+            return
+        _log.warning("bridge networks: %s; it is started again", reason)
+        for found in tuple(self._attached.values()):
+            if found.report is not None:
+                found.report(reason)
+        self._repair = asyncio.ensure_future(self._start_again())
+
+    async def _start_again(self) -> None:
+        delay = 0.0
+        while True:
+            await asyncio.sleep(delay)
+            delay = min(max(2 * delay, FIRST_DELAY), LONGEST_DELAY)
+            client, self._client = self._client, None
+            if client is not None:  # only slirp4netns died: the holder is asked for descriptors
+                client.close()
+            try:
+                await self._holder()
+            except (RootlessError, OSError) as error:
+                _log.warning("bridge networks: %s", error)
+                continue
+            break
+        self._repair = None
+        _log.warning("bridge networks run again")
+        for found in tuple(self._attached.values()):
+            if found.report is not None:
+                found.report("")

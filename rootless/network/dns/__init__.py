@@ -1,0 +1,1 @@
+"""The resolver of containers on bridge networks."""

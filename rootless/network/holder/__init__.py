@@ -1,0 +1,1 @@
+"""The process that holds the engine's network namespace: bridges, rules, resolvers."""

@@ -1,0 +1,151 @@
+"""The rules of the engine's network namespace, as text for nft(8). Pure.
+
+Two tables. ``bridge rootless`` binds each port of a bridge to the one hardware
+address and the addresses of the container behind it: nothing else comes in
+there, so that a container can neither speak for another nor draw its traffic.
+``inet rootless`` decides what is forwarded: out through slirp4netns for
+networks that are not internal, never from one bridge to another, and nothing
+to the namespace's own addresses but echo requests to a bridge's own gateway.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from rootless.model.network import ICC, Endpoint, NetworkRecord
+from rootless.network.addresses import RESOLVER
+
+OUT = "tap0"
+"""The device of slirp4netns."""
+
+BASE = f"""
+table inet rootless {{
+  set outward {{ type ifname; }}
+  set same {{ type ifname . ifname; }}
+  set own4 {{ type ifname . ipv4_addr; }}
+  set own6 {{ type ifname . ipv6_addr; }}
+  chain input {{
+    type filter hook input priority filter; policy drop;
+    iif "lo" accept
+    ct state established,related accept
+    iifname . ip daddr @own4 icmp type echo-request limit rate 200/second accept
+    iifname . ip6 daddr @own6 icmpv6 type echo-request limit rate 200/second accept
+    icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+    iifname "{OUT}" icmpv6 type nd-router-advert accept
+  }}
+  chain forwarded {{
+    type filter hook forward priority filter; policy drop;
+    ct state invalid drop
+    ct state established,related accept
+    iifname . oifname @same accept
+    iifname @outward oifname "{OUT}" accept
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat;
+    oifname "{OUT}" masquerade
+  }}
+}}
+table bridge rootless {{
+  set hw {{ type ifname . ether_addr; }}
+  set a4 {{ type ifname . ipv4_addr; }}
+  set a6 {{ type ifname . ipv6_addr; }}
+  set arps {{ type ifname . ether_addr . ipv4_addr; }}
+  set adverts {{ typeof iifname . @th,64,128; }}
+  chain prerouting {{
+    type filter hook prerouting priority -300; policy drop;
+    iifname . ether saddr != @hw drop
+    ether type {{ 8021q, 8021ad }} drop
+    iifname . ip saddr @a4 accept
+    iifname . arp saddr ether . arp saddr ip @arps accept
+    icmpv6 type {{ nd-router-advert, nd-redirect }} drop
+    icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @adverts drop
+    iifname . ip6 saddr @a6 accept
+    ip6 saddr :: icmpv6 type {{ nd-neighbor-solicit, mld2-listener-report }} accept
+  }}
+}}
+"""
+"""Bytes 8 to 24 of a neighbour advertisement are whose it is (RFC 4861, 4.4)."""
+
+
+def bridge_name(network_id: str) -> str:
+    """The bridge of a network, as Docker calls it."""
+    return f"br-{network_id[:12]}"
+
+
+def port_name(endpoint_id: str) -> str:
+    """The end of a container's veth pair that is a port of the bridge."""
+    return f"ve{endpoint_id[:12]}"
+
+
+def mac_of(seed: str) -> str:
+    """A locally administered hardware address made from hex digits (IEEE 802)."""
+    return ":".join(["02", *(seed[i : i + 2] for i in range(0, 10, 2))])
+
+
+def link_local(mac: str) -> str:
+    """The address that the kernel gives an interface with ``mac`` (RFC 4862, EUI-64)."""
+    octets = [int(part, 16) for part in mac.split(":")]
+    octets[0] ^= 2
+    eui64 = bytes([*octets[:3], 0xFF, 0xFE, *octets[3:]])
+    return str(ipaddress.IPv6Address(0xFE80 << 112 | int.from_bytes(eui64)))
+
+
+def of_network(network: NetworkRecord, *, add: bool) -> str:
+    """What a network's bridge may do."""
+    bridge = f'"{bridge_name(network.id)}"'
+    found = []
+    if not network.internal:
+        found.append(("inet", "outward", bridge))
+    if network.flag(ICC, default=True):
+        found.append(("inet", "same", f"{bridge} . {bridge}"))
+    for subnet in network.subnets:
+        if subnet.gateway:
+            name = "own6" if ":" in subnet.gateway else "own4"
+            found.append(("inet", name, f"{bridge} . {subnet.gateway}"))
+    return _elements(found, add=add)
+
+
+def of_endpoint(endpoint: Endpoint, *, add: bool) -> str:
+    """Whose a port is."""
+    port, mac = f'"{port_name(endpoint.id)}"', endpoint.mac_address
+    found = [("bridge", "hw", f"{port} . {mac}")]
+    if endpoint.ipv4_address:
+        found.append(("bridge", "a4", f"{port} . {endpoint.ipv4_address}"))
+        found.append(("bridge", "arps", f"{port} . {mac} . {endpoint.ipv4_address}"))
+    if endpoint.ipv6_address:
+        for address in (endpoint.ipv6_address, link_local(mac)):
+            found.append(("bridge", "a6", f"{port} . {address}"))
+            number = int(ipaddress.IPv6Address(address))
+            found.append(("bridge", "adverts", f"{port} . {number:#034x}"))
+    return _elements(found, add=add)
+
+
+ELEMENTS = (
+    *(("inet", name) for name in ("outward", "same", "own4", "own6")),
+    *(("bridge", name) for name in ("hw", "a4", "a6", "arps", "adverts")),
+)
+"""(family, name) of every set."""
+
+
+def _elements(found: Iterable[tuple[str, str, str]], *, add: bool) -> str:
+    verb = "add" if add else "delete"
+    return "".join(
+        f"{verb} element {family} rootless {name} {{ {element} }}\n"
+        for family, name, element in found
+    )
+
+
+def of_container(udp_port: int, tcp_port: int) -> str:
+    """In a container's namespace: the resolver's address leads to where it really listens.
+
+    So a server in the container can have port 53 of every address.
+    """
+    return (
+        "add table ip rootless\n"
+        "add chain ip rootless output { type nat hook output priority -100; }\n"
+        f"add rule ip rootless output ip daddr {RESOLVER} udp dport 53"
+        f" dnat to {RESOLVER}:{udp_port}\n"
+        f"add rule ip rootless output ip daddr {RESOLVER} tcp dport 53"
+        f" dnat to {RESOLVER}:{tcp_port}\n"
+    )

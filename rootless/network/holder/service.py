@@ -1,0 +1,328 @@
+"""What the holder does for the daemon: containers on bridges, and off again.
+
+A bridge is made with the first container on its network and stays until the
+network is removed. All of it belongs to this process' network namespace and
+goes with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rootless.errors import NotFound, RootlessError, SyscallError
+from rootless.linux import nftables, process
+from rootless.model.network import ICC, MTU, Endpoint, NetworkRecord
+from rootless.network.addresses import RESOLVER
+from rootless.network.holder import rules
+from rootless.network.holder.links import Netlink, netlink, set_sysctl
+from rootless.network.holder.resolver import Resolver
+
+DEFAULT_MTU = 65520
+"""Bytes: nothing here touches a wire, and slirp4netns takes as much."""
+
+
+@dataclass(slots=True)
+class Container:
+    """A container on bridges. The descriptors are this process' own."""
+
+    netns_fd: int
+    exit_fd: int
+    servers: tuple[str, ...]
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    """By network id."""
+    sockets: tuple[socket.socket, ...] = ()
+    """The resolver's, in the container's namespace: datagrams, connections."""
+
+
+class Service:
+    """The namespace's content; one object, in the namespace."""
+
+    def __init__(
+        self,
+        home_fd: int,
+        userns_fd: int,
+        *,
+        watch: Callable[[str, int], None],
+        unwatch: Callable[[int], object],
+    ) -> None:
+        """``home_fd`` is the engine's network namespace, which the caller is in.
+
+        ``watch`` is called with a container and its exit pipe, ``unwatch`` before that is closed.
+        """
+        self._home_fd = home_fd
+        self._watch, self._unwatch = watch, unwatch
+        self._route = Netlink()
+        self._route.set_up("lo")
+        for path, value in (("ipv4/ip_forward", "1"), ("ipv4/conf/all/arp_ignore", "1")):
+            set_sysctl(path, value)
+        with contextlib.suppress(FileNotFoundError):  # no IPv6, or no br_netfilter
+            set_sysctl("ipv6/conf/all/forwarding", "1")
+        for name in ("iptables", "ip6tables", "arptables"):
+            with contextlib.suppress(FileNotFoundError):
+                set_sysctl(f"bridge/bridge-nf-call-{name}", "0")
+        nftables.run(rules.BASE)
+        self.networks: dict[str, NetworkRecord] = {}
+        self.containers: dict[str, Container] = {}
+        self.resolver = Resolver(userns_fd, self._everything)
+        self.resolver.start()
+
+    # -- containers --------------------------------------------------------------------
+
+    def attach(
+        self,
+        container_id: str,
+        networks: Sequence[NetworkRecord],
+        endpoints: Sequence[Endpoint],
+        servers: Sequence[str],
+        fds: Sequence[int],
+    ) -> None:
+        """Put a container on networks. ``fds``: its network namespace, and its exit pipe."""
+        self.detach(container_id)
+        netns_fd, exit_fd = fds
+        found = Container(os.dup(netns_fd), os.dup(exit_fd), tuple(servers))
+        self.containers[container_id] = found
+        self._watch(container_id, found.exit_fd)
+        try:
+            for network in networks:
+                self._ensure(network)
+            with self._inside(found), netlink() as route:
+                # Before its own init does: without a route, 127.0.0.11 counts as a broadcast
+                # address, and a socket bound to that answers from 127.0.0.1.
+                route.set_up("lo")
+                found.sockets = _listen()
+            for endpoint in endpoints:
+                self._plug(found, endpoint)
+            self._tell_client(container_id, found)
+        except BaseException:
+            self.detach(container_id)
+            raise
+
+    def detach(self, container_id: str) -> None:
+        """Take a container off everything; fine when it is on nothing."""
+        found = self.containers.pop(container_id, None)
+        if found is None:
+            return
+        self.resolver.tell({"drop": container_id})
+        for one in found.sockets:
+            one.close()
+        for endpoint in tuple(found.endpoints.values()):
+            self._unplug(found, endpoint)
+        self._unwatch(found.exit_fd)
+        os.close(found.netns_fd)
+        os.close(found.exit_fd)
+
+    def connect(self, container_id: str, network: NetworkRecord, endpoint: Endpoint) -> None:
+        """One more network for a container."""
+        found = self._container(container_id)
+        self._ensure(network)
+        self._plug(found, endpoint)
+        self._tell_client(container_id, found)
+
+    def disconnect(self, container_id: str, network_id: str, others: Sequence[Endpoint]) -> None:
+        """One network less; ``others`` are what it keeps, with their default routes."""
+        found = self._container(container_id)
+        endpoint = found.endpoints.get(network_id)
+        if endpoint is not None:
+            self._unplug(found, endpoint)
+        with self._inside(found), netlink() as route:
+            for other in others:
+                found.endpoints[other.network_id] = other
+                _add_routes(route, other)
+        self._tell_client(container_id, found)
+
+    def rename(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
+        """Other names for what there is."""
+        found = self._container(container_id)
+        for endpoint in endpoints:
+            if endpoint.network_id in found.endpoints:
+                found.endpoints[endpoint.network_id] = endpoint
+                self.resolver.tell(self._names(endpoint))
+
+    def _container(self, container_id: str) -> Container:
+        try:
+            return self.containers[container_id]
+        except KeyError:
+            raise NotFound(f"container {container_id} is on no bridge") from None
+
+    def _plug(self, found: Container, endpoint: Endpoint) -> None:
+        network = self.networks[endpoint.network_id]
+        port, mac = rules.port_name(endpoint.id), endpoint.mac_address
+        found.endpoints[endpoint.network_id] = endpoint
+        nftables.run(rules.of_endpoint(endpoint, add=True))
+        try:
+            self._pair(found, endpoint, network)
+            with contextlib.suppress(FileNotFoundError):
+                set_sysctl(f"ipv6/conf/{port}/disable_ipv6", "1")
+            self._route.bind_port(port, mac, isolated=not network.flag(ICC, default=True))
+            with self._inside(found), netlink() as route:
+                _configure(route, endpoint)
+        except BaseException:
+            self._unplug(found, endpoint)
+            raise
+        self.resolver.tell(self._names(endpoint))
+
+    def _pair(self, found: Container, endpoint: Endpoint, network: NetworkRecord) -> None:
+        def make() -> None:
+            self._route.add_pair(
+                rules.port_name(endpoint.id),
+                bridge=rules.bridge_name(network.id),
+                mtu=mtu_of(network),
+                peer=endpoint.interface,
+                peer_mac=endpoint.mac_address,
+                netns_fd=found.netns_fd,
+            )
+
+        try:
+            make()
+        except SyscallError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            # Of a holder that died: its namespace is taken down behind its back.
+            with self._inside(found), netlink() as route:
+                route.remove(endpoint.interface)
+            make()
+
+    def _unplug(self, found: Container, endpoint: Endpoint) -> None:
+        del found.endpoints[endpoint.network_id]
+        self.resolver.tell({"gone": endpoint.id})
+        self._route.remove(rules.port_name(endpoint.id))
+        nftables.run(rules.of_endpoint(endpoint, add=False))
+
+    @contextlib.contextmanager
+    def _inside(self, found: Container) -> Iterator[None]:
+        """Be in the container's network namespace; sockets made there stay there."""
+        process.setns(found.netns_fd, process.CLONE_NEWNET, "a container's network namespace")
+        try:
+            yield
+        finally:
+            process.setns(self._home_fd, process.CLONE_NEWNET, "the engine's network namespace")
+
+    # -- networks -----------------------------------------------------------------------
+
+    def _ensure(self, network: NetworkRecord) -> None:
+        """The network's bridge, with its addresses and rules."""
+        if network.id in self.networks:
+            return
+        name = rules.bridge_name(network.id)
+        self.networks[network.id] = network
+        try:
+            self._route.add_bridge(name, mac=rules.mac_of(network.id), mtu=mtu_of(network))
+            if not network.ipv6:
+                with contextlib.suppress(FileNotFoundError):
+                    set_sysctl(f"ipv6/conf/{name}/disable_ipv6", "1")
+            for subnet in network.subnets:
+                if subnet.gateway:
+                    prefix = int(subnet.subnet.partition("/")[2])
+                    self._route.add_address(name, subnet.gateway, prefix)
+            nftables.run(rules.of_network(network, add=True))
+        except BaseException:
+            self.networks.pop(network.id)
+            self._route.remove(name)
+            raise
+
+    def remove_network(self, network_id: str) -> None:
+        """Remove a bridge that no container is on; fine when there is none."""
+        network = self.networks.pop(network_id, None)
+        if network is None:
+            return
+        self._route.remove(rules.bridge_name(network_id))
+        nftables.run(rules.of_network(network, add=False))
+
+    def leftovers(self) -> list[str]:
+        """Links and elements of rules, as text: none where nothing is attached, for tests."""
+        names = (name for _, name in socket.if_nameindex())
+        found = [f"link {name}" for name in names if name not in ("lo", rules.OUT)]
+        found += [f"container {container_id}" for container_id in self.containers]
+        for family, name in rules.ELEMENTS:
+            listed = nftables.run(f"list set {family} rootless {name}")
+            if "elements" in listed:
+                found.append(f"elements of {family} {name}")
+        return found
+
+    # -- the resolver --------------------------------------------------------------------
+
+    def _names(self, endpoint: Endpoint) -> dict[str, Any]:
+        addresses = [a for a in (endpoint.ipv4_address, endpoint.ipv6_address) if a]
+        return {
+            "endpoint": endpoint.id,
+            "network": endpoint.network_id,
+            "domain": endpoint.network,
+            "names": list(endpoint.names),
+            "addresses": addresses,
+        }
+
+    def _client(self, container_id: str, found: Container) -> dict[str, Any]:
+        outward = any(not self.networks[key].internal for key in found.endpoints)
+        return {
+            "client": container_id,
+            "networks": list(found.endpoints),
+            "servers": list(found.servers) if outward else [],
+            "links": dict(pair for e in found.endpoints.values() for pair in e.links),
+        }
+
+    def _tell_client(self, container_id: str, found: Container) -> None:
+        fds = [one.fileno() for one in found.sockets]
+        self.resolver.tell(self._client(container_id, found), fds)
+
+    def _everything(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
+        for container_id, found in self.containers.items():
+            for endpoint in found.endpoints.values():
+                yield self._names(endpoint), []
+            fds = [one.fileno() for one in found.sockets]
+            yield self._client(container_id, found), fds
+
+
+def mtu_of(network: NetworkRecord) -> int:
+    """Bytes of a packet on the network; checked when it was made."""
+    return int(dict(network.options).get(MTU, DEFAULT_MTU))
+
+
+def _listen() -> tuple[socket.socket, socket.socket]:
+    """The resolver's sockets in the namespace that the caller is in, and the rules to them."""
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        connections = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            datagrams.bind((RESOLVER, 0))
+            connections.bind((RESOLVER, 0))
+            connections.listen(16)
+            ports = datagrams.getsockname()[1], connections.getsockname()[1]
+            with contextlib.suppress(RootlessError):
+                nftables.run("delete table ip rootless")  # of a holder that died
+            nftables.run(rules.of_container(*ports))
+        except BaseException:
+            connections.close()
+            raise
+    except BaseException:
+        datagrams.close()
+        raise
+    return datagrams, connections
+
+
+def _configure(route: Netlink, endpoint: Endpoint) -> None:
+    """The container's end of the pair: addresses, up, routes."""
+    name = endpoint.interface
+    if not endpoint.ipv6_address:
+        with contextlib.suppress(OSError):  # no IPv6; the rules let none pass anyway
+            set_sysctl(f"ipv6/conf/{name}/disable_ipv6", "1")
+    for address, prefix in (
+        (endpoint.ipv4_address, endpoint.ipv4_prefix),
+        (endpoint.ipv6_address, endpoint.ipv6_prefix),
+    ):
+        if address:
+            route.add_address(name, address, prefix)
+    route.set_up(name)
+    _add_routes(route, endpoint)
+
+
+def _add_routes(route: Netlink, endpoint: Endpoint) -> None:
+    if endpoint.default_ipv4 and endpoint.ipv4_gateway:
+        route.add_default(endpoint.interface, endpoint.ipv4_gateway)
+    if endpoint.default_ipv6 and endpoint.ipv6_gateway:
+        route.add_default(endpoint.interface, endpoint.ipv6_gateway)

@@ -1,0 +1,482 @@
+"""Networks of the user's: names, addresses, ports, and who cannot reach whom."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rootless.linux import procfs
+from tests.support.api import Api, until
+from tests.support.engine import Engine
+from tests.support.fixtures import DockerCli
+
+pytestmark = pytest.mark.integration
+IMAGE = "rootless/busybox"
+SERVER = ("sh", "-c", "echo page > /tmp/page && exec httpd -f -p 8000 -h /tmp")
+FETCH = ("wget", "-q", "-O", "-")  # with -T the static one of Debian crashes
+
+
+def inspect(engine: Engine, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(engine.ok("inspect", name))[0]
+    return found
+
+
+def place(engine: Engine, name: str, network: str) -> dict[str, Any]:
+    found: dict[str, Any] = inspect(engine, name)["NetworkSettings"]["Networks"][network]
+    return found
+
+
+def serve(engine: Engine, name: str, *flags: str) -> None:
+    """A container that serves a page, and does so already."""
+    engine.ok("run", "-d", "--name", name, *flags, IMAGE, *SERVER)
+    until(lambda: engine.run("exec", name, *FETCH, "http://127.0.0.1:8000/page").stdout)
+
+
+@pytest.fixture
+def networks(engine: Engine) -> Iterator[list[str]]:
+    """Networks that the test makes; they go behind it, with the containers on them."""
+    made: list[str] = []
+    yield made
+    ids = engine.containers()
+    if ids:
+        engine.ok("rm", "--force", *ids)
+    for name in made:
+        engine.ok("network", "rm", name)
+
+
+def make(engine: Engine, networks: list[str], name: str, *flags: str) -> str:
+    networks.append(name)
+    return engine.ok("network", "create", *flags, name)
+
+
+def inside(engine: Engine, name: str, source: str) -> str:
+    """Run Python in a container's network namespace with every capability there."""
+    pid = inspect(engine, name)["State"]["Pid"]
+    done = subprocess.run(
+        [
+            "nsenter", f"--user=/proc/{pid}/ns/user", f"--net=/proc/{pid}/ns/net",
+            "--setuid=0", "--setgid=0", sys.executable, "-c", source,
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+def test_containers_find_one_another_by_name(engine: Engine, networks: list[str]) -> None:
+    make(engine, networks, "front")
+    serve(engine, "web", "--network", "front", "--network-alias", "www")
+    short = engine.containers()[0][:12]
+    for name in ("web", "www", short, "web.front", "WEB"):
+        got = engine.ok(
+            "run", "--rm", "--network", "front", IMAGE, *FETCH, f"http://{name}:8000/page"
+        )
+        assert got == "page", name
+    files = engine.ok("exec", "web", "cat", "/etc/resolv.conf", "/etc/hosts").splitlines()
+    assert "nameserver 127.0.0.11" in files
+    assert f"{place(engine, 'web', 'front')['IPAddress']}\t{short}" in files
+    engine.ok("rename", "web", "shop")
+    got = engine.ok("run", "--rm", "--network", "front", IMAGE, *FETCH, "http://shop:8000/page")
+    assert got == "page"
+    gone = engine.run("run", "--rm", "--network", "front", IMAGE, "nslookup", "web")
+    assert gone.returncode != 0
+
+
+def test_one_name_may_be_many(engine: Engine, networks: list[str]) -> None:
+    make(engine, networks, "many")
+    for number in range(3):
+        engine.ok(
+            "run", "-d", "--name", f"n{number}", "--network", "many", "--network-alias", "all",
+            IMAGE, "sleep", "1000",
+        )  # fmt: skip
+    found = engine.ok("run", "--rm", "--network", "many", IMAGE, "nslookup", "all")
+    for number in range(3):
+        assert place(engine, f"n{number}", "many")["IPAddress"] in found
+
+
+def test_networks_do_not_see_one_another(engine: Engine, networks: list[str]) -> None:
+    make(engine, networks, "one")
+    make(engine, networks, "two")
+    serve(engine, "web", "--network", "one")
+    address = place(engine, "web", "one")["IPAddress"]
+    gateway = place(engine, "web", "one")["Gateway"]
+    engine.ok("run", "-d", "--name", "other", "--network", "two", IMAGE, "sleep", "1000")
+    # What must not work is tried where the same thing works elsewhere.
+    assert engine.ok(
+        "run", "--rm", "--network", "one", IMAGE, *FETCH, f"http://{address}:8000/page"
+    )
+    assert engine.run("exec", "other", "nslookup", "web").returncode != 0
+    connect = "import socket; s = socket.socket(); s.settimeout(2)\nprint(s.connect_ex(('{}', {})))"
+    assert inside(engine, "other", connect.format(address, 8000)) != "0"
+    assert inside(engine, "other", connect.format(gateway, 8000)) != "0"
+    # Its own resolver answers; that of the other network's containers does not leak.
+    reverse = ".".join(reversed(address.split(".")))
+    found = engine.run("exec", "other", "nslookup", "-type=ptr", f"{reverse}.in-addr.arpa")
+    assert "web" not in found.stdout
+
+
+def test_the_host_is_out_of_reach(engine: Engine, networks: list[str]) -> None:
+    make(engine, networks, "out")
+    engine.ok("run", "-d", "--name", "box", "--network", "out", IMAGE, "sleep", "1000")
+    gateway = place(engine, "box", "out")["Gateway"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        server.settimeout(0)
+        source = (
+            "import socket\nfor a in ('10.0.2.2', '10.0.2.3', '10.0.2.100', '127.0.0.1', "
+            f"'{gateway}'):\n"
+            "    s = socket.socket(); s.settimeout(2)\n"
+            f"    print(a, s.connect_ex((a, {port})))"
+        )
+        for line in inside(engine, "box", source).splitlines():
+            assert not line.endswith(" 0"), line
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    # Abstract sockets belong to the host's network namespace.
+    with socket.socket(socket.AF_UNIX) as hidden:
+        hidden.bind("\0rootless-test-bridges")
+        hidden.listen()
+        source = (
+            "import socket; s = socket.socket(socket.AF_UNIX)\n"
+            "print(s.connect_ex('\\0rootless-test-bridges'))"
+        )
+        assert inside(engine, "box", source) != "0"
+
+
+def own_address() -> str:
+    """An address of this host that is not loopback's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("192.0.2.1", 9))
+        return str(sock.getsockname()[0])
+
+
+def test_the_way_out_and_internal_networks(engine: Engine, networks: list[str]) -> None:
+    make(engine, networks, "open")
+    make(engine, networks, "closed", "--internal")
+    for name in ("open", "closed"):
+        engine.ok("run", "-d", "--name", f"on-{name}", "--network", name, IMAGE, "sleep", "1000")
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        port = server.getsockname()[1]
+        source = (
+            "import socket; s = socket.socket(); s.settimeout(3)\n"
+            f"print(s.connect_ex(('{own_address()}', {port})))"
+        )
+        assert inside(engine, "on-open", source) == "0"
+        assert inside(engine, "on-closed", source) != "0"
+    assert "default" in engine.ok("exec", "on-open", "ip", "route")
+    assert "default" not in engine.ok("exec", "on-closed", "ip", "route")
+    assert engine.run("exec", "on-closed", "nslookup", "localhost.test").returncode != 0
+    shown = json.loads(engine.ok("network", "inspect", "closed"))[0]
+    assert (shown["Internal"], shown["Driver"], shown["Scope"]) == (True, "bridge", "local")
+
+
+def test_published_ports(engine: Engine, networks: list[str]) -> None:
+    make(engine, networks, "front")
+    serve(engine, "web", "--network", "front", "-p", "8000", "-p", "[::1]::8000", "-p", "9000/udp")
+    ports = inspect(engine, "web")["NetworkSettings"]["Ports"]
+    for binding in ports["8000/tcp"]:
+        with socket.create_connection((binding["HostIp"], int(binding["HostPort"])), 60) as client:
+            client.sendall(b"GET /page HTTP/1.0\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+        assert answer.endswith(b"page\n")
+    assert {binding["HostIp"] for binding in ports["8000/tcp"]} == {"127.0.0.1", "::1"}
+    echo = (
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "s.bind(('0.0.0.0', 9000)); s.settimeout(60)\n"
+        "d, a = s.recvfrom(100); s.sendto(d.upper(), a)"
+    )
+    listener = threading.Thread(target=inside, args=(engine, "web", echo))
+    listener.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        client.connect(("127.0.0.1", int(ports["9000/udp"][0]["HostPort"])))
+        until(lambda: _asked(client) == b"HELLO")
+    listener.join()
+    taken = ports["8000/tcp"][0]["HostPort"]
+    refused = engine.run(
+        "run", "--rm", "--network", "front", "-p", f"127.0.0.1:{taken}:80", IMAGE, "true"
+    )
+    assert (refused.returncode, "port is already allocated" in refused.stderr) == (125, True)
+
+
+def _asked(client: socket.socket) -> bytes:
+    with contextlib.suppress(OSError):
+        client.send(b"hello")
+        return client.recv(100)
+    return b""
+
+
+def test_connecting_a_running_container(
+    engine: Engine, networks: list[str], docker_cli: DockerCli
+) -> None:
+    make(engine, networks, "here")
+    make(engine, networks, "there", "--subnet", "10.77.3.0/24")
+    serve(engine, "web", "--network", "here")
+    told = docker_cli("network", "connect", "--ip", "10.77.3.50", "--alias", "db", "there", "web")
+    assert told.returncode == 0, told.stderr
+    got = engine.ok("run", "--rm", "--network", "there", IMAGE, *FETCH, "http://db:8000/page")
+    assert got == "page"
+    assert place(engine, "web", "there")["IPAddress"] == "10.77.3.50"
+    assert "10.77.3.50\t" in engine.ok("exec", "web", "cat", "/etc/hosts")
+    shown = json.loads(engine.ok("network", "inspect", "there"))[0]
+    assert [c["IPv4Address"] for c in shown["Containers"].values()] == ["10.77.3.50/24"]
+    again = docker_cli("network", "connect", "there", "web")
+    assert "endpoint with name web already exists in network there" in again.stderr
+    # A restart keeps both.
+    engine.ok("restart", "-t", "0", "web")
+    assert place(engine, "web", "there")["IPAddress"] == "10.77.3.50"
+    used = docker_cli("network", "rm", "here")
+    assert 'network here has active endpoints (name:"web" id:"' in used.stderr
+    assert docker_cli("network", "disconnect", "here", "web").returncode == 0
+    assert set(inspect(engine, "web")["NetworkSettings"]["Networks"]) == {"there"}
+    addresses = engine.ok("exec", "web", "ip", "-4", "-o", "addr")
+    assert ("eth0" in addresses, "eth1" in addresses) == (False, True)
+    assert "default via 10.77.3.1" in engine.ok("exec", "web", "ip", "route")
+    twice = docker_cli("network", "disconnect", "here", "web")
+    assert "is not connected to network here" in twice.stderr
+
+
+def test_the_default_network_besides_one_of_the_users(engine: Engine, networks: list[str]) -> None:
+    make(engine, networks, "extra")
+    serve(engine, "web", "--network", "extra")
+    engine.ok("run", "-d", "--name", "box", IMAGE, "sleep", "1000")
+    assert engine.run("exec", "box", "nslookup", "web").returncode != 0
+    engine.ok("network", "connect", "extra", "box")
+    assert engine.ok("exec", "box", "nslookup", "web").count(
+        place(engine, "web", "extra")["IPAddress"]
+    )
+    both = set(inspect(engine, "box")["NetworkSettings"]["Networks"])
+    assert both == {"slirp4netns", "extra"}
+    assert "tap0" in engine.ok("exec", "box", "ip", "route", "show", "default")
+
+
+def test_static_addresses_and_what_cannot_be(engine: Engine, networks: list[str], api: Api) -> None:
+    make(engine, networks, "plan", "--subnet", "10.77.4.0/24", "--ip-range", "10.77.4.128/25",
+         "--aux-address", "printer=10.77.4.130", "--label", "tier=db")  # fmt: skip
+    make(engine, networks, "auto")
+    engine.ok("run", "-d", "--name", "aa", "--network", "plan", "--ip", "10.77.4.9",
+              "--mac-address", "02:00:00:00:00:09", IMAGE, "sleep", "1000")  # fmt: skip
+    shown = place(engine, "aa", "plan")
+    assert (shown["IPAddress"], shown["MacAddress"]) == ("10.77.4.9", "02:00:00:00:00:09")
+    assert shown["IPAMConfig"] == {"IPv4Address": "10.77.4.9"}
+    engine.ok("run", "-d", "--name", "bb", "--network", "plan", IMAGE, "sleep", "1000")
+    # The gateway and the printer have the first two of the range.
+    assert place(engine, "bb", "plan")["IPAddress"] == "10.77.4.129"
+    engine.ok("run", "-d", "--name", "cc", "--network", "plan", IMAGE, "sleep", "1000")
+    assert place(engine, "cc", "plan")["IPAddress"] == "10.77.4.131"
+    for flags, said in (
+        (("--network", "plan", "--ip", "10.77.4.9"), "Address already in use"),
+        (("--network", "plan", "--ip", "10.77.4.128"), "Address already in use"),
+        (("--network", "plan", "--ip", "10.78.0.1"), "no configured subnet or ip-range contain"),
+        (("--network", "plan", "--ip", "nonsense"), "invalid IPv4 address"),
+        (("--network", "auto", "--ip", "172.20.0.9"), "user configured subnets"),
+        (("--network", "plan", "--mac-address", "01:00:00:00:00:00"), "invalid MAC address"),
+        (("--network", "nowhere"), "network nowhere not found"),
+        (("--network", "none", "--network", "plan"), "conflicting options"),
+    ):
+        done = engine.run("run", "--rm", *flags, IMAGE, "true")
+        assert (done.returncode, said in done.stderr) == (125, True), (flags, done.stderr)
+    for wanted, status, said in (
+        ({"Subnet": "10.77.4.0/25"}, 403, "Pool overlaps with other one on this address space"),
+        ({"Subnet": "10.0.2.128/25"}, 403, "Pool overlaps"),
+        ({"Subnet": "10.79.0.1/24"}, 400, "it should be 10.79.0.0/24"),
+        ({"Subnet": "10.79.0.0/99"}, 400, "invalid CIDR block notation"),
+        ({"Subnet": "10.79.0.0/24", "Gateway": "10.80.0.1"}, 400, "doesn't contain this address"),
+        ({"Subnet": "10.79.0.0/24", "IPRange": "10.79.0.0/16"}, 400, "bigger than its parent"),
+        ({"Subnet": "10.79.0.0/32"}, 400, "no place"),
+    ):
+        got, body = api("POST", "/networks/create", {"Name": "bad", "IPAM": {"Config": [wanted]}})
+        assert (got, said in body["message"]) == (status, True), (wanted, body)
+    assert api("POST", "/networks/create", {"Name": "plan"})[0] == 409
+    assert api("DELETE", "/networks/slirp4netns")[0] == 403
+    assert api("GET", "/networks/absent")[0] == 404
+    assert api("POST", "/networks/plan/connect", {"Container": "absent"})[0] == 404
+    found = json.loads(engine.ok("network", "inspect", "plan"))[0]
+    assert found["IPAM"]["Config"] == [
+        {
+            "Subnet": "10.77.4.0/24", "IPRange": "10.77.4.128/25", "Gateway": "10.77.4.128",
+            "AuxiliaryAddresses": {"printer": "10.77.4.130"},
+        }
+    ]  # fmt: skip
+    names = engine.ok("network", "ls", "--filter", "label=tier=db", "--format", "{{.Name}}")
+    assert names == "plan"
+
+
+SEND = """
+import socket, struct
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth0", 0))
+def mac(t): return bytes(int(x, 16) for x in t.split(":"))
+def ip(src, dst, data):
+    head = struct.pack("!BBHHHBBH4s4s", 69, 0, 20 + len(data), 1, 0, 64, 17, 0,
+                       socket.inet_aton(src), socket.inet_aton(dst))
+    c = sum(struct.unpack("!10H", head)); c = (c & 65535) + (c >> 16); c = ~(c + (c >> 16)) & 65535
+    return head[:10] + struct.pack("!H", c) + head[12:] + data
+def udp(port, text): return struct.pack("!4H", 1, port, 8 + len(text), 0) + text
+def arp(sha, spa, tha, tpa):
+    return struct.pack("!HHBBH6s4s6s4s", 1, 2048, 6, 4, 2, sha, socket.inet_aton(spa), tha,
+                       socket.inet_aton(tpa))
+"""
+
+
+def test_nobody_speaks_for_another(engine: Engine, networks: list[str]) -> None:
+    """A container with every capability over its interface forges what it likes."""
+    make(engine, networks, "front", "--subnet", "10.77.5.0/24")
+    for name, address in (("aa", "10.77.5.2"), ("bb", "10.77.5.3"), ("cc", "10.77.5.4")):
+        engine.ok(
+            "run", "-d", "--name", name, "--network", "front", "--ip", address, IMAGE,
+            "sleep", "1000",
+        )  # fmt: skip
+    own, other = (place(engine, n, "front")["MacAddress"] for n in ("aa", "bb"))
+    target = place(engine, "cc", "front")["MacAddress"]
+    hear = (
+        "import socket\ns = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))\n"
+        "s.bind(('eth0', 3)); s.settimeout(60); print('listening', flush=True)\n"
+        "while True:\n    d = s.recv(2000)\n"
+        "    if d[12:14] == b'\\x08\\x06' or b'forged' in d or b'honest' in d:\n"
+        "        print(d.hex(), flush=True)\n        if b'honest' in d: break"
+    )
+    pid = inspect(engine, "cc")["State"]["Pid"]
+    with subprocess.Popen(
+        ["nsenter", f"--user=/proc/{pid}/ns/user", f"--net=/proc/{pid}/ns/net",
+         "--setuid=0", "--setgid=0", sys.executable, "-c", hear], stdout=subprocess.PIPE,
+    ) as listener:  # fmt: skip
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == b"listening\n"
+        inside(engine, "aa", SEND + (
+            f"me, it, all = mac('{own}'), mac('{target}'), b'\\xff' * 6\n"
+            f"s.send(it + me + b'\\x08\\x00' + ip('10.77.5.3', '10.77.5.4', udp(9, b'forged')))\n"
+            f"s.send(it + mac('{other}') + b'\\x08\\x00' + "
+            "ip('10.77.5.2', '10.77.5.4', udp(9, b'forged')))\n"
+            "s.send(all + me + b'\\x08\\x06' + arp(me, '10.77.5.3', it, '10.77.5.4'))\n"
+            f"s.send(it + me + b'\\x88\\xcc' + b'forged')\n"
+            f"s.send(it + me + b'\\x81\\x00\\x00\\x01\\x08\\x00' + "
+            "ip('10.77.5.2', '10.77.5.4', udp(9, b'forged')))\n"
+            f"s.send(it + me + b'\\x08\\x00' + ip('10.77.5.2', '10.77.5.4', udp(9, b'honest')))"
+        ))  # fmt: skip
+        heard = [bytes.fromhex(line.decode()) for line in listener.stdout]
+    assert [b"honest" in frame for frame in heard if frame[12:14] != b"\x08\x06"] == [True]
+    assert not [f for f in heard if f[12:14] == b"\x08\x06" and f[28:32] == bytes((10, 77, 5, 3))]
+
+
+def test_containers_kept_apart(engine: Engine, networks: list[str]) -> None:
+    make(engine, networks, "apart", "-o", "com.docker.network.bridge.enable_icc=false")
+    make(engine, networks, "together")
+    for network in ("apart", "together"):
+        serve(engine, f"web-{network}", "--network", network)
+        engine.ok("run", "-d", "--name", f"box-{network}", "--network", network, IMAGE,
+                  "sleep", "1000")  # fmt: skip
+        address = place(engine, f"web-{network}", network)["IPAddress"]
+        source = (
+            "import socket; s = socket.socket(); s.settimeout(2)\n"
+            f"print(s.connect_ex(('{address}', 8000)))"
+        )
+        reached = inside(engine, f"box-{network}", source) == "0"
+        assert reached == (network == "together")
+
+
+def test_ipv6(engine: Engine, networks: list[str]) -> None:
+    make(engine, networks, "six", "--ipv6", "--subnet", "10.77.6.0/24", "--subnet", "fd77:6::/64")
+    serve(engine, "web", "--network", "six", "--ip6", "fd77:6::50")
+    assert place(engine, "web", "six")["GlobalIPv6Address"] == "fd77:6::50"
+    assert place(engine, "web", "six")["IPv6Gateway"] == "fd77:6::1"
+    engine.ok("run", "-d", "--name", "box", "--network", "six", IMAGE, "sleep", "1000")
+    source = (
+        "import socket; s = socket.socket(socket.AF_INET6); s.settimeout(20)\n"
+        "print(s.connect_ex(('{}', 8000)))"
+    )
+    assert inside(engine, "box", source.format("fd77:6::50")) == "0"
+    found = engine.ok("exec", "box", "nslookup", "web")
+    assert "fd77:6::50" in found
+    make(engine, networks, "auto6", "--ipv6")
+    config = json.loads(engine.ok("network", "inspect", "auto6"))[0]["IPAM"]["Config"]
+    assert [c["Subnet"][:2] for c in config if ":" in c["Subnet"]] == ["fd"]
+
+
+def test_links_and_events(engine: Engine, networks: list[str]) -> None:
+    made = make(engine, networks, "front")
+    serve(engine, "web", "--network", "front")
+    got = engine.ok("run", "--rm", "--network", "front", "--link", "web:shop", IMAGE, *FETCH,
+                    "http://shop:8000/page")  # fmt: skip
+    assert got == "page"
+    other = engine.run("run", "--rm", "--network", "front", IMAGE, "nslookup", "shop")
+    assert other.returncode != 0
+    lines = engine.ok(
+        "events", "--since", "0", "--until", "0s", "--filter", "type=network",
+        "--filter", f"network={made}", "--format", "{{.Action}} {{.Actor.Attributes.name}}",
+    ).splitlines()  # fmt: skip
+    assert lines[:4] == ["create front", "connect front", "connect front", "disconnect front"]
+
+
+def _named(comm: str, root: Path) -> int:
+    """The pid of one of the processes that serve an engine's bridges.
+
+    Told from other engines' by its log, slirp4netns by the user namespace it shares.
+    """
+    shared = 0
+    if comm == "slirp4netns":
+        shared = os.stat(f"/proc/{_named('rootless-dns', root)}/ns/user").st_ino
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            if procfs.stat(pid).comm != comm:
+                continue
+            if shared:
+                found = os.stat(f"/proc/{pid}/ns/user").st_ino == shared
+            else:
+                found = str(root) in os.readlink(f"/proc/{pid}/fd/2")
+            if found:
+                return pid
+    raise AssertionError(f"there is no {comm}")
+
+
+def _kill(pid: int) -> None:
+    pidfd = os.pidfd_open(pid)
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    assert select.select([pidfd], [], [], 60)[0]
+    os.close(pidfd)
+
+
+@pytest.mark.parametrize(
+    "victim", ["rootless-net", "rootless-dns", "slirp4netns", "daemon", "both"]
+)
+def test_what_dies_is_made_again(fresh_engine: Engine, victim: str) -> None:
+    engine = fresh_engine
+    engine.ok("network", "create", "front")
+    serve(engine, "web", "--network", "front", "-p", "8000")
+    engine.ok("run", "-d", "--name", "box", "--network", "front", IMAGE, "sleep", "1000")
+    before = place(engine, "web", "front")
+    port = int(inspect(engine, "web")["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"])
+    if victim in ("rootless-net", "rootless-dns", "slirp4netns"):
+        _kill(_named(victim, engine.root))
+    else:
+        engine.kill()
+        if victim.endswith("rootless-net"):
+            _kill(_named("rootless-net", engine.root))
+        engine.start()
+    fetch = ("exec", "box", *FETCH, "http://web:8000/page")
+    until(lambda: engine.run(*fetch).stdout == "page\n")
+    with socket.create_connection(("127.0.0.1", port), 60) as client:
+        client.sendall(b"GET /page HTTP/1.0\r\n\r\n")
+        assert client.recv(4096)
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        out = (
+            "import socket; s = socket.socket(); s.settimeout(3)\n"
+            f"print(s.connect_ex(('{own_address()}', {server.getsockname()[1]})))"
+        )
+        until(lambda: inside(engine, "box", out) == "0")
+    after = place(engine, "web", "front")
+    assert (after["IPAddress"], after["MacAddress"]) == (before["IPAddress"], before["MacAddress"])
+    log = engine.log.read_text()
+    if victim in ("rootless-net", "slirp4netns"):
+        assert "container web lost its network" in log
+        until(lambda: "container web has its network again" in engine.log.read_text())

@@ -1,0 +1,74 @@
+"""The rules of bridges: nft(8) itself takes them, and takes them back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+from rootless.model.network import ICC, Endpoint, NetworkRecord, Subnet
+from rootless.network.holder import rules
+from rootless.network.holder.main import endpoint_of, network_of
+
+NETWORK = NetworkRecord(
+    "ab" * 32, "front", 1, (Subnet("10.1.0.0/16", "10.1.0.1"), Subnet("fd00:1::/64", "fd00:1::1")),
+    ipv6=True, labels=(("a", "b"),),
+)  # fmt: skip
+ENDPOINT = Endpoint(
+    NETWORK.id, "front", "cd" * 32, "eth0", "02:00:00:00:00:09", "10.1.0.2", 16, "10.1.0.1",
+    "fd00:1::2", 64, "fd00:1::1", ("web",), (("shop", "web"),), default_ipv4=True,
+)  # fmt: skip
+
+
+def test_records_survive_json() -> None:
+    assert network_of(_json(asdict(NETWORK))) == NETWORK
+    assert endpoint_of(_json(asdict(ENDPOINT))) == ENDPOINT
+
+
+def _json(value: dict[str, object]) -> dict[str, object]:
+    import json
+
+    found: dict[str, object] = json.loads(json.dumps(value))
+    return found
+
+
+def test_names_fit_into_an_interface() -> None:
+    assert len(rules.bridge_name(NETWORK.id)) == 15
+    assert len(rules.port_name(ENDPOINT.id)) < 16
+    assert rules.link_local("02:00:00:00:00:09") == "fe80::ff:fe00:9"
+
+
+def test_internal_and_apart() -> None:
+    open_, closed = rules.of_network(NETWORK, add=True), replace(NETWORK, internal=True)
+    assert "outward" in open_
+    assert "outward" not in rules.of_network(closed, add=True)
+    apart = replace(NETWORK, options=((ICC, "false"),))
+    assert ("same" in open_, "same" in rules.of_network(apart, add=True)) == (True, False)
+
+
+def test_the_kernel_takes_them_and_takes_them_back() -> None:
+    script = "\n".join(
+        (
+            rules.BASE,
+            rules.of_network(NETWORK, add=True),
+            rules.of_endpoint(ENDPOINT, add=True),
+            rules.of_endpoint(ENDPOINT, add=False),
+            rules.of_network(NETWORK, add=False),
+            rules.of_container(1000, 1001),
+        )
+    )
+    source = (
+        "import sys\nfrom rootless.errors import RootlessError\n"
+        "from rootless.linux import nftables\n"
+        "nftables.run(sys.stdin.read())\n"
+        f"for family, name in {rules.ELEMENTS}:\n"
+        "    assert 'elements' not in nftables.run(f'list set {family} rootless {name}'), name\n"
+        "try:\n    nftables.run('add rule inet rootless nowhere accept')\n"
+        "except RootlessError as error:\n    print(error.message)"
+    )
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", source],
+        input=script, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "nftables refused a change" in done.stdout
