@@ -235,7 +235,8 @@ def _unreachable(path: str, error: OSError) -> Unavailable:
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
         return Unavailable(
             f"cannot connect to the daemon at unix://{path}: is it running?",
-            hint="start it with `rootlessd`, or leave out --host, --context and ROOTLESS_HOST",
+            hint="start it with `rootlessd`, or leave out --host, --context, ROOTLESS_HOST and "
+            "DOCKER_HOST",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return Unavailable(

@@ -10,7 +10,7 @@ import os
 import shutil
 from hashlib import sha256
 
-from rootless.client import clientconfig, jsonlite
+from rootless.client import clientconfig, files, jsonlite
 from rootless.client.endpoint import DEFAULT, Endpoint, Tls, Where, default_endpoint
 from rootless.errors import Conflict, InvalidInput, NotFound
 
@@ -138,25 +138,11 @@ def save(context: Context) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     for file, data in context.tls.items():
         os.makedirs(f"{directory}/{_DOCKER}", mode=0o700, exist_ok=True)
-        _write(f"{directory}/{_DOCKER}/{file}", data, mode=0o600)
+        files.replace(f"{directory}/{_DOCKER}/{file}", data, mode=0o600)
     os.makedirs(meta_path(context.name), mode=0o755, exist_ok=True)
     document = {**context.document, "Name": context.name}
     text = jsonlite.pretty_line(document)
-    _write(f"{meta_path(context.name)}/meta.json", text.encode(), mode=0o644)
-
-
-def _write(path: str, data: bytes, *, mode: int) -> None:
-    temporary = f"{path}.{os.getpid()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    files.replace(f"{meta_path(context.name)}/meta.json", text.encode(), mode=0o644)
 
 
 def remove(name: str) -> None:
@@ -189,7 +175,7 @@ def endpoint_of(name: str, *, source: str = "") -> Endpoint:
     if not context.host:
         raise InvalidInput(f'context "{name}" names no host')
     directory = f"{tls_path(name)}/{_DOCKER}"
-    files = [f"{directory}/{file}" if file in context.tls else "" for file in FILES]
+    paths = [f"{directory}/{file}" if file in context.tls else "" for file in FILES]
     skip = context.endpoint.get("SkipTLSVerify") is True
-    tls = Tls(*files, verify=not skip) if any(files) or skip else None
+    tls = Tls(*paths, verify=not skip) if any(paths) or skip else None
     return Endpoint(context.host, tls=tls, source=source)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from rootless.client import clientconfig, jsonlite
+from rootless.client import clientconfig, files, jsonlite
 from rootless.errors import InvalidInput, NotFound, RootlessError
 
 TYPE_CHECKING = False
@@ -27,17 +27,8 @@ def save(config: dict[str, Any]) -> None:
     """Replace the file (mode 0600, temporary name, fsync, rename)."""
     path = os.path.realpath(clientconfig.path())
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    temporary = f"{path}.{os.getpid()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(jsonlite.pretty(config, indent="\t") + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    text = jsonlite.pretty(config, indent="\t") + "\n"
+    files.replace(path, text.encode(), mode=0o600)
 
 
 def registry_key(server: str) -> str:

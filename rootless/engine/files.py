@@ -221,12 +221,12 @@ def _closed_on_failure(fd: int) -> Iterator[None]:
 
 @contextmanager
 def _naming(unit: Unit, path: str) -> Iterator[None]:
-    """What is not found is said as Docker says it."""
+    """What is not found is said with the path that was asked for; the API names the container."""
     try:
         yield
     except NotFound as error:
         if not unit.removed and "Could not find" in error.message:
-            text = f"Could not find the file {path} in container {unit.id}"
+            text = f"Could not find the file {path} in the container"
             raise NotFound(text, hint=error.hint) from None
         raise
 

@@ -186,6 +186,15 @@ class Terminal:
             self.seen += os.read(self.master, 65536)
         self.seen = self.seen.partition(text)[2]
 
+    def ask_until(self, size: bytes) -> None:
+        """Ask ``SCRIPT`` until a new size has arrived, which goes its own way."""
+        while size not in self.seen:
+            self.type(b"size\r")
+            self.until(b"size")
+            self.until(b"\r\n")
+            while b"\n" not in self.seen:
+                self.seen += os.read(self.master, 100)
+
     @property
     def restored(self) -> bool:
         return termios.tcgetattr(self.slave) == self.before
@@ -242,13 +251,7 @@ def test_the_size_is_passed_on_and_follows(shell: Terminal) -> None:
     shell.type(b"size\r")
     shell.until(b"33 99")
     shell.resize(44, 88)
-    # The resize goes its own way: ask until it has arrived.
-    while b"44 88" not in shell.seen:
-        shell.type(b"size\r")
-        shell.until(b"size")
-        shell.until(b"\r\n")
-        while b"\n" not in shell.seen:
-            shell.seen += os.read(shell.master, 100)
+    shell.ask_until(b"44 88")
     shell.type(b"exit 0\r")
     assert shell.client.wait(60) == 0
 

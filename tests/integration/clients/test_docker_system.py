@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.clients.commands import ok
 from tests.support.api import until
 from tests.support.engine import Engine
 from tests.support.fixtures import DockerCli
@@ -16,32 +17,26 @@ pytestmark = pytest.mark.integration
 IMAGE = "rootless/busybox"
 
 
-def _ok(docker_cli: DockerCli, *words: str, **options: str) -> str:
-    done = docker_cli(*words, **options)
-    assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
-    return str(done.stdout)
-
-
 def test_volumes(docker_cli: DockerCli, engine: Engine) -> None:
-    assert _ok(docker_cli, "volume", "create", "--label", "tier=db", "data") == "data\n"
-    _ok(docker_cli, "run", "--rm", "-v", "data:/d", IMAGE, "sh", "-c", "echo kept > /d/file")
+    assert ok(docker_cli, "volume", "create", "--label", "tier=db", "data") == "data\n"
+    ok(docker_cli, "run", "--rm", "-v", "data:/d", IMAGE, "sh", "-c", "echo kept > /d/file")
     again = ("run", "--rm", "--mount", "type=volume,src=data,dst=/d,readonly", IMAGE)
-    assert _ok(docker_cli, *again, "cat", "/d/file") == "kept\n"
+    assert ok(docker_cli, *again, "cat", "/d/file") == "kept\n"
     assert docker_cli(*again, "touch", "/d/x").returncode == 1
-    assert _ok(docker_cli, "volume", "ls", "-q", "--filter", "label=tier") == "data\n"
-    shown = json.loads(_ok(docker_cli, "volume", "inspect", "data"))[0]
+    assert ok(docker_cli, "volume", "ls", "-q", "--filter", "label=tier") == "data\n"
+    shown = json.loads(ok(docker_cli, "volume", "inspect", "data"))[0]
     assert (shown["Driver"], shown["Scope"], shown["Labels"]) == ("local", "local", {"tier": "db"})
-    user = _ok(docker_cli, "create", "-v", "data:/d", "-v", "/anonymous", IMAGE).strip()
+    user = ok(docker_cli, "create", "-v", "data:/d", "-v", "/anonymous", IMAGE).strip()
     done = docker_cli("volume", "rm", "data")
     assert f"remove data: volume is in use - [{user}]" in done.stderr
     dangling = ("volume", "ls", "-q", "--filter", "dangling=true")
-    assert _ok(docker_cli, *dangling) == ""
-    _ok(docker_cli, "rm", user)
-    anonymous = set(_ok(docker_cli, *dangling).split()) - {"data"}
+    assert ok(docker_cli, *dangling) == ""
+    ok(docker_cli, "rm", user)
+    anonymous = set(ok(docker_cli, *dangling).split()) - {"data"}
     assert len(anonymous) == 1
-    said = _ok(docker_cli, "volume", "prune", "-f").splitlines()
+    said = ok(docker_cli, "volume", "prune", "-f").splitlines()
     assert said == ["Deleted Volumes:", *anonymous, "", "Total reclaimed space: 0B"]
-    assert _ok(docker_cli, "volume", "rm", "data") == "data\n"
+    assert ok(docker_cli, "volume", "rm", "data") == "data\n"
     for words, said in (
         (("inspect", "data"), "get data: no such volume"),
         (("rm", "data"), "no such volume"),
@@ -55,45 +50,45 @@ def test_volumes(docker_cli: DockerCli, engine: Engine) -> None:
 
 
 def test_the_networks_there_are(docker_cli: DockerCli, engine: Engine) -> None:
-    names = _ok(docker_cli, "network", "ls", "--format", "{{.Name}}").split()
+    names = ok(docker_cli, "network", "ls", "--format", "{{.Name}}").split()
     assert {"host", "none"} <= set(names)
-    shown = json.loads(_ok(docker_cli, "network", "inspect", "none"))[0]
+    shown = json.loads(ok(docker_cli, "network", "inspect", "none"))[0]
     assert (shown["Driver"], shown["Scope"]) == ("null", "local")
     done = docker_cli("network", "inspect", "absent")
     assert (done.returncode, "network absent not found" in done.stderr) == (1, True)
     done = docker_cli("network", "rm", "absent")
     assert (done.returncode, "network absent not found" in done.stderr) == (1, True)
-    _ok(docker_cli, "network", "prune", "-f")
+    ok(docker_cli, "network", "prune", "-f")
 
 
 def test_what_the_system_says(docker_cli: DockerCli, engine: Engine) -> None:
-    assert "Server: rootless" in _ok(docker_cli, "version")
-    assert _ok(docker_cli, "version", "--format", "{{.Server.Os}}") == "linux\n"
-    info = _ok(docker_cli, "info")
+    assert "Server: rootless" in ok(docker_cli, "version")
+    assert ok(docker_cli, "version", "--format", "{{.Server.Os}}") == "linux\n"
+    info = ok(docker_cli, "info")
     assert "Swarm: inactive" in info
     assert "\n  rootless\n" in info
-    assert json.loads(_ok(docker_cli, "info", "--format", "{{json .}}"))["OSType"] == "linux"
-    usage = _ok(docker_cli, "system", "df", "--format", "json")
+    assert json.loads(ok(docker_cli, "info", "--format", "{{json .}}"))["OSType"] == "linux"
+    usage = ok(docker_cli, "system", "df", "--format", "json")
     rows = [json.loads(line) for line in usage.splitlines()]
     assert [row["Type"] for row in rows] == [
         "Images", "Containers", "Local Volumes", "Build Cache",
     ]  # fmt: skip
-    _ok(docker_cli, "create", "--name", "old", IMAGE)
-    verbose = _ok(docker_cli, "system", "df", "-v")
+    ok(docker_cli, "create", "--name", "old", IMAGE)
+    verbose = ok(docker_cli, "system", "df", "-v")
     assert "Images space usage:" in verbose
     assert "Containers space usage:" in verbose
-    said = _ok(docker_cli, "system", "prune", "-f")
+    said = ok(docker_cli, "system", "prune", "-f")
     assert said.startswith("Deleted Containers:\n")
 
 
 def test_events(docker_cli: DockerCli, engine: Engine) -> None:
-    _ok(docker_cli, "run", "--rm", "--name", "seen", IMAGE, "true")
+    ok(docker_cli, "run", "--rm", "--name", "seen", IMAGE, "true")
     words = (
         "events", "--since", "1h", "--until", "0s", "--filter", "container=seen",
         "--format", "{{.Action}}",
     )  # fmt: skip
-    until(lambda: "destroy" in _ok(docker_cli, *words))
-    seen = _ok(docker_cli, *words).split("\n")
+    until(lambda: "destroy" in ok(docker_cli, *words))
+    seen = ok(docker_cli, *words).split("\n")
     order = [seen.index(action) for action in ("create", "attach", "start", "die", "destroy")]
     assert order == sorted(order)
     done = docker_cli("events", "--filter", "foo=bar", "--since", "1m", "--until", "0s")
@@ -134,8 +129,8 @@ def test_what_is_refused_says_why(docker_cli: DockerCli, words: tuple[str, ...],
 
 
 def test_plugins_and_builds(docker_cli: DockerCli, tmp_path: Path) -> None:
-    assert _ok(docker_cli, "plugin", "ls", "-q") == ""
-    assert "Total reclaimed space: 0B" in _ok(docker_cli, "builder", "prune", "-f")
+    assert ok(docker_cli, "plugin", "ls", "-q") == ""
+    assert "Total reclaimed space: 0B" in ok(docker_cli, "builder", "prune", "-f")
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     done = docker_cli("build", str(tmp_path))
     assert done.returncode == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -46,13 +45,7 @@ def test_run_and_its_size(terminal: Open) -> None:
     shell.type(b"size\r")
     shell.until(b"33 99")
     shell.resize(44, 88)
-    # The resize goes its own way: ask until it has arrived.
-    while b"44 88" not in shell.seen:
-        shell.type(b"size\r")
-        shell.until(b"size")
-        shell.until(b"\r\n")
-        while b"\n" not in shell.seen:
-            shell.seen += os.read(shell.master, 100)
+    shell.ask_until(b"44 88")
     shell.type(b"exit 5\r")
     assert shell.client.wait(60) == 5
 
