@@ -20,6 +20,7 @@ class Group:
 
 TOP: dict[str, Entry] = {
     "attach": ("attach", "COMMAND", "Attach local streams to a running container"),
+    "audit": ("host", "AUDIT", "Read and verify the log of the policy's decisions"),
     "check-policy": ("host", "CHECK_POLICY", "Check policies, and inputs against them"),
     "commit": ("commit", "COMMAND", "Create a new image from a container's changes"),
     "cp": ("cp", "COMMAND", "Copy files between a container and the local filesystem"),

@@ -18,7 +18,7 @@ from rootless.cli.command import (
 from rootless.cli.registry import GROUPS, TOP
 
 _COMMON = ("run", "exec", "ps", "pull", "push", "images", "login", "logout", "version", "info")
-_HOST = ("doctor", "setup", "check-policy")
+_HOST = ("doctor", "setup", "check-policy", "audit")
 _EXIT = """  0      success
   1      wrong arguments, or the daemon refused or failed
   125    wrong flags, or a defect of this program

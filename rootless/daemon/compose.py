@@ -14,6 +14,7 @@ from rootless.daemon.activation import group_id
 from rootless.daemon.config import DaemonConfig
 from rootless.daemon.hosts import UnixHost, parse
 from rootless.daemon.identity import engine_key
+from rootless.engine.decisions import DecisionLog
 from rootless.engine.engine import LocalEngine
 from rootless.engine.gate import Gate
 from rootless.engine.resolve import default_seccomp_profile
@@ -87,7 +88,9 @@ def api_config(config: DaemonConfig, facts: HostFacts) -> ApiConfig:
     )
 
 
-def build_gate(config: DaemonConfig, facts: HostFacts, home: str) -> Gate:
+def build_gate(
+    config: DaemonConfig, facts: HostFacts, home: str, log: DecisionLog | None = None
+) -> Gate:
     """The policy of the administrator, the user and daemon.json; a wrong file is an error now."""
     config_dir = Path(config.config_file).parent
     store = PolicyStore(
@@ -109,7 +112,7 @@ def build_gate(config: DaemonConfig, facts: HostFacts, home: str) -> Gate:
             for path in (config.deprecated_key_path, *((config.tlskey,) if config.uses_tls else ()))
         ),
     )
-    return Gate(store, facts, paths)
+    return Gate(store, facts, paths, log)
 
 
 def check_host(config: DaemonConfig, facts: HostFacts) -> None:
@@ -161,7 +164,7 @@ def build_engine(config: DaemonConfig, home: str) -> LocalEngine:
     return LocalEngine(
         settings,
         facts,
-        build_gate(config, facts, home),
+        build_gate(config, facts, home, DecisionLog(Path(config.data_root) / "audit", key.path)),
         NetworkDriver(
             config.exec_root, data_root=config.data_root, default_ip=config.ip, mtu=config.mtu
         ),

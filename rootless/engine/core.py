@@ -205,6 +205,7 @@ class Core:
         await self.drain()
         await self.network.detach()
         self.watcher.close()
+        await asyncio.to_thread(self.policy.close)
         if self._launcher is not None:
             await self._launcher.close()
         for fd in self._namespaces:

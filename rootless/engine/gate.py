@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rootless.engine.decisions import DecisionLog
 from rootless.errors import Denied
 from rootless.model.decision import Decision, Finding
 from rootless.model.facts import HostFacts
@@ -20,10 +21,57 @@ from rootless.policy.paths import EnginePaths
 class Gate:
     """Every decision of the engine; each raises Denied."""
 
-    def __init__(self, store: PolicyStore, facts: HostFacts, paths: EnginePaths) -> None:
+    def __init__(
+        self,
+        store: PolicyStore,
+        facts: HostFacts,
+        paths: EnginePaths,
+        log: DecisionLog | None = None,
+    ) -> None:
         self._store = store
         self._facts = facts
         self._paths = paths
+        self._log = log
+
+    def close(self) -> None:
+        """Sign and close the decision log."""
+        if self._log is not None:
+            self._log.close()
+
+    @contextmanager
+    def _recording(
+        self, identity: Identity, verb: str, target: str, request: object
+    ) -> Iterator[list[Decision]]:
+        """Log the decision that the body puts in the list, or the denial that it raises."""
+        decided: list[Decision] = []
+        try:
+            with typed_findings():
+                yield decided
+        except Denied as denied:
+            found = denied.context["findings"]
+            assert isinstance(found, tuple)
+            self._write(identity, verb, target, request, found, allowed=False)
+            raise
+        for decision in decided:
+            quiet = verb.partition(".")[2] in admission.READ_VERBS
+            if decision.findings or not quiet:
+                found = decision.findings
+                self._write(identity, verb, target, request, found, allowed=True)
+
+    def _write(
+        self,
+        identity: Identity,
+        verb: str,
+        target: str,
+        request: object,
+        findings: tuple[Finding, ...],
+        *,
+        allowed: bool,
+    ) -> None:
+        if self._log is not None:
+            self._log.record(
+                identity, verb, target, request, self.name, allowed=allowed, findings=findings
+            )
 
     @property
     def name(self) -> str:
@@ -35,8 +83,10 @@ class Gate:
     ) -> AdmittedSpec:
         """A spec that may be launched by the action ``verb``."""
         policy = self._store.current()
-        with typed_findings():
-            return admission.admit(identity, spec, policy, self._facts, self._paths, verb=verb)
+        with self._recording(identity, verb, spec.name or spec.id, spec) as decided:
+            admitted = admission.admit(identity, spec, policy, self._facts, self._paths, verb=verb)
+            decided.append(admitted.decision)
+        return admitted
 
     def preview(self, identity: Identity, spec: ContainerSpec) -> Decision:
         """What :meth:`admit` would say, without raising."""
@@ -50,30 +100,33 @@ class Gate:
 
     def admit_exec(self, identity: Identity, spec: ContainerSpec, request: ExecRequest) -> None:
         """A further process in a container."""
-        with typed_findings():
-            admission.admit_exec(identity, request, spec, self._store.current())
+        policy = self._store.current()
+        target = spec.name or spec.id
+        with self._recording(identity, "container.exec", target, request) as decided:
+            decided.append(admission.admit_exec(identity, request, spec, policy))
 
     def admit_update(self, identity: Identity, spec: ContainerSpec, changed: Resources) -> None:
         """New limits for a container."""
-        with typed_findings():
-            admission.admit_update(
-                identity,
-                changed,
-                spec,
-                self._store.current(),
-                facts=self._facts,
-                paths=self._paths,
+        policy = self._store.current()
+        target = spec.name or spec.id
+        with self._recording(identity, "container.update", target, changed) as decided:
+            decided.append(
+                admission.admit_update(
+                    identity, changed, spec, policy, facts=self._facts, paths=self._paths
+                )
             )
 
     def admit_image(self, identity: Identity, verb: str, reference: str) -> None:
         """Pulling, pushing or running an image; ``reference`` is in full."""
-        with typed_findings():
-            admission.admit_image(identity, verb, reference, self._store.current())
+        policy = self._store.current()
+        with self._recording(identity, f"image.{verb}", reference, reference) as decided:
+            decided.append(admission.admit_image(identity, verb, reference, policy))
 
     def admit_action(self, identity: Identity, verb: str, target: str = "") -> None:
         """Any other request, such as ``container.stop``."""
-        with typed_findings():
-            admission.admit_action(identity, verb, target, self._store.current())
+        policy = self._store.current()
+        with self._recording(identity, verb, target, (verb, target)) as decided:
+            decided.append(admission.admit_action(identity, verb, target, policy))
 
 
 @contextmanager

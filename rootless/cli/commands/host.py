@@ -64,6 +64,12 @@ CHECK_POLICY = Command(
     summary="Check policies, and inputs against them",
     max_args=None,
 )
+AUDIT = Command(
+    lambda call: _call("rootless.check.audit", call.args),
+    usage="audit show|tail|verify [OPTIONS]",
+    summary="Read and verify the log of the policy's decisions",
+    max_args=None,
+)
 POLICY_DIFF = _policy("diff", "diff", "OLD NEW [INPUT...]", "Print what differs between policies")
 POLICY_EXPLAIN = _policy("explain", "explain", "[NAME]", "Print what a rule or a field is about")
 POLICY_INIT = _policy("init", "init", "[OPTIONS] [FILE]", "Write a policy to begin with")

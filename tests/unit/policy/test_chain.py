@@ -1,0 +1,182 @@
+"""The decision log: its chain, its rotation, its signatures, and what ``audit`` says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rootless.check.audit import main
+from rootless.daemon.identity import engine_key
+from rootless.engine import decisions
+from rootless.engine.decisions import DecisionLog
+from rootless.model.decision import Finding
+from rootless.model.identity import Identity
+from rootless.policy.chain import CURRENT, START
+
+WHO = Identity("unix", "tester", uid=1000)
+
+
+def write(log: DecisionLog, count: int, *, allowed: bool = True) -> None:
+    for number in range(count):
+        finding = Finding("a.rule", "Field", "v" * 600, "why", "fix", action="deny")
+        found = () if allowed else (finding,)
+        log.record(
+            WHO, "container.stop", f"c{number}", number, "p@1", allowed=allowed, findings=found
+        )
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    return engine_key(tmp_path / "key.json").path
+
+
+@pytest.fixture
+def directory(tmp_path: Path, key: Path) -> Path:
+    log = DecisionLog(tmp_path / "audit", key)
+    write(log, 5)
+    write(log, 1, allowed=False)
+    log.close()
+    return tmp_path / "audit"
+
+
+def verify(directory: Path, key: Path) -> int:
+    return main(["verify", "--directory", str(directory), "--key", str(key)])
+
+
+def lines(directory: Path) -> list[bytes]:
+    return (directory / CURRENT).read_bytes().splitlines(keepends=True)
+
+
+def rewrite(directory: Path, changed: list[bytes]) -> None:
+    (directory / CURRENT).write_bytes(b"".join(changed))
+
+
+def test_a_chain_is_whole_and_signed(
+    directory: Path, key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify(directory, key) == 0
+    assert "7 lines, 1 checkpoints: the chain is whole" in capsys.readouterr().out
+    first = json.loads(lines(directory)[0])
+    assert (first["seq"], first["previous"], first["verb"]) == (1, START, "container.stop")
+    assert first["identity"]["name"] == "tester"
+    assert (directory / CURRENT).stat().st_mode & 0o777 == 0o600
+    denied = json.loads(lines(directory)[5])["findings"][0]
+    assert denied["rule"] == "a.rule"
+    assert denied["value"].startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found[:2] + found[3:],
+        lambda found: [found[0], found[2], found[1], *found[3:]],
+        lambda found: [*found[:2], found[2].replace(b"c2", b"c9"), *found[3:]],
+        lambda found: found[:-1],
+        lambda found: found[:-3],
+        lambda found: found[:0],
+        lambda found: [*found[:3], b"garbage\n", *found[3:]],
+        lambda found: [*found[:-1], found[-1].replace(b'"seq":6', b'"seq":5')],
+        lambda found: [*found, found[-1]],
+    ],
+)
+def test_what_was_done_to_a_log_is_seen(
+    change: Any, directory: Path, key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(directory, change(lines(directory)))
+    assert verify(directory, key) == 1
+    assert "the chain is broken" in capsys.readouterr().out
+
+
+def test_a_chain_made_anew_has_no_signature_of_the_engine(
+    directory: Path, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = engine_key(tmp_path / "other" / "key.json").path
+    forged = DecisionLog(tmp_path / "forged", other)
+    write(forged, 2)
+    forged.close()
+    assert verify(tmp_path / "forged", key) == 1
+    assert "signed by another key" in capsys.readouterr().out
+    text = (tmp_path / "forged" / CURRENT).read_text()
+    ids = [json.loads(path.read_text())["kid"] for path in (other, key)]
+    (tmp_path / "forged" / CURRENT).write_text(text.replace(*ids))
+    assert verify(tmp_path / "forged", key) == 1
+    assert "the signature does not hold" in capsys.readouterr().out
+
+
+def test_a_daemon_that_was_killed_goes_on_where_the_chain_ends(directory: Path, key: Path) -> None:
+    with open(directory / CURRENT, "ab") as file:
+        file.write(b'{"seq": 8, "torn')
+    log = DecisionLog(directory, key)
+    write(log, 1)
+    log.close()
+    assert verify(directory, key) == 0
+    assert json.loads(lines(directory)[7])["event"] == "recovered"
+
+
+def test_rotation_keeps_the_chain_and_bounds_it(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "_MAX_FILE", 2000)
+    monkeypatch.setattr(decisions, "_MAX_FILES", 3)
+    log = DecisionLog(tmp_path, key)
+    write(log, 60)
+    log.close()
+    assert len(decisions.rotated(tmp_path)) == 3
+    assert verify(tmp_path, key) == 0
+    again = DecisionLog(tmp_path, key)
+    write(again, 1)
+    again.close()
+    assert verify(tmp_path, key) == 0
+    decisions.rotated(tmp_path)[1].unlink()
+    assert verify(tmp_path, key) == 1
+
+
+def test_checkpoints_come_by_themselves(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "_EVERY", 4)
+    made = threading.Event()
+    monkeypatch.setattr(DecisionLog, "checkpoint", lambda _: made.set())
+    log = DecisionLog(tmp_path, key)
+    write(log, 3)
+    assert not made.is_set()
+    write(log, 1)
+    assert made.wait(60)
+
+
+def test_a_full_disk_leaves_a_gap_that_is_told(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = DecisionLog(tmp_path, key)
+    write(log, 1)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        write(log, 2)
+    write(log, 1)
+    log.close()
+    assert json.loads(lines(tmp_path)[1])["lost"] == 2
+    assert verify(tmp_path, key) == 0
+
+
+def test_decisions_are_shown(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = ["--directory", str(directory)]
+    assert main(["show", *at]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 6
+    assert "tester container.stop c0: allowed by p@1" in out
+    assert main(["show", "--denied", *at]) == 0
+    assert "c0: DENIED by p@1 (a.rule)" in capsys.readouterr().out
+    assert main(["tail", "-n", "2", "--format", "json", *at]) == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["seq"] for record in shown] == [5, 6]
+    assert main(["show", "--directory", str(directory / "none")]) == 2
+    assert "there is no decision log" in capsys.readouterr().err
