@@ -40,6 +40,7 @@ TESTS = (
     "procps",
     "git",
     "crun",
+    "docker-compose",
     "rsyslog",
     "systemd",
 )

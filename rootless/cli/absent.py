@@ -13,8 +13,8 @@ _BUILD = (
 )
 _COMPOSE = (
     "this engine does not run compose files itself yet",
-    "run each service with `rootless run` on one network: rootless network create NAME, and "
-    "--network NAME for each; or let docker-compose talk to this engine's socket",
+    "docker-compose does, on this engine: DOCKER_HOST=unix://$XDG_RUNTIME_DIR/rootless/"
+    "rootless.sock docker-compose up",
 )
 _CLUSTER = (
     "clusters (Swarm) are not part of this engine",

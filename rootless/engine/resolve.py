@@ -121,7 +121,6 @@ def resolve(
     if mode == BRIDGE or any(is_users(endpoint.network) for endpoint in request.endpoints):
         attachments = find_attachments(host, request.endpoints, world.networks, world.lookup)
         mode = final_mode(mode, host, request.endpoints, attachments)
-    inward = mode == BRIDGE and all(world.networks(a.network_id).internal for a in attachments)
     if not attachments:
         links.refuse(host.links, mode, world.lookup)
     resolve_network.check_network_host(mode, facts)
@@ -166,7 +165,6 @@ def resolve(
             settings,
             mac_address=_mac(request),
             attachments=attachments,
-            published=not inward,
         ),
         resources=resolve_limits.resolve_limits(host.resources, facts),
         rlimits=resolve_ulimits(host.ulimits, settings.ulimits),
@@ -186,7 +184,7 @@ def resolve(
         mounted=mounts.images,
         request=request,
     )
-    warnings = (*_warnings(request, mode, inward=inward), *check_log(spec))
+    warnings = (*_warnings(request, mode), *check_log(spec))
     return Resolved(spec, config, mounts.volumes, mounts.missing_sources, warnings)
 
 
@@ -294,10 +292,8 @@ def _oom_score(host: HostConfig) -> int:
     return host.oom_score_adj
 
 
-def _warnings(request: ContainerRequest, mode: str, *, inward: bool) -> tuple[str, ...]:
+def _warnings(request: ContainerRequest, mode: str) -> tuple[str, ...]:
     warnings = [*request.warnings]
     if mode == "host" and request.host.port_bindings:
         warnings.append("Published ports are discarded when using host network mode")
-    if inward and request.host.port_bindings:
-        warnings.append("Published ports are discarded when every network is internal")
     return tuple(warnings)

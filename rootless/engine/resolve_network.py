@@ -167,14 +167,9 @@ def resolve_network(
     *,
     mac_address: str = "",
     attachments: tuple[Attachment, ...] = (),
-    published: bool = True,
 ) -> NetworkSpec:
-    """The network's final form; refuses what contradicts the mode, in Docker's words.
-
-    Without ``published`` ports are published nowhere.
-    """
-    forwards = published and mode in ("slirp4netns", BRIDGE)
-    ports = _ports(host, config, settings) if forwards else ()
+    """The network's final form; refuses what contradicts the mode, in Docker's words."""
+    ports = _ports(host, config, settings) if mode in ("slirp4netns", BRIDGE) else ()
     for server in host.dns:
         files.check_dns(server)
     for word in (*host.dns_search, *host.dns_options):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rootless.errors import Conflict, RootlessError, Unavailable
 from rootless.ids import SHORT_LENGTH
 from rootless.model.network import BRIDGE
+from rootless.model.request import PortBinding
 from rootless.model.spec import NetworkSpec
 from rootless.network import addresses, connection, helper, slirp
 from rootless.network.bridges import BridgePlan, Bridges
@@ -90,7 +91,7 @@ class NetworkDriver:
         made = Connection(
             NetworkState(
                 spec.mode,
-                self.ports.reserve(container_id, spec.ports),
+                self.ports.reserve(container_id, _published(spec, plan)),
                 _mac(spec, container_id),
                 spec.ipv6,
                 directory=self._directory(container_id),
@@ -285,9 +286,16 @@ def _mac(spec: NetworkSpec, container_id: str) -> str:
     return spec.mac_address or addresses.mac_for(container_id) if spec.mode == SLIRP else ""
 
 
+def _published(spec: NetworkSpec, plan: BridgePlan | None) -> Sequence[PortBinding]:
+    """Who is on internal networks only is not to be reached from outside either, as in Docker."""
+    if spec.mode == BRIDGE and (plan is None or all(n.internal for n in plan.networks)):
+        return ()
+    return spec.ports
+
+
 def _targets(plan: BridgePlan | None) -> tuple[str, ...]:
-    """Where the relay finds a container on bridges; IPv4 first, as of slirp4netns."""
-    found = plan.endpoints if plan else ()
+    """Where the relay finds a container on bridges: IPv4 first, where its way out is first."""
+    found = sorted(plan.endpoints if plan else (), key=lambda e: not e.default_ipv4)
     first = [endpoint.ipv4_address for endpoint in found if endpoint.ipv4_address]
     return (*first[:1], *[e.ipv6_address for e in found if e.ipv6_address][:1])
 
