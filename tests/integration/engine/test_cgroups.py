@@ -18,10 +18,14 @@ pytestmark = pytest.mark.integration
 IMAGE = "rootless/busybox"
 
 
+@pytest.fixture(autouse=True)
+def _subtree() -> None:
+    if not cgroupfs.find().delegated:
+        pytest.skip("host lacks delegated cgroup controllers: no delegated cgroup")
+
+
 def _cgroups_of(container: str) -> list[str]:
     subtree = cgroupfs.find().delegated
-    if not subtree:
-        pytest.skip("host lacks delegated cgroup controllers: no delegated cgroup")
     return [path for path, _, _ in os.walk(subtree) if path.endswith(f"/{container}")]
 
 
@@ -66,8 +70,6 @@ SEEN = "tail -n 1 /proc/self/cgroup; cat /sys/fs/cgroup/cgroup.procs; mkdir /sys
 def test_a_container_sees_its_own_cgroup_and_nothing_above(
     engine: Engine, options: tuple[str, ...]
 ) -> None:
-    if not cgroupfs.find().delegated:
-        pytest.skip("host lacks delegated cgroup controllers: no delegated cgroup")
     for _ in range(3):
         seen = engine.run("run", "--rm", *options, IMAGE, "sh", "-c", SEEN)
         root, *pids = seen.stdout.split()
@@ -90,8 +92,6 @@ def test_an_exec_is_in_the_containers_cgroup(engine: Engine) -> None:
 
 def _spare_cgroups(engine: Engine) -> list[str]:
     subtree = cgroupfs.find().delegated
-    if not subtree:
-        pytest.skip("host lacks delegated cgroup controllers: no delegated cgroup")
     return [
         path
         for path in spare_cgroup.leftovers(subtree, str(engine.data))
