@@ -137,7 +137,9 @@ def meet(a: Policy, b: Policy) -> Policy:
 
 def _together(a: tuple[Layer, ...], b: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """Each layer once, in an order that does not depend on who came first."""
-    found = {json.dumps(layer.document(), sort_keys=True): layer for layer in (*a, *b)}
+    found: dict[str, Layer] = {}
+    for layer in sorted((*a, *b), key=lambda layer: sorted(layer.policy.names)):
+        found.setdefault(json.dumps(layer.document(), sort_keys=True), layer)
     return tuple(found[key] for key in sorted(found))
 
 
