@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -236,9 +237,14 @@ class Engine:
             except OSError:
                 return []  # there is none
             holder.settimeout(SECONDS)
-            holder.send(json.dumps({"op": "left"}).encode())
-            found: list[str] = json.loads(holder.recv(1 << 17))["left"]
-            return found
+            deadline = time.monotonic() + SECONDS
+            while True:
+                holder.send(json.dumps({"op": "left"}).encode())
+                found: list[str] = json.loads(holder.recv(1 << 17))["left"]
+                # The kernel removes links behind the end of their container.
+                if not found or time.monotonic() > deadline:
+                    return found
+                time.sleep(0.4)
 
     def uncaught(self) -> str:
         """The logs of its daemons, when something in them happened that nobody thought of."""

@@ -41,6 +41,8 @@ MAX_FDS = 4
 LOG_LIMIT = 64 << 10
 PATIENCE = 60.0
 """Seconds for the daemon that started it to appear."""
+LINGER = 0.3
+"""Seconds without a request after which ports are removed that the kernel has not removed."""
 READY = b"1"
 _KEPT = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
 """NET_ADMIN over links and rules, SYS_ADMIN to enter network namespaces, the rest for the
@@ -143,8 +145,13 @@ class Holder:
     def serve(self) -> None:
         """Until there is nobody to serve."""
         while self._daemons or self._service.containers or not self._was_asked:
-            events = self._selector.select(None if self._was_asked else PATIENCE)
-            if not events:
+            lingering = bool(self._service.lingering)
+            events = self._selector.select(
+                LINGER if lingering else None if self._was_asked else PATIENCE
+            )
+            if lingering and not events:
+                self._service.tidy()
+            elif not events:
                 return
             for key, _ in events:
                 # Another one of the same round may have ended this one.

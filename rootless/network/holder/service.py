@@ -69,6 +69,8 @@ class Service:
         nftables.run(rules.BASE)
         self.networks: dict[str, NetworkRecord] = {}
         self.containers: dict[str, Container] = {}
+        self.lingering: set[str] = set()
+        """Ports of containers that are off; see :meth:`tidy`."""
         self.resolver = Resolver(userns_fd, self._everything)
         self.resolver.start()
 
@@ -111,11 +113,20 @@ class Service:
         self.resolver.tell({"drop": container_id})
         for one in found.sockets:
             one.close()
-        for endpoint in tuple(found.endpoints.values()):
-            self._unplug(found, endpoint)
+        for endpoint in found.endpoints.values():
+            self._silence(endpoint)
+            # The kernel removes both ends with the container's namespace, and takes tens of
+            # milliseconds for it that nobody waits for. Who shares that namespace keeps them.
+            self.lingering.add(rules.port_name(endpoint.id))
         self._unwatch(found.exit_fd)
         os.close(found.netns_fd)
         os.close(found.exit_fd)
+
+    def tidy(self) -> None:
+        """Remove ports that are still there although their container is off."""
+        for name in self.lingering:
+            self._route.remove(name)
+        self.lingering.clear()
 
     def connect(self, container_id: str, network: NetworkRecord, endpoint: Endpoint) -> None:
         """One more network for a container."""
@@ -190,8 +201,12 @@ class Service:
 
     def _unplug(self, found: Container, endpoint: Endpoint) -> None:
         del found.endpoints[endpoint.network_id]
-        self.resolver.tell({"gone": endpoint.id})
+        self._silence(endpoint)
         self._route.remove(rules.port_name(endpoint.id))
+
+    def _silence(self, endpoint: Endpoint) -> None:
+        """Nothing comes from its port any more, and nobody finds it by name."""
+        self.resolver.tell({"gone": endpoint.id})
         nftables.run(rules.of_endpoint(endpoint, add=False))
 
     @contextlib.contextmanager
