@@ -49,7 +49,11 @@ def _parser() -> argparse.ArgumentParser:
         "are then inputs")  # fmt: skip
     add("--running", action="store_true", help="judge running containers by what the kernel "
         "shows of them; inputs are then names or ids (default: all that run)")  # fmt: skip
-    add("--host", metavar="HOST", help="the daemon that --running asks")
+    add("--daemon", action="store_true", help="judge this engine's own configuration by the "
+        "daemon checks of the CIS benchmark")  # fmt: skip
+    add("--image", action="append", default=[], metavar="REF", help="judge an image that the "
+        "daemon has by what it alone says; may be repeated")  # fmt: skip
+    add("--host", metavar="HOST", help="the daemon that these three ask")
     add("--as", dest="form", choices=FORMS, help="the form of the inputs (default: detected)")
     add("--format", choices=FORMATS, default="text", help="of the report (default: text)")
     add("--engine", action="store_true", help="also apply what this engine never allows, "
@@ -71,6 +75,8 @@ def main(argv: Sequence[str]) -> int:
         return explain(options.explain)
     names, inputs = _split(options)
     try:
+        if options.daemon and not names:
+            names = ["builtin:cis-docker"]
         policy = load_policies(names) if names else in_force()
         judge = Judge(policy, engine=options.engine or not names)
         if options.running:
@@ -79,6 +85,8 @@ def main(argv: Sequence[str]) -> int:
             results = judge_running(judge, inputs, options.host)
             if not results:
                 return _nothing_runs()
+        elif options.daemon or options.image:
+            results = _asked(judge, options)
         elif inputs:
             results = [result for name in inputs for result in _judged(judge, name, options.form)]
             excuses = lint(policy, ", ".join(names) or "(the policy in force)", judge.used)
@@ -95,6 +103,13 @@ def main(argv: Sequence[str]) -> int:
     return _status(results, options.fail_on)
 
 
+def _asked(judge: Judge, options: argparse.Namespace) -> list[Result]:
+    from rootless.check.asked import judge_daemon, judge_image
+
+    results = [judge_image(judge, name, options.host) for name in options.image]
+    return [*results, judge_daemon(judge, options.host)] if options.daemon else results
+
+
 def _nothing_runs() -> int:
     print("no container is running", file=sys.stderr)
     return exits.HOLDS
@@ -105,7 +120,8 @@ def _split(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     inputs: list[str] = []
     for index, argument in enumerate(options.arguments):
         # With --running the words are containers, unless they are policies by their looks.
-        first = index == 0 and not options.policy and not options.running
+        asks = options.running or options.daemon or options.image
+        first = index == 0 and not options.policy and not asks
         if first or (not inputs and looks_like_policy(argument)):
             names.append(argument)
         else:

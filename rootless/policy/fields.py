@@ -30,6 +30,10 @@ CIS_CHECKS = (
     "5.31", "5.32", "C.5.3.1", "C.5.3.2", "C.5.3.3", "C.5.3.4",
 )  # fmt: skip
 """The container checks of the CIS Docker Benchmark; each is a rule in ``rules/cis.py``."""
+CIS_DAEMON_CHECKS = (
+    "2.1", "2.2", "2.3", "2.5", "2.7", "2.8", "2.9", "2.10", "2.13", "2.14", "2.15", "2.18",
+)  # fmt: skip
+"""The daemon checks that mean something for this engine (``rules/cis_daemon.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ FIELDS: dict[str, Field] = {
     "resources.maximumMemory": Field(MAXIMUM_SIZE),
     "resources.maximumCpus": Field(MAXIMUM, top=4096),
     "resources.maximumPids": Field(MAXIMUM, top=1 << 22),
-    "cisDocker.require": Field(DENY, CIS_CHECKS),
+    "cisDocker.require": Field(DENY, (*CIS_CHECKS, *CIS_DAEMON_CHECKS)),
     "podSecurity.require": Field(DENY_STANDARDS, format="standard"),
     "images.allow": Field(ALLOW_PATTERNS, format="image"),
     "images.deny": Field(DENY_PATTERNS, format="image"),

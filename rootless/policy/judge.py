@@ -46,6 +46,8 @@ class Judge:
     policy: Policy
     engine: bool = False
     today: date = field(default_factory=date.today)
+    only: frozenset[str] | None = None
+    """Rules that are applied at all; None for every one."""
     used: set[str] = field(default_factory=set)
     """Ids of the exceptions that forgave something."""
 
@@ -63,7 +65,11 @@ class Judge:
 
     def _rules(self, *, pod: bool) -> list[Rule]:
         return [
-            rule for rule in RULES if (rule.id in _PSS) == pod and (self.engine or not rule.floor)
+            rule
+            for rule in RULES
+            if (rule.id in _PSS) == pod
+            and (self.engine or not rule.floor)
+            and (self.only is None or rule.id in self.only)
         ]
 
     def _findings(self, unit: Unit) -> Iterator[Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rootless.policy.rules import (
     capabilities,
     cis,
+    cis_daemon,
     devices,
     filesystem,
     images,
@@ -38,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     *limits.RULES,
     *workload.RULES,
     *cis.RULES,
+    *cis_daemon.RULES,
     *pss.RULES,
 )
 

@@ -48,3 +48,23 @@ def test_containers_are_judged_by_what_the_kernel_shows(engine: Engine) -> None:
         engine.ok("rm", "-f", plain, locked)
     assert engine.run("check-policy", "--running", "plain").returncode == 2
     assert "no container is running" in engine.run("check-policy", "--running").stderr
+
+
+def test_the_engine_and_its_images_are_judged(fresh_engine: Engine) -> None:
+    engine = fresh_engine
+    done = engine.run("check-policy", "--daemon", "--format", "json")
+    [result] = json.loads(done.stdout)["results"]
+    assert (done.returncode, result["kind"], result["verdict"]) == (0, "Daemon", "warn")
+    assert {e["rule"] for e in result["findings"]} == {"cis-docker.2.8", "cis-docker.2.13"}
+    engine.ok("run", "--name", "made", "rootless/busybox", "true")
+    engine.ok(
+        "commit", "--change", "USER 1000", "--change", "ENV API_TOKEN=abcdefgh", "made", "mine:1"
+    )
+    engine.ok("rm", "made")
+    policy = ("--policy", "builtin:restricted", "--format", "json")
+    done = engine.run("check-policy", *policy, "--image", "mine:1", "--image", "rootless/busybox")
+    assert done.returncode == 1, done.stderr
+    mine, plain = json.loads(done.stdout)["results"]
+    assert [e["rule"] for e in mine["findings"]] == ["env.secret"]
+    assert {e["rule"] for e in plain["findings"]} == {"user.root", "images.tag"}
+    assert engine.run("check-policy", "--image", "absent:1").returncode == 2
