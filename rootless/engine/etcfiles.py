@@ -20,6 +20,10 @@ ETC_FILES = (
 """Names in the container's directory, and where they are mounted."""
 
 
+_MAX_HOSTS = 1 << 20
+"""Bytes of a hosts file that is read; the container may write to it."""
+
+
 def make_etc(directory: Path) -> None:
     """Make the files empty: a new inode takes the disk longer than all else about them."""
     for name, _ in ETC_FILES:
@@ -64,6 +68,8 @@ def change_hosts(
 ) -> None:
     """Add or take addresses of a running container's; what else is in its hosts file stays."""
     path, gone = directory / "hosts", frozenset(drop)
+    if path.stat().st_size > _MAX_HOSTS:
+        return  # the container made it so
     lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     kept = [line for line in lines if line.split("\t")[0] not in gone]
     kept += [f"{address}\t{hostname}" for address in add if hostname]

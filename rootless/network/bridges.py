@@ -195,7 +195,7 @@ class Bridges:
             if self._client is not None:
                 return self._client
             assert self._namespaces is not None, "the engine has not said where"
-            client, hello = await open_holder(self._directory, self._namespaces, self._lost)
+            client, hello = await open_holder(self._directory, self._namespaces)
             try:
                 await self._fill(client, hello, networks)
                 await self._lead_out(hello)
@@ -204,7 +204,10 @@ class Bridges:
                 raise
             finally:
                 hello.close()
+            if client.closed:
+                raise Unavailable("the network holder ended while it was prepared")
             self._client = client
+            client.on_lost = self._lost
         return client
 
     async def _fill(

@@ -59,15 +59,21 @@ class Hello:
 
 
 class HolderClient:
-    """A connection to a running holder; ``on_lost`` is called when it ends unexpectedly."""
+    """A connection to a running holder."""
 
-    def __init__(self, sock: socket.socket, on_lost: Callable[[], None]) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._on_lost = on_lost
+        self.on_lost: Callable[[], None] | None = None
+        """Called when it ends unexpectedly."""
         self._lock = asyncio.Lock()
         self._answer: asyncio.Future[tuple[dict[str, Any], list[int]]] | None = None
         sock.setblocking(False)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
+
+    @property
+    def closed(self) -> bool:
+        """It ended, or was let go of."""
+        return self._socket.fileno() < 0
 
     def close(self) -> None:
         """Let go of it."""
@@ -76,6 +82,11 @@ class HolderClient:
             self._socket.close()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(Unavailable("the network holder was let go of"))
+
+    def _lose(self) -> None:
+        self.close()
+        if self.on_lost is not None:
+            self.on_lost()
 
     def _readable(self) -> None:
         try:
@@ -90,8 +101,7 @@ class HolderClient:
         for fd in fds:
             os.close(fd)
         if not data:
-            self.close()
-            self._on_lost()
+            self._lose()
 
     async def ask(self, fds: Sequence[int] = (), /, **message: Any) -> dict[str, Any]:
         """A request without descriptors in its answer; raises what the holder says."""
@@ -99,8 +109,17 @@ class HolderClient:
         return answer
 
     async def hello(self) -> tuple[Hello, int]:
-        """Who it is, and the inode of the user namespace it is in."""
+        """Who it is, and the inode of the user namespace it is in.
+
+        Unavailable when it is of another version of the engine: it is told to end then.
+        """
         found, fds = await self._ask({"op": "hello"}, ())
+        if found.get("protocol") != holder_main.PROTOCOL:
+            for fd in fds:
+                os.close(fd)
+            with contextlib.suppress(RootlessError):
+                await self._ask({"op": "quit"}, ())
+            raise Unavailable("the network holder is of another version")
         containers = {key: set(value) for key, value in found["containers"].items()}
         networks = tuple(found["networks"])
         return Hello(found["pid"], containers, networks, *fds), found["userns"]
@@ -125,8 +144,7 @@ class HolderClient:
                     async with asyncio.timeout(ANSWER_TIMEOUT):
                         answer, got = await self._answer
                 except TimeoutError:
-                    self.close()
-                    self._on_lost()
+                    self._lose()
                     raise Unavailable("the network holder does not answer") from None
                 except OSError as error:
                     raise Unavailable(f"the network holder is gone: {error.strerror}") from None
@@ -141,14 +159,12 @@ class HolderClient:
         return answer, got
 
 
-async def open_holder(
-    directory: str, namespaces: Namespaces, on_lost: Callable[[], None]
-) -> tuple[HolderClient, Hello]:
+async def open_holder(directory: str, namespaces: Namespaces) -> tuple[HolderClient, Hello]:
     """The holder whose socket is in ``directory``; a new one when there is none of this engine's.
 
     One in another user namespace than the engine's cannot reach its containers any more.
     """
-    found = await _join(directory, on_lost)
+    found = await _join(directory)
     if found is not None:
         client, hello, inode = found
         if inode == await namespaces.inode():
@@ -156,15 +172,13 @@ async def open_holder(
         hello.close()
         client.close()
     await _start(directory, namespaces)
-    found = await _join(directory, on_lost)
+    found = await _join(directory)
     if found is None:
         raise Unavailable("the network holder ended at once", hint=f"see {directory}/{LOG}")
     return found[:2]
 
 
-async def _join(
-    directory: str, on_lost: Callable[[], None]
-) -> tuple[HolderClient, Hello, int] | None:
+async def _join(directory: str) -> tuple[HolderClient, Hello, int] | None:
     kind = socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
     sock = socket.socket(socket.AF_UNIX, kind)
     try:
@@ -173,7 +187,7 @@ async def _join(
     except OSError:
         sock.close()
         return None
-    client = HolderClient(sock, on_lost)
+    client = HolderClient(sock)
     try:
         return client, *await client.hello()
     except RootlessError:

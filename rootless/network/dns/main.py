@@ -18,7 +18,8 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from rootless.linux import isolated, process
+from rootless.linux import isolated, landlock, process
+from rootless.network.dns.forward import PORT
 from rootless.network.dns.server import Server
 from rootless.network.dns.zone import Entry
 
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     limit = min(hard, _DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     _give_up_privileges(userns_fd)
+    _give_up_files()
     isolated.forbid_imports()
     gc.collect()
     gc.freeze()
@@ -71,6 +73,21 @@ def _give_up_privileges(userns_fd: int) -> None:
     process.prctl(process.PR_SET_NO_NEW_PRIVS, 1, what="PR_SET_NO_NEW_PRIVS")
     process.prctl(process.PR_SET_DUMPABLE, 0, what="PR_SET_DUMPABLE")
     process.set_name(RESOLVER)
+
+
+def _give_up_files() -> None:
+    """Where the kernel has Landlock: no file, no TCP but to a resolver's port, nobody's signals."""
+    version = landlock.abi()
+    if not version:
+        return
+    net = landlock.BIND_TCP | landlock.CONNECT_TCP if version >= 4 else 0
+    scopes = landlock.SCOPE_SIGNAL | landlock.SCOPE_ABSTRACT_UNIX if version >= 6 else 0
+    ruleset = landlock.create_ruleset(
+        handled_fs=landlock.file_rights(version), handled_net=net, scoped=scopes, version=version
+    )
+    if net:
+        landlock.allow_ports(ruleset, [PORT], landlock.CONNECT_TCP)
+    landlock.restrict_self(ruleset)
 
 
 def obey(server: Server, message: dict[str, Any], fds: list[int]) -> None:

@@ -38,6 +38,8 @@ HOLDER = "rootless-net"
 MAX_MESSAGE = 128 << 10
 """Bytes."""
 MAX_FDS = 4
+PROTOCOL = 1
+"""Counts the versions of requests and answers; a daemon replaces a holder of another one."""
 LOG_LIMIT = 64 << 10
 PATIENCE = 60.0
 """Seconds for the daemon that started it to appear."""
@@ -73,6 +75,11 @@ def main(arguments: Sequence[str]) -> int:
         listener.set_inheritable(False)
         os.set_inheritable(ready_fd, False)
         served = Holder(listener, owner)
+    except OSError as error:
+        # A setting of the namespace's that cannot be written, mostly.
+        told = {"error": f"cannot set up the network namespace: {error}", "hint": "", "code": ""}
+        os.write(ready_fd, json.dumps(told).encode())
+        return 1
     except RootlessError as error:
         told = {"error": error.message, "hint": error.hint or "", "code": error.code}
         os.write(ready_fd, json.dumps(told).encode())
@@ -90,10 +97,12 @@ def _own_namespaces(owner: int) -> tuple[int, int]:
     made_read, made_write = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNET, "the engine's network")
-        os.write(made_write, b"1")
-        signal.pause()
-        os._exit(0)
+        try:
+            process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNET, "the engine's network")
+            os.write(made_write, b"1")
+            signal.pause()
+        finally:
+            os._exit(1)
     try:
         os.close(made_write)
         if not os.read(made_read, 1):
@@ -199,6 +208,7 @@ class Holder:
         if operation == "hello":
             told = {
                 "pid": os.getpid(),
+                "protocol": PROTOCOL,
                 "userns": os.stat("/proc/self/ns/user").st_ino,
                 "containers": {
                     key: [endpoint.id for endpoint in value.endpoints.values()]
@@ -207,6 +217,8 @@ class Holder:
                 "networks": list(service.networks),
             }
             return told, [self._netns_fd, self._userns_fd, self._exit_read]
+        if operation == "quit":
+            os._exit(0)
         if operation == "left":
             return {"left": service.leftovers()}, []
         if operation == "attach":

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rootless.errors import NotFound, RootlessError, SyscallError
+from rootless.errors import HostUnsupported, NotFound, RootlessError, SyscallError
 from rootless.linux import nftables, process
 from rootless.model.network import ICC, MTU, Endpoint, NetworkRecord
 from rootless.network.addresses import RESOLVER
@@ -66,7 +66,13 @@ class Service:
         for name in ("iptables", "ip6tables", "arptables"):
             with contextlib.suppress(FileNotFoundError):
                 set_sysctl(f"bridge/bridge-nf-call-{name}", "0")
-        nftables.run(rules.BASE)
+        try:
+            nftables.run(rules.BASE)
+        except RootlessError as error:
+            raise HostUnsupported(
+                f"this kernel does not take the rules of bridge networks: {error.message}",
+                hint="it needs nf_tables with the families inet and bridge, and NAT",
+            ) from None
         self.networks: dict[str, NetworkRecord] = {}
         self.containers: dict[str, Container] = {}
         self.lingering: set[str] = set()
