@@ -22,7 +22,7 @@ from rootless.engine.unit import Unit
 from rootless.engine.volumes import Volumes, volume_names
 from rootless.errors import Denied, HostUnsupported, InvalidInput, NotFound
 from rootless.linux import cgrouplimits
-from rootless.model.decision import Decision
+from rootless.model.decision import Decision, merged
 from rootless.model.identity import Identity
 from rootless.model.mounts import RootfsMount
 from rootless.model.records import ContainerRecord, ImageRecord, PlanReport
@@ -60,6 +60,12 @@ def _mounted(request: ContainerRequest) -> tuple[str, ...]:
     return tuple(dict.fromkeys(mount.source for mount in mounts if mount.type == "image"))
 
 
+def _warnings(*decisions: Decision) -> tuple[str, ...]:
+    """What the policy found and let pass with a warning."""
+    found = [f for decision in decisions for f in decision.findings if f.action == "warn"]
+    return tuple(f"policy: {finding}" for finding in merged(found))
+
+
 class Creator:
     """Creates containers; see the module."""
 
@@ -79,9 +85,8 @@ class Creator:
         """The new container's id and warnings."""
         image = await self._images.for_container(request.config.image, request.platform)
         shown = await self._shown(request)
-        for reference in (request.config.image, *shown):
-            full = self._images.full_name(reference)
-            self._core.policy.admit_image(identity, "run", full)
+        names = map(self._images.full_name, (request.config.image, *shown))
+        decisions = [self._core.policy.admit_image(identity, "run", name) for name in names]
         request = self._with_defaults(identity, request)
         async with self._allocating, self._volumes.lock:
             resolved = self._resolve(request, image, shown, self._core.spare_cgroup.next_id)
@@ -93,7 +98,7 @@ class Creator:
             await self._undo(unit, resolved)
             raise
         self._core.registry.publish(unit, "create")
-        return unit.id, resolved.warnings
+        return unit.id, (*resolved.warnings, *_warnings(*decisions, admitted.decision))
 
     async def plan(self, identity: Identity, request: ContainerRequest) -> PlanReport:
         """What :meth:`create` and a start would do; nothing is made."""

@@ -116,11 +116,12 @@ class Gate:
                 )
             )
 
-    def admit_image(self, identity: Identity, verb: str, reference: str) -> None:
+    def admit_image(self, identity: Identity, verb: str, reference: str) -> Decision:
         """Pulling, pushing or running an image; ``reference`` is in full."""
         policy = self._store.current()
         with self._recording(identity, f"image.{verb}", reference, reference) as decided:
             decided.append(admission.admit_image(identity, verb, reference, policy))
+        return decided[0]
 
     def admit_action(self, identity: Identity, verb: str, target: str = "") -> None:
         """Any other request, such as ``container.stop``."""

@@ -33,3 +33,21 @@ def test_defaults_standards_and_exceptions(engine: Engine) -> None:
         engine.ok("rm", created, asked, excused.strip())
     finally:
         path.unlink()
+
+
+def test_a_policy_that_warns_lets_pass_and_tells(engine: Engine) -> None:
+    path = engine.root / "c/rootless/policy.yaml"
+    path.write_text(
+        HEAD + "mode: warn\nrules: {labels.required: {mode: audit}}\n"
+        "spec: {health: {require: true}, images: {denyTags: [latest]}, labels: {require: [x]}}\n"
+    )
+    try:
+        done = engine.run("create", "rootless/busybox", "true")
+        assert done.returncode == 0
+        assert "policy: health.required: " in done.stderr
+        assert "policy: images.tag: " in done.stderr
+        # What is only audited is not told to the client.
+        assert "labels.required" not in done.stderr
+        engine.ok("rm", done.stdout.strip())
+    finally:
+        path.unlink()
