@@ -139,10 +139,10 @@ def _elements(found: Iterable[tuple[str, str, str]], *, add: bool) -> str:
 def of_container(udp_port: int, tcp_port: int) -> str:
     """In a container's namespace: the resolver's address leads to where it really listens.
 
-    So a server in the container can have port 53 of every address.
+    So a server in the container can have port 53 of every address. Refused when it is there.
     """
     return (
-        "add table ip rootless\n"
+        "create table ip rootless\n"
         "add chain ip rootless output { type nat hook output priority -100; }\n"
         f"add rule ip rootless output ip daddr {RESOLVER} udp dport 53"
         f" dnat to {RESOLVER}:{udp_port}\n"
