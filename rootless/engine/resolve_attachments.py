@@ -28,6 +28,10 @@ def is_users(name: str) -> bool:
     return name not in (*DEFAULTS, *OWN, *PREDEFINED) and not name.startswith("container:")
 
 
+MOST = 64
+"""Networks of a container; aliases and links on each."""
+
+
 def find_attachments(
     host: HostConfig, endpoints: Sequence[EndpointRequest], networks: Networks, lookup: Lookup
 ) -> tuple[Attachment, ...]:
@@ -43,6 +47,8 @@ def find_attachments(
             record = _network(endpoint.network, networks)
             linked = (*endpoint.links, *host.links)
             found.setdefault(record.id, attachment(record, endpoint, lookup, linked))
+    if len(found) > MOST:
+        raise InvalidInput(f"a container is on at most {MOST} networks")
     return tuple(found.values())
 
 
@@ -66,6 +72,9 @@ def attachment(
         raise InvalidInput(
             "link-local addresses are not supported", hint="leave out --link-local-ip"
         )
+    for what, given in (("aliases", asked.aliases), ("links", linked)):
+        if len(given) > MOST:
+            raise InvalidInput(f"a container has at most {MOST} {what} on network {record.name}")
     for alias in asked.aliases:
         if not _ALIAS.fullmatch(alias):
             raise InvalidInput(f"invalid network alias: {alias[:80]!r}")

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from rootless.errors import RootlessError, Unavailable
 from rootless.ids import SHORT_LENGTH
@@ -99,7 +100,7 @@ class Bridges:
             (fds.netns_fd, fds.exit_fd),
             op="attach",
             container=container_id,
-            networks=[asdict(network) for network in plan.networks],
+            networks=[_told(network) for network in plan.networks],
             endpoints=[asdict(endpoint) for endpoint in plan.endpoints],
             servers=plan.servers,
         )
@@ -121,7 +122,7 @@ class Bridges:
         await (await self._holder()).ask(
             op="connect",
             container=container_id,
-            network=asdict(network),
+            network=_told(network),
             endpoint=asdict(endpoint),
         )
         found.plan = replace(
@@ -289,3 +290,8 @@ class Bridges:
         for found in tuple(self._attached.values()):
             if found.report is not None:
                 found.report("")
+
+
+def _told(network: NetworkRecord) -> dict[str, Any]:
+    """What the holder hears of a network: not its labels, which may have megabytes."""
+    return asdict(replace(network, labels=(), ipam_options=()))

@@ -57,6 +57,7 @@ class NetworkDriver:
         self.bridges = Bridges(os.path.join(data_root or run_dir, "network"), run_dir)
         self.ports = PortTable(default_ip=default_ip)
         self._running: dict[str, Connection] = {}
+        self._reports: dict[str, Report | None] = {}
 
     @staticmethod
     def warm() -> None:
@@ -112,12 +113,14 @@ class NetworkDriver:
             raise
         self.ports.update(container_id, made.state.ports)
         self._running[container_id] = made
+        self._reports[container_id] = report
         self._supervise(container_id, made, report)
         return made.state
 
     async def disconnect(self, container_id: str) -> None:
         """End a container's helpers and free its ports; fine when there are none."""
         found = self._running.pop(container_id, None)
+        self._reports.pop(container_id, None)
         await self.bridges.detach(container_id)
         if found is not None:
             await found.end(wait=bool(self.ports.of(container_id)))
@@ -146,6 +149,7 @@ class NetworkDriver:
             found.state = replace(state, ports=await connection.forwarded(container_id, found))
         self.ports.adopt(container_id, found.state.ports)
         self._running[container_id] = found
+        self._reports[container_id] = report
         self._supervise(container_id, found, report)
         return found.state if found.repair is None else None
 
@@ -175,8 +179,9 @@ class NetworkDriver:
         if found is None:
             raise Unavailable(f"the network of container {container_id} is not known")
         try:
+            told = self._bridge_report(container_id, self._reports.get(container_id))
             with reopened(found.state.place) as fds:
-                await self.bridges.attach(container_id, plan, fds, found.state.place, None)
+                await self.bridges.attach(container_id, plan, fds, found.state.place, told)
         except PlaceGone:
             raise Conflict(f"container {container_id} is not running") from None
 

@@ -95,6 +95,10 @@ class HolderClient:
             return
         except OSError:
             data, fds = b"", []
+        if data == holder_main.IN_MEMORY_FILE:
+            memory = fds.pop()
+            data = os.pread(memory, os.fstat(memory).st_size, 0)
+            os.close(memory)
         if data and self._answer is not None and not self._answer.done():
             self._answer.set_result((json.loads(data), fds))
             return
@@ -140,7 +144,11 @@ class HolderClient:
                     raise Unavailable("the network holder is not running")
                 self._answer = asyncio.get_running_loop().create_future()
                 try:
-                    socket.send_fds(self._socket, [json.dumps(message).encode()], own)
+                    data = json.dumps(message).encode()
+                    if len(data) > holder_main.MAX_INLINE:
+                        data, memory = holder_main.IN_MEMORY_FILE, holder_main.memory_file(data)
+                        own.append(memory)
+                    socket.send_fds(self._socket, [data], own)
                     async with asyncio.timeout(ANSWER_TIMEOUT):
                         answer, got = await self._answer
                 except TimeoutError:

@@ -37,10 +37,14 @@ HOLDER = "rootless-net"
 
 MAX_MESSAGE = 128 << 10
 """Bytes."""
+MAX_INLINE = 64 << 10
+"""Bytes of a request or answer; a longer one is in a file that is the last descriptor."""
+IN_MEMORY_FILE = b"@"
 MAX_FDS = 4
 PROTOCOL = 1
 """Counts the versions of requests and answers; a daemon replaces a holder of another one."""
-LOG_LIMIT = 64 << 10
+FILE_LIMIT = 16 << 20
+"""Bytes of what it writes: its log, and long answers."""
 PATIENCE = 60.0
 """Seconds for the daemon that started it to appear."""
 LINGER = 0.3
@@ -68,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LOG_LIMIT, LOG_LIMIT))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         listener = socket.socket(fileno=listen_fd)
@@ -188,6 +192,8 @@ class Holder:
             return
         back: list[int] = []
         try:
+            if data == IN_MEMORY_FILE:
+                data = os.pread(fds[-1], os.fstat(fds[-1]).st_size, 0)
             answer, back = self._do(json.loads(data), fds)
         except RootlessError as error:
             answer = {"error": error.message, "code": error.code, "hint": error.hint or ""}
@@ -197,10 +203,17 @@ class Holder:
         finally:
             for fd in fds:
                 os.close(fd)
+        said, memory = json.dumps(answer).encode(), -1
+        if len(said) > MAX_INLINE:
+            said, memory = IN_MEMORY_FILE, memory_file(said)
+            back = [*back, memory]
         try:
-            socket.send_fds(daemon, [json.dumps(answer).encode()], back)
+            socket.send_fds(daemon, [said], back)
         except OSError:
             return  # the daemon is gone, and the next read says so
+        finally:
+            if memory >= 0:
+                os.close(memory)
 
     def _do(self, message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
         service, container = self._service, str(message.get("container", ""))
@@ -259,6 +272,15 @@ class Holder:
         self._selector.unregister(sock)
         self._service.resolver.start()
         self._watch_resolver()
+
+
+def memory_file(data: bytes) -> int:
+    """An unnamed file with the data: a message is bounded by the socket's buffer."""
+    memory = os.memfd_create("rootless-network", os.MFD_CLOEXEC)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(memory, view) :]
+    return memory
 
 
 def network_of(value: dict[str, Any]) -> NetworkRecord:

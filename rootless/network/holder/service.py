@@ -92,7 +92,7 @@ class Service:
     ) -> None:
         """Put a container on networks. ``fds``: its network namespace, and its exit pipe."""
         self.detach(container_id)
-        netns_fd, exit_fd = fds
+        netns_fd, exit_fd = fds[:2]
         found = Container(os.dup(netns_fd), os.dup(exit_fd), tuple(servers))
         self.containers[container_id] = found
         self._watch(container_id, found.exit_fd)

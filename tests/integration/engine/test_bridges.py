@@ -480,3 +480,26 @@ def test_what_dies_is_made_again(fresh_engine: Engine, victim: str) -> None:
     if victim in ("rootless-net", "slirp4netns"):
         assert "container web lost its network" in log
         until(lambda: "container web has its network again" in engine.log.read_text())
+
+
+def test_more_than_a_message_holds(engine: Engine, networks: list[str], api: Api) -> None:
+    """Labels of megabytes, and names that together fill no packet."""
+    config = {"Name": "big", "Labels": {"x": "y" * 1_000_000}}
+    assert api("POST", "/networks/create", config)[0] == 201
+    networks.append("big")
+    aliases = [f"a{number:02}" + f".{'x' * 60}" * 3 for number in range(64)]
+    others = [f"more{number}" for number in range(6)]
+    for name in others:
+        make(engine, networks, name)
+    endpoints = {name: {"Aliases": aliases} for name in ("big", *others)}
+    body = {
+        "Image": IMAGE, "Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "big"},
+        "NetworkingConfig": {"EndpointsConfig": endpoints},
+    }  # fmt: skip
+    status, made = api("POST", "/containers/create", body, name="full")
+    assert status == 201, made
+    assert api("POST", f"/containers/{made['Id']}/start")[0] == 204
+    assert engine.ok("exec", "full", "nslookup", aliases[63]).count("Address:") > 1
+    endpoints["big"] = {"Aliases": [*aliases, "onemore"]}
+    refused, said = api("POST", "/containers/create", body)
+    assert (refused, "at most 64 aliases" in said["message"]) == (400, True)

@@ -1,0 +1,87 @@
+"""Networks by mode and ``EndpointsConfig``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rootless.engine.resolve_attachments import final_mode, find_attachments
+from rootless.errors import InvalidInput, NotFound
+from rootless.model.network import NetworkRecord, Subnet
+from rootless.model.records import ContainerRecord
+from rootless.model.request import EndpointRequest, HostConfig
+
+from .samples import record
+
+FRONT = NetworkRecord("f" * 64, "front", 1, (Subnet("10.1.0.0/24", "10.1.0.1"),))
+BACK = NetworkRecord("b" * 64, "back", 2, (Subnet("10.2.0.0/24", "10.2.0.1", asked=False),))
+OTHER = record("other")
+
+
+def networks(ref: str) -> NetworkRecord:
+    for network in (FRONT, BACK):
+        if ref == network.name or network.id.startswith(ref):
+            return network
+    raise NotFound(f"network {ref} not found")
+
+
+def lookup(ref: str) -> ContainerRecord:
+    if ref == "other":
+        return OTHER
+    raise NotFound(f"No such container: {ref}")
+
+
+def resolved(mode: str, *endpoints: EndpointRequest, **host: Any) -> tuple[str, list[str]]:
+    config = HostConfig(network_mode=mode, **host)
+    found = find_attachments(config, endpoints, networks, lookup)
+    kind = mode if mode in ("none", "host") else "slirp4netns"
+    return final_mode(kind, config, endpoints, found), [a.network for a in found]
+
+
+@pytest.mark.parametrize(
+    ("mode", "named", "expected"),
+    [
+        ("front", (), ("bridge", ["front"])),
+        ("fff", ("front",), ("bridge", ["front"])),
+        ("front", ("back", "front"), ("bridge", ["front", "back"])),
+        # A client that leaves the mode out means the networks it names.
+        ("", ("back",), ("bridge", ["back"])),
+        ("default", ("front", "back"), ("bridge", ["front", "back"])),
+        # The default network named as well is had besides.
+        ("bridge", ("front",), ("slirp4netns", ["front"])),
+        ("front", ("bridge",), ("slirp4netns", ["front"])),
+        ("", (), ("slirp4netns", [])),
+    ],
+)
+def test_which_networks(mode: str, named: tuple[str, ...], expected: tuple[str, list[str]]) -> None:
+    assert resolved(mode, *map(EndpointRequest, named)) == expected
+
+
+def test_what_is_asked_of_a_network() -> None:
+    asked = EndpointRequest("front", aliases=("db", "db"), ipv4_address="10.1.0.9",
+                            links=("other:shop",), gateway_priority=4)  # fmt: skip
+    found = find_attachments(HostConfig(network_mode="front"), [asked], networks, lookup)
+    assert len(found) == 1
+    assert (found[0].aliases, found[0].ipv4_address) == (("db",), "10.1.0.9")
+    assert found[0].links == (("shop", OTHER.id[:12]),)
+    assert found[0].gateway_priority == 4
+
+
+@pytest.mark.parametrize(
+    ("mode", "asked", "said"),
+    [
+        ("nowhere", {}, "network nowhere not found"),
+        ("none", {}, "conflicting options"),
+        ("host", {}, "conflicting options"),
+        ("front", {"aliases": ("a b",)}, "invalid network alias"),
+        ("front", {"mac_address": "x"}, "invalid MAC address"),
+        ("front", {"link_local_ips": ("169.254.0.1",)}, "link-local"),
+        ("front", {"ipv4_address": "10.9.0.1"}, "no configured subnet"),
+        ("front", {"links": ("nobody",)}, "could not get container for nobody"),
+        ("front", {"links": (":x",)}, "bad format for links"),
+    ],
+)
+def test_what_cannot_be(mode: str, asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        resolved(mode, EndpointRequest("front", **asked))
