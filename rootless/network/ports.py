@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -176,6 +177,9 @@ class PortTable:
         self._default_ip = default_ip
         self._first, self._last = ephemeral or ephemeral_range()
         self._next = self._first
+        if ephemeral is None:
+            # Engines of other users that began at the same port would race for each.
+            self._next += secrets.randbelow(self._last - self._first + 1)
         self._probe = probe
         self._owners: dict[tuple[str, int], list[tuple[str, str]]] = {}
         """(protocol, host port) → (host address, container id)."""
