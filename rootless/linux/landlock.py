@@ -6,12 +6,11 @@ rights it does not know; :func:`file_rights` says which an ABI version has.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterable
 
 from rootless.errors import HostUnsupported, SyscallError
-from rootless.linux import libc
+from rootless.linux import landlock_calls, libc
 
 EXECUTE = 1 << 0
 WRITE_FILE = 1 << 1
@@ -46,25 +45,6 @@ ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 """The rights that mean something for what is not a directory; others are EINVAL there."""
 
 _VERSION = 1
-_RULE_PATH_BENEATH = 1
-_RULE_NET_PORT = 2
-
-
-class _RulesetAttr(ctypes.Structure):
-    _fields_ = (
-        ("handled_access_fs", ctypes.c_uint64),
-        ("handled_access_net", ctypes.c_uint64),
-        ("scoped", ctypes.c_uint64),
-    )
-
-
-class _PathBeneath(ctypes.Structure):
-    _pack_ = 1
-    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
-
-
-class _NetPort(ctypes.Structure):
-    _fields_ = (("allowed_access", ctypes.c_uint64), ("port", ctypes.c_uint64))
 
 
 def abi() -> int:
@@ -101,25 +81,26 @@ def create_ruleset(
             f"Landlock ABI {need} is needed and this kernel has {found}",
             hint="boot with lsm=landlock,… or a newer kernel (ABI 4 is Linux 6.7, 6 is 6.12)",
         )
-    attr = _RulesetAttr(handled_fs, handled_net, scoped)
-    # An older kernel accepts the shorter structure it knows (landlock_create_ruleset(2)).
-    size = 8 if found < _NET_ABI else 16 if found < _SCOPE_ABI else 24
-    return libc.syscall("landlock_create_ruleset", ctypes.byref(attr), size, 0, target="ruleset")
+    return landlock_calls.create(*attributes(found, handled_fs, handled_net, scoped))
+
+
+def attributes(
+    version: int, handled_fs: int, handled_net: int = 0, scoped: int = 0
+) -> tuple[int, ...]:
+    """The words of a ruleset: an older kernel knows a shorter one (landlock_create_ruleset(2))."""
+    count = 1 if version < _NET_ABI else 2 if version < _SCOPE_ABI else 3
+    return (handled_fs, handled_net, scoped)[:count]
 
 
 def allow_beneath(ruleset: int, fd: int, access: int) -> None:
     """Allow ``access`` to the file ``fd`` (may be O_PATH) and, for a directory, all below it."""
-    attr = _PathBeneath(access, fd)
-    libc.syscall("landlock_add_rule", ruleset, _RULE_PATH_BENEATH, ctypes.byref(attr), 0, target=fd)
+    landlock_calls.allow_beneath(ruleset, fd, access)
 
 
 def allow_ports(ruleset: int, ports: Iterable[int], access: int) -> None:
     """Allow ``BIND_TCP`` or ``CONNECT_TCP`` for each port."""
     for port in ports:
-        attr = _NetPort(access, port)
-        libc.syscall(
-            "landlock_add_rule", ruleset, _RULE_NET_PORT, ctypes.byref(attr), 0, target=port
-        )
+        landlock_calls.allow_port(ruleset, port, access)
 
 
 def restrict_self(ruleset: int) -> None:
@@ -128,6 +109,6 @@ def restrict_self(ruleset: int) -> None:
     Needs no_new_privs or CAP_SYS_ADMIN. Changing the mount tree fails from here on.
     """
     try:
-        libc.syscall("landlock_restrict_self", ruleset, 0, target="ruleset")
+        landlock_calls.restrict_self(ruleset)
     finally:
         os.close(ruleset)

@@ -45,6 +45,19 @@ class StdioPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class LandlockPlan:
+    """A Landlock ruleset: what it handles, as masks of landlock(7), and what it allows where.
+
+    ``paths`` are the container's, each with the rights on a directory (and all below)
+    and those on anything else; ``ports`` have theirs.
+    """
+
+    handled: tuple[int, ...]
+    paths: tuple[tuple[str, int, int], ...]
+    ports: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessPlan:
     """The program and everything that is applied right before its execve(2).
 
@@ -69,6 +82,7 @@ class ProcessPlan:
     forbid_root: bool = False
     rlimits: tuple[tuple[str, int, int], ...] = ()
     make_cwd: bool = True
+    landlock: LandlockPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,21 @@ class ImageSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LandlockSpec:
+    """What the policy lets the container's processes reach; None restricts nothing.
+
+    ``read`` and ``write`` are paths in the container with all below them (``write`` is
+    part of ``read``), ``connect`` and ``bind`` TCP ports. ``abi`` is the kernel's.
+    """
+
+    abi: int
+    read: tuple[str, ...] | None = None
+    write: tuple[str, ...] | None = None
+    connect: tuple[int, ...] | None = None
+    bind: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """The container's process. ``args[0]`` is looked up in the container's PATH by init."""
 
@@ -68,6 +83,8 @@ class ProcessSpec:
     """An obligation of the policy: init refuses when the user resolves to uid 0."""
     init_binary: str = ""
     """Host path of tini or catatonit for ``--init``; '' for none."""
+    landlock: LandlockSpec | None = None
+    """An obligation of the policy; admission sets it anew at each start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,20 @@ from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
 from rootless.model.mounts import MountSpec
 from rootless.model.request import ExecRequest, Resources
-from rootless.model.spec import AdmittedSpec, ContainerSpec
+from rootless.model.spec import AdmittedSpec, ContainerSpec, LandlockSpec
+from rootless.policy.fields import FIELDS
 from rootless.policy.kinds import matches_pattern
 from rootless.policy.matching import Subject
 from rootless.policy.paths import EnginePaths
 from rootless.policy.policy import Policy
-from rootless.policy.rules import IMPLIED_BY_PRIVILEGED, PRIVILEGED, RULES, images, resources
+from rootless.policy.rules import (
+    IMPLIED_BY_PRIVILEGED,
+    PRIVILEGED,
+    RULES,
+    images,
+    landlock,
+    resources,
+)
 from rootless.policy.rules.base import Case, Rule, Violation
 from rootless.policy.rules.user import is_root
 
@@ -174,9 +182,41 @@ def admit(
     findings = action_findings + evaluate(Case(pinned, policy, facts, paths), identity)
     weakened = tuple(_weakened(pinned))
     decision = _decide(findings, policy, f"container {spec.name or spec.id[:12]}", weakened)
+    process = replace(pinned.process, landlock=landlock_of(policy, subject, facts))
     if _forbids_root(policy, subject, spec.process.user):
-        pinned = replace(pinned, process=replace(pinned.process, forbid_root=True))
+        process = replace(process, forbid_root=True)
+    pinned = replace(pinned, process=process)
     return AdmittedSpec(pinned, identity, decision)
+
+
+def landlock_of(policy: Policy, subject: Subject, facts: HostFacts) -> LandlockSpec | None:
+    """What the enforced policies let the container reach; None without rules.
+
+    Where the kernel lacks what they need they have said that it may go without.
+    """
+    merged: dict[str, frozenset[str]] = {}
+    for part, _ in policy.applicable(subject):
+        if part.mode_of("landlock.available") != "enforce":
+            continue
+        if landlock.needed_abi(part) > facts.landlock_abi:
+            continue
+        for key in (*landlock.FILES, *landlock.NETWORK):
+            value = part.names_of(key)
+            if value is not None:
+                both = FIELDS[key].kind.meet(merged.get(key, value), value)
+                assert isinstance(both, frozenset)
+                merged[key] = both
+    if not merged:
+        return None
+    names = {key: tuple(sorted(value)) for key, value in merged.items()}
+    ports = {key: tuple(map(int, names[key])) for key in landlock.NETWORK if key in names}
+    return LandlockSpec(
+        abi=facts.landlock_abi,
+        read=names.get("landlock.read"),
+        write=names.get("landlock.write"),
+        connect=ports.get("landlock.connectTcp"),
+        bind=ports.get("landlock.bindTcp"),
+    )
 
 
 def _forbids_root(policy: Policy, subject: Subject, user: str) -> bool:

@@ -67,6 +67,24 @@ def layered(policy: Policy, main: Document, excuses: tuple[Excuse, ...]) -> Poli
     )
 
 
+def read_landlock(
+    value: dict[str, Any],
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """The area as fields, and where each is written: what can be read is both lists together.
+
+    So two policies are met exactly: what both let read, and what both let write.
+    """
+    found = {k: v for k, v in value.items() if k in {"connectTcp", "bindTcp", "allowWithout"}}
+    places: dict[str, tuple[str, ...]] = {}
+    if "readOnly" in value or "readWrite" in value:
+        written = value.get("readWrite", [])
+        found["read"] = [*value.get("readOnly", []), *written]
+        found["write"] = written
+        places["read"] = ("readOnly",) if "readOnly" in value else ("readWrite",)
+        places["write"] = ("readWrite",) if "readWrite" in value else ("readOnly",)
+    return found, places
+
+
 def read_defaults(value: dict[str, Any]) -> dict[str, Constraint]:
     """Sizes in bytes, CPUs in billionths."""
     found: dict[str, Constraint] = {}

@@ -19,7 +19,13 @@ from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, cast
 
-from rootless.policy.clauses import check_defaults, layered, read_defaults, read_excuses
+from rootless.policy.clauses import (
+    check_defaults,
+    layered,
+    read_defaults,
+    read_excuses,
+    read_landlock,
+)
 from rootless.policy.documents import Document, InvalidPolicy, load_document, load_documents
 from rootless.policy.fields import FIELDS
 from rootless.policy.kinds import Constraint
@@ -68,11 +74,18 @@ def build_policy(
     value = cast("dict[str, Any]", document.value) if shipped else validate(document, "Policy")
     constraints: dict[str, Constraint] = {}
     sources: dict[str, frozenset[str]] = {}
-    for area, fields in (value.get("spec") or {}).items():
+    spec = dict(value.get("spec") or {})
+    if "landlock" in spec:
+        spec["landlock"], places = read_landlock(spec["landlock"])
+        sources |= {
+            f"landlock.{name}": frozenset({document.where(("spec", "landlock", *written))})
+            for name, written in places.items()
+        }
+    for area, fields in spec.items():
         for name, setting in fields.items():
             key = f"{area}.{name}"
             constraints[key] = _constraint(key, setting, home)
-            sources[key] = frozenset({document.where(("spec", area, name))})
+            sources.setdefault(key, frozenset({document.where(("spec", area, name))}))
     mode: Mode = value.get("mode", "enforce")
     rules: dict[str, Mode] = {
         rule: settings["mode"]

@@ -61,6 +61,10 @@ class Policy:
         """Whether an ``allow…`` flag is on or absent."""
         return self.constraints.get(key, True) is True
 
+    def permits_only(self, key: str) -> bool:
+        """Whether an ``allow…`` flag is written and on; for what is denied when nobody says."""
+        return self.constraints.get(key) is True
+
     def requires(self, key: str) -> bool:
         """Whether a ``require…`` flag is on."""
         return self.constraints.get(key, False) is True

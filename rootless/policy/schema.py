@@ -124,6 +124,11 @@ def _field_schema(field: Field) -> dict[str, Any]:
     return {"type": "boolean"}
 
 
+def _inner_path_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    if isinstance(value, str) and not _path(value):
+        error(key, f"{value!r} is not an absolute path in the container")
+
+
 def _rule_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
     """A rule's id, or the beginning of some with ``*``; not one that no policy decides on."""
     known = _rule_names()
@@ -240,7 +245,25 @@ def _spec() -> dict[str, Any]:
     areas: dict[str, dict[str, Any]] = {}
     for key, field in FIELDS.items():
         area, name = key.split(".")
-        areas.setdefault(area, {})[name] = _field_schema(field)
+        if area != "landlock":
+            areas.setdefault(area, {})[name] = _field_schema(field)
+    # What is written as readOnly and readWrite is kept as what can be read and written.
+    ports = {
+        "type": "list",
+        "schema": {"type": "integer", "min": 0, "max": 65535, "check_with": _number_check},
+    }
+    paths = {
+        "type": "list",
+        "maxlength": 4096,
+        "schema": {"type": "string", "check_with": _inner_path_check},
+    }
+    areas["landlock"] = {
+        "readOnly": paths,
+        "readWrite": paths,
+        "connectTcp": ports,
+        "bindTcp": ports,
+        "allowWithout": {"type": "boolean"},
+    }
     return {area: {"type": "dict", "schema": fields} for area, fields in areas.items()}
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 NOT_YET = {
-    "landlock": "Landlock rules cannot be enforced by this version",
     "quotas": "quotas for each identity cannot be enforced by this version",
     "build": "there are no builds yet, so nothing could be decided on them",
     "images.trust": "signatures cannot be checked by this version; use images.requireDigest",

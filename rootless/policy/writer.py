@@ -14,7 +14,10 @@ def document(policy: Policy) -> dict[str, Any]:
     spec: dict[str, dict[str, Any]] = {}
     for key, value in sorted(policy.constraints.items()):
         area, name = key.split(".")
-        spec.setdefault(area, {})[name] = sorted(value) if isinstance(value, frozenset) else value
+        shown = sorted(value) if isinstance(value, frozenset) else value
+        if area == "landlock":
+            name, shown = _landlock(name, shown)
+        spec.setdefault(area, {})[name] = shown
     result: dict[str, Any] = {
         "apiVersion": API_VERSION,
         "kind": "Policy",
@@ -27,6 +30,13 @@ def document(policy: Policy) -> dict[str, Any]:
     if spec:
         result["spec"] = spec
     return result
+
+
+def _landlock(name: str, value: Any) -> tuple[str, Any]:
+    """The field as it is written: what can be written can be read as well."""
+    written = {"read": "readOnly", "write": "readWrite"}.get(name, name)
+    ports = name in {"connectTcp", "bindTcp"}
+    return written, sorted(map(int, value)) if ports else value
 
 
 def _name(policy: Policy) -> str:

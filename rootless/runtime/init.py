@@ -27,6 +27,7 @@ from rootless.linux.seccomp import load_filter
 from rootless.linux.terminal import make_controlling
 from rootless.model.plan import LaunchPlan, ProcessPlan
 from rootless.runtime import wire
+from rootless.runtime.confine import confine
 from rootless.runtime.context import InitContext
 from rootless.runtime.sequence import ENTRY, FRAME, is_framed
 from rootless.runtime.steps.base import InitStep
@@ -279,6 +280,8 @@ def take_on(
     os.umask(0o022)
     if plan.no_new_privileges:
         process.prctl(process.PR_SET_NO_NEW_PRIVS, 1, what="PR_SET_NO_NEW_PRIVS")
+        if plan.landlock is not None:
+            confine(plan.landlock)
         _take_credentials(plan, user, last_capability)
         _die_with(shim)
         if bpf and plan.seccomp_early:
@@ -299,7 +302,9 @@ def execute(
     program = _finder(plan.args[0], env)
     if not plan.no_new_privileges:
         # Without no_new_privs only CAP_SYS_ADMIN may load a filter (seccomp(2)),
-        # so it comes before the capabilities go.
+        # so it comes before the capabilities go; as do Landlock's rules (landlock(7)).
+        if plan.landlock is not None:
+            confine(plan.landlock)
         if bpf:
             _load(bpf, plan, sync)
         _take_credentials(plan, user, last_capability)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rootless.linux import process
+from rootless.linux import landlock, process
 from rootless.linux.cgrouplimits import keeps_pids
 from rootless.model.facts import HostFacts
 from rootless.model.mounts import MountSpec
-from rootless.model.plan import ExecPlan, LaunchPlan, LogPlan, ProcessPlan, StdioPlan, Step
+from rootless.model.plan import (
+    ExecPlan,
+    LandlockPlan,
+    LaunchPlan,
+    LogPlan,
+    ProcessPlan,
+    StdioPlan,
+    Step,
+)
 from rootless.model.request import ExecRequest
 from rootless.model.spec import AdmittedSpec, ContainerSpec
 from rootless.runtime import sequence
@@ -136,6 +144,7 @@ def plan_exec(
             seccomp_original=layout.seccomp_original,
             seccomp_early=layout.seccomp_early,
             forbid_root=spec.process.forbid_root,
+            landlock=_landlock(spec),
             rlimits=tuple((r.name, r.soft, r.hard) for r in spec.rlimits),
             make_cwd=False,
         ),
@@ -166,6 +175,9 @@ def _describe_process(plan: ProcessPlan) -> list[tuple[str, str]]:
     lines += [("SetRlimits", f"{n}={s}:{h}") for n, s, h in plan.rlimits]
     if plan.no_new_privileges:
         lines.append(("SetNoNewPrivileges", "no program may gain privileges by execve"))
+    if plan.landlock is not None:
+        allowed = ", ".join(path for path, *_ in plan.landlock.paths) or "no path"
+        lines.append(("Landlock", f"restrict files and TCP ports: {allowed}"))
     lines.append(("TakeCredentials", f"keep {', '.join(kept) or 'no capability'}"))
     if plan.seccomp:
         lines.append(("LoadSeccomp", "load the system call filter, last"))
@@ -294,7 +306,30 @@ def _process(spec: ContainerSpec, layout: ContainerLayout) -> ProcessPlan:
         seccomp_original=layout.seccomp_original,
         seccomp_early=layout.seccomp_early,
         forbid_root=spec.process.forbid_root,
+        landlock=_landlock(spec),
         rlimits=tuple((r.name, r.soft, r.hard) for r in spec.rlimits),
+    )
+
+
+def _landlock(spec: ContainerSpec) -> LandlockPlan | None:
+    """The ruleset of a container's processes, those of an exec too."""
+    rules = spec.process.landlock
+    if rules is None:
+        return None
+    files = rules.read is not None
+    every = landlock.file_rights(rules.abi)
+    paths = [(path, landlock.READ) for path in rules.read or ()]
+    paths += [(path, every) for path in rules.write or ()]
+    if files and spec.process.init_binary:
+        paths.append(("/dev/init", landlock.READ))
+    net = landlock.CONNECT_TCP if rules.connect is not None else 0
+    net |= landlock.BIND_TCP if rules.bind is not None else 0
+    ports = [(port, landlock.CONNECT_TCP) for port in rules.connect or ()]
+    ports += [(port, landlock.BIND_TCP) for port in rules.bind or ()]
+    return LandlockPlan(
+        handled=landlock.attributes(rules.abi, every if files else 0, net),
+        paths=tuple((path, access, access & landlock.ON_FILES) for path, access in paths),
+        ports=tuple(ports),
     )
 
 

@@ -6,7 +6,15 @@ from dataclasses import fields, replace
 from operator import attrgetter
 
 from rootless.model.mounts import IdMap, MountSpec, RootfsMount
-from rootless.model.plan import ExecPlan, LaunchPlan, LogPlan, ProcessPlan, StdioPlan, Step
+from rootless.model.plan import (
+    ExecPlan,
+    LandlockPlan,
+    LaunchPlan,
+    LogPlan,
+    ProcessPlan,
+    StdioPlan,
+    Step,
+)
 from rootless.runtime import wire
 from rootless.runtime.steps.filesystems import (
     AssembleTrees,
@@ -77,7 +85,8 @@ ENTER = (
 )
 """Steps of init, in the container's namespaces; user, limits, credentials and seccomp follow."""
 
-wire.register(IdMap, MountSpec, RootfsMount, LogPlan, ProcessPlan, StdioPlan, LaunchPlan, ExecPlan)
+wire.register(IdMap, MountSpec, RootfsMount, LogPlan, LandlockPlan, ProcessPlan, StdioPlan)
+wire.register(LaunchPlan, ExecPlan)
 wire.register(*PREPARE, *ENTER)
 
 

@@ -31,6 +31,7 @@ _SAMPLES = {
     "selinux": ["container_t", "spc_t"],
     "level": ["s0:c1,c2", "s0:c3"],
     "call": ["bpf", "keyctl"],
+    "port": ["80", "443"],
     "standard": ["baseline", "restricted@1.24", "restricted@1.37"],
 }
 

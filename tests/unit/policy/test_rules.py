@@ -435,6 +435,7 @@ def test_every_rule_has_a_case() -> None:
         "mounts.engine",
         "mounts.engine-socket",
         "mounts.shared-volume",
+        "landlock.available",
         "images.allowed",
         "images.digest",
         "images.tag",
