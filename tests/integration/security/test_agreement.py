@@ -152,6 +152,7 @@ async def _admitted(box: Sandbox, request: ContainerRequest, userns: UsernsSpec)
         settings=EngineSettings(box.base / "none", box.base / "none"),
         facts=FACTS,
         lookup=lambda ref: pytest.fail(f"nobody asked for {ref}"),
+        networks=lambda ref: pytest.fail(f"nobody asked for network {ref}"),
         volume_path=lambda name: box.base / name,
         known_volumes={},
     )
