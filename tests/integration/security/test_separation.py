@@ -98,7 +98,7 @@ async def test_a_subpath_stays_in_its_volume(sandbox: Sandbox, tmp_path: Path) -
 
     assert await run("inside") == "mark\n"
     for subpath in ("up", "absolute", "link", "../secret", "inside/../../secret", "/etc"):
-        with pytest.raises(RootlessError, match="cannot use subpath"):
+        with pytest.raises(RootlessError, match=r"cannot use subpath|escapes the base"):
             await run(subpath)
 
 
