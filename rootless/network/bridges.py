@@ -168,10 +168,16 @@ class Bridges:
         self._attached[container_id] = _Attached(plan, place, report)
 
     async def reconcile(self, networks: frozenset[str]) -> None:
-        """Bring the holder to what was restored; ``networks`` are those that exist."""
-        if not self._attached and not os.path.exists(f"{self._directory}/holder.sock"):
-            return
-        await self._holder(networks)
+        """Bring the holder to what was restored; ``networks`` are those that exist.
+
+        What cannot be done now is tried again later: the engine starts without.
+        """
+        if not self._attached:
+            return  # a holder without containers ended with the daemon before
+        try:
+            await self._holder(networks)
+        except (RootlessError, OSError) as error:
+            self._begin_repair(str(error))
 
     async def let_go(self) -> None:
         """The daemon stops; holder and slirp4netns live on while containers do."""
@@ -229,6 +235,11 @@ class Bridges:
                     await self._attach(client, container_id, found.plan, fds)
             except PlaceGone:
                 continue  # its end is told by others
+            except Unavailable:
+                raise
+            except RootlessError as error:  # the others shall have their networks
+                _log.error("container %s: %s", container_id[:SHORT_LENGTH], error)
+                continue
             _log.warning("container %s is back on its networks", container_id[:SHORT_LENGTH])
 
     async def _lead_out(self, hello: Hello) -> None:

@@ -45,7 +45,7 @@ PROTOCOL = 1
 """Counts the versions of requests and answers; a daemon replaces a holder of another one."""
 FILE_LIMIT = 16 << 20
 """Bytes of what it writes: its log, and long answers."""
-PATIENCE = 60.0
+PATIENCE = 20.0
 """Seconds for the daemon that started it to appear."""
 LINGER = 0.3
 """Seconds without a request after which ports are removed that the kernel has not removed."""
