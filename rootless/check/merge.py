@@ -80,7 +80,10 @@ def _policies(names: list[str], *, union: bool) -> int:
     from rootless.policy.writer import as_yaml
 
     if union:
-        merged = reduce(join, [load_policies([name]) for name in names])
+        policies = [load_policies([name]) for name in names]
+        for policy in policies:
+            as_yaml(policy)  # refuses what one document cannot say
+        merged = reduce(join, policies)
     else:
         merged = load_policies(names)
     sys.stdout.write(as_yaml(merged))

@@ -13,6 +13,7 @@ from rootless.check.policies import in_force, load_policies
 from rootless.policy.documents import InvalidPolicy
 from rootless.policy.fields import FIELDS
 from rootless.policy.kinds import Constraint
+from rootless.policy.matching import Layer
 from rootless.policy.policy import Policy
 
 
@@ -49,7 +50,10 @@ def main(argv: Sequence[str]) -> int:
     elif options.merged:
         from rootless.policy.writer import as_yaml
 
-        sys.stdout.write(as_yaml(policy))
+        try:
+            sys.stdout.write(as_yaml(policy))
+        except InvalidPolicy as error:
+            return exits.invalid(error)
     else:
         sys.stdout.write(render(policy) + "\n")
     return exits.HOLDS
@@ -88,7 +92,22 @@ def render(policy: Policy) -> str:
         lines.append(f"  rule {rule}: {mode}")
     for key, value in sorted(policy.constraints.items()):
         lines.append(f"  {key}: {shown(value)}  [{policy.source_of(key)}]")
+    for name, value in sorted(policy.defaults.items()):
+        lines.append(f"  default {name}: {shown(value)}  [{policy.source_of(f'defaults.{name}')}]")
+    for layer in policy.layers:
+        lines += _layer_lines(layer)
     return "\n".join(lines)
+
+
+def _layer_lines(layer: Layer) -> list[str]:
+    """A policy that is for some only, or has exceptions, below the one it belongs to."""
+    chosen = "; ".join(f"{k}: {' '.join(v)}" for k, v in layer.selector.document().items())
+    lines = [f"for {chosen or 'everything'}, besides the above:"]
+    lines += [f"  {line}" for line in render(layer.policy).splitlines()]
+    for excuse in layer.excuses:
+        rules = " ".join(sorted(excuse.rules))
+        lines.append(f"  exception {excuse.id} until {excuse.expires}: {rules}  [{excuse.source}]")
+    return lines
 
 
 def document(policy: Policy) -> dict[str, Any]:
@@ -104,4 +123,16 @@ def document(policy: Policy) -> dict[str, Any]:
             }
             for key, value in sorted(policy.constraints.items())
         },
+        "defaults": {
+            name: sorted(value) if isinstance(value, frozenset) else value
+            for name, value in sorted(policy.defaults.items())
+        },
+        "layers": [
+            {
+                "selector": layer.selector.document(),
+                "exceptions": [excuse.document() for excuse in layer.excuses],
+                **document(layer.policy),
+            }
+            for layer in policy.layers
+        ],
     }

@@ -148,7 +148,12 @@ def _together(a: tuple[Layer, ...], b: tuple[Layer, ...]) -> tuple[Layer, ...]:
 
 
 def join(a: Policy, b: Policy) -> Policy:
-    """The least policy of this language that allows what either of them allows."""
+    """The least policy of this language that allows what either of them allows.
+
+    For policies without layers; defaults stay where both have the same.
+    """
+    assert not a.layers
+    assert not b.layers
     mode = laxest(a.mode, b.mode)
     rules = {*a.rule_modes, *b.rule_modes}
     modes = {rule: laxest(a.mode_of(rule), b.mode_of(rule)) for rule in rules}
@@ -166,4 +171,5 @@ def join(a: Policy, b: Policy) -> Policy:
             for key, places in a.sources.items()
             if key in b.constraints
         },
+        defaults={k: v for k, v in a.defaults.items() if b.defaults.get(k) == v},
     )

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from rootless.policy.clauses import word
+from rootless.policy.documents import InvalidPolicy
+from rootless.policy.kinds import Constraint
 from rootless.policy.policy import Policy
 
 API_VERSION = "rootless.dev/v1alpha1"
 
 
 def document(policy: Policy) -> dict[str, Any]:
-    """The policy's value as a document; without what it was made from."""
+    """The policy's value as a document; without what it was made from.
+
+    Raises InvalidPolicy for what one document cannot say.
+    """
+    if policy.layers:
+        names = ", ".join(sorted({n for layer in policy.layers for n in layer.policy.names}))
+        problem = "a selector or exceptions are for one file's own rules, and cannot be merged"
+        raise InvalidPolicy([f"{names}: {problem} into one document"])
     spec: dict[str, dict[str, Any]] = {}
     for key, value in sorted(policy.constraints.items()):
         area, name = key.split(".")
@@ -29,7 +39,20 @@ def document(policy: Policy) -> dict[str, Any]:
         result["rules"] = {rule: {"mode": mode} for rule, mode in sorted(policy.rule_modes.items())}
     if spec:
         result["spec"] = spec
+    if policy.defaults:
+        result["defaults"] = {
+            name: _default(name, value) for name, value in sorted(policy.defaults.items())
+        }
     return result
+
+
+def _default(name: str, value: Constraint) -> Any:
+    if name == "capDrop":
+        assert isinstance(value, frozenset)
+        return sorted(value)
+    if name == "cpus":
+        return f"{int(value) / 10**9:g}" if isinstance(value, int) else value
+    return word(value) if isinstance(value, frozenset) else value
 
 
 def _landlock(name: str, value: Any) -> tuple[str, Any]:

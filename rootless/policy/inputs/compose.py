@@ -41,6 +41,8 @@ class _Project:
     def __init__(self, directory: str | None) -> None:
         self.directory = directory
         self.files: dict[str, InputDocument] = {}
+        self.included: set[str] = set()
+        """Files that are judged already: an include that comes back is not judged again."""
 
     def units(self, document: InputDocument, depth: int) -> Iterator[Unit]:
         problems: list[NotUnderstood] = []
@@ -50,7 +52,7 @@ class _Project:
                 problems.append(NotUnderstood(f"a compose file has no {key!r}", path=(key,)))
         containers = list(self._containers(document, problems))
         included = list(self._included(document, depth, problems))
-        if not containers and not included and not problems:
+        if not containers and not value.get("include") and not problems:
             problems.append(NotUnderstood("there is no service", path=("services",)))
         name = value.get("name") if isinstance(value.get("name"), str) else ""
         remarks = (
@@ -149,7 +151,11 @@ class _Project:
                 try:
                     if depth >= _MAX_DEPTH:
                         raise NotUnderstood("includes are nested too deeply")
-                    yield self._open(interpolate(file, ()), base)
+                    found = self._open(interpolate(file, ()), base)
+                    name = os.path.normpath(found.file)
+                    if name not in self.included:
+                        self.included.add(name)
+                        yield found
                 except NotUnderstood as problem:
                     problems.append(NotUnderstood(problem.message, path=("include", index)))
 

@@ -225,6 +225,10 @@ def test_extends_and_include_are_followed(tmp_path: Path) -> None:
     assert web.request.host.cap_add == ("SYS_ADMIN", "NET_ADMIN")
     assert other.namespaces.pid == "host"
     assert found[1].document.file == str(tmp_path / "more.yaml")
+    (tmp_path / "more.yaml").write_text("include: [again.yaml]\nservices: {other: {image: y}}\n")
+    (tmp_path / "again.yaml").write_text("include: [more.yaml]\nservices: {third: {image: z}}\n")
+    round_about = list(compose_units(read_documents(text.encode())[0], str(tmp_path)))
+    assert [c.name for unit in round_about for c in unit.containers] == ["web", "other", "third"]
     # From standard input nothing beside it can be read: no pass.
     assert "standard input" in problem(text)[0]
     missing = text.replace("more.yaml", "https://example.com/compose.yaml")
