@@ -503,3 +503,33 @@ def test_more_than_a_message_holds(engine: Engine, networks: list[str], api: Api
     endpoints["big"] = {"Aliases": [*aliases, "onemore"]}
     refused, said = api("POST", "/containers/create", body)
     assert (refused, "at most 64 aliases" in said["message"]) == (400, True)
+
+
+POLICY = """apiVersion: rootless.dev/v1alpha1
+kind: Policy
+metadata: {name: one-network}
+extends: builtin:default
+spec:
+  network: {allowModes: [slirp4netns, none]}
+"""
+
+
+def test_a_policy_may_forbid_bridges(fresh_engine: Engine) -> None:
+    engine = fresh_engine
+    engine.ok("network", "create", "front")
+    engine.ok("run", "-d", "--name", "free", "--network", "front", IMAGE, "sleep", "1000")
+    engine.ok("run", "-d", "--name", "plain", IMAGE, "sleep", "1000")
+    (engine.root / "c/rootless").mkdir(exist_ok=True)
+    (engine.root / "c/rootless/policy.yaml").write_text(POLICY)
+    engine.stop()
+    engine.start()
+    for words in (
+        ("run", "--rm", "--network", "front", IMAGE, "true"),
+        ("run", "--rm", "--network", "slirp4netns", "--network", "front", IMAGE, "true"),
+        ("network", "connect", "front", "plain"),
+        ("restart", "-t", "0", "free"),
+    ):
+        done = engine.run(*words)
+        assert done.returncode != 0, words
+        assert "network.mode" in done.stderr, done.stderr
+    assert set(inspect(engine, "plain")["NetworkSettings"]["Networks"]) == {"slirp4netns"}
