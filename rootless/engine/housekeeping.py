@@ -166,9 +166,17 @@ class Housekeeping:
             self._urgent.clear()
         gone, self._gone = self._gone, []
         missing = [] if self._closing else self._missing()
-        for _, path in missing:
-            path.mkdir(mode=0o700)
-            make_etc(path)
+        try:
+            for _, path in missing:
+                path.mkdir(mode=0o700)
+                make_etc(path)
+        except OSError as error:
+            # The disk is full, perhaps for a moment: containers make their own.
+            _log.warning("no directories are made ahead: %s", error.strerror)
+            gone += [path for _, path in missing if path.exists()]
+            for shelf, _ in missing:
+                self._forget(shelf)
+            missing = []
         mounts = [_moved(shelf.mount, path) for shelf, path in missing]
         try:
             failed = await self._call(

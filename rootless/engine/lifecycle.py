@@ -483,6 +483,7 @@ class Lifecycle:
         core = self._core
         if unit.making is not None:
             await asyncio.wait([unit.making])
+        await unit.released()
         await cgroups.await_gone(core, unit)
         if (volumes or unit.record.spec.auto_remove) and self.remove_volumes is not None:
             # While the record still names them: a crash in between would leave them for ever.

