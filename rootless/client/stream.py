@@ -165,7 +165,7 @@ class DetachFilter:
 
 
 def parse_detach_keys(text: str) -> bytes:
-    """``ctrl-p,ctrl-q`` or single characters; ``ValueError`` for anything else."""
+    """``ctrl-p,ctrl-q``, single characters or ``DEL``; ``ValueError`` for anything else."""
     out = bytearray()
     for word in text.split(","):
         if len(word) == 1:
@@ -176,6 +176,8 @@ def parse_detach_keys(text: str) -> bytes:
             if index < 0:
                 raise ValueError(f"unknown character in detach keys: '{char}'")
             out.append(index)
+        elif word == "DEL":
+            out.append(0x7F)
         else:
             raise ValueError(f"unknown detach key: '{word}'")
     return bytes(out)

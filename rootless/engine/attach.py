@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import struct
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ _CONTROL = re.compile(r"ctrl-([a-z@\[\\\]^_])")
 
 
 def parse_detach_keys(text: str) -> bytes:
-    """The byte sequence of ``ctrl-p,ctrl-q`` or ``a,b``; '' takes the default."""
+    """The byte sequence of ``ctrl-p,ctrl-q``, ``a,b`` or ``DEL``; '' takes the default."""
     keys = bytearray()
     for part in (text or DEFAULT_DETACH_KEYS).split(","):
         match = _CONTROL.fullmatch(part)
@@ -28,6 +29,8 @@ def parse_detach_keys(text: str) -> bytes:
             keys.append(ord(match[1].upper()) & 0x1F)
         elif len(part) == 1 and part.isascii():
             keys.append(ord(part))
+        elif part == "DEL":
+            keys.append(0x7F)
         else:
             raise InvalidInput(f"Invalid detach keys ({text}) provided")
     return bytes(keys)
@@ -72,7 +75,7 @@ class Attached:
         stdout: bool,
         stderr: bool,
         detach_keys: bytes = b"",
-        history: AsyncIterator[Sequence[LogEntry]] | None = None,
+        history: Callable[[int], AsyncIterator[Sequence[LogEntry]]] | None = None,
         stream: bool = True,
         on_detach: Callable[[], None] | None = None,
         finished: asyncio.Event | None = None,
@@ -82,6 +85,8 @@ class Attached:
         self._wanted = (stdin, stdout, stderr)
         self._scanner = DetachScanner(detach_keys) if tty and detach_keys else None
         self._history = history
+        self._until_ns = time.time_ns() if stream else 0
+        """Where the log ends for this client (Unix time): what is newer comes as a stream."""
         self._stream = stream
         self._on_detach = on_detach
         self._finished = finished
@@ -107,7 +112,7 @@ class Attached:
         made, self._asked = self._asked, None
         if made is None:
             return
-        await made.accepted(shim.directory.name)
+        self._until_ns = await made.accepted(shim.directory.name) or self._until_ns
         if self._ready.done():
             await made.close()
         else:
@@ -130,7 +135,7 @@ class Attached:
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
         if self._history is not None:
-            async for entries in self._history:
+            async for entries in self._history(self._until_ns):
                 for entry in entries:
                     yield (2 if entry.stream == "stderr" and not self.tty else 1), entry.data
         if not self._stream:
@@ -152,7 +157,7 @@ class Attached:
         The shim speaks the same framing, so gigabytes pass without being taken apart.
         """
         if self._history is not None:
-            async for entries in self._history:
+            async for entries in self._history(self._until_ns):
                 yield b"".join(
                     _FRAME.pack(2 if entry.stream == "stderr" else 1, len(entry.data)) + entry.data
                     for entry in entries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from rootless.engine import listing, stats, top
 from rootless.engine.attach import Attached, parse_detach_keys
@@ -13,16 +14,16 @@ from rootless.engine.creation import Creator, ImageSource
 from rootless.engine.files import Files
 from rootless.engine.filters import Filters, check_filters, until
 from rootless.engine.lifecycle import Lifecycle
-from rootless.engine.logdrivers import log_files
+from rootless.engine.logdrivers import readable_log
 from rootless.engine.logquery import LogQuery
-from rootless.engine.logs import follow_log, read_log
+from rootless.engine.logs import follow_log, history, read_log
 from rootless.engine.networks import follow_rename
 from rootless.engine.resolve_limits import resolve_limits
 from rootless.engine.restart import check_policy
 from rootless.engine.unit import Unit
 from rootless.engine.updates import check_update, merge_resources
 from rootless.engine.volumes import Volumes
-from rootless.errors import Conflict, HostUnsupported, InvalidInput, NotReadable, RootlessError
+from rootless.errors import Conflict, HostUnsupported, InvalidInput, RootlessError
 from rootless.linux import cgrouplimits
 from rootless.model.identity import Identity
 from rootless.model.records import (
@@ -317,14 +318,7 @@ class Containers:
     def _log(
         self, unit: Unit, query: LogQuery, *, follow: bool
     ) -> AsyncIterator[Sequence[LogEntry]]:
-        spec = unit.record.spec
-        files = log_files(spec, unit.directory)
-        if files is None:
-            with_copy = "" if spec.log.type == "none" else " and --log-opt cache-disabled=true"
-            raise NotReadable(
-                "configured logging driver does not support reading",
-                hint=f"the container was made with --log-driver {spec.log.type}{with_copy}",
-            )
+        files = readable_log(unit.record.spec, unit.directory)
         if follow and not unit.ended.is_set():
             return follow_log(files, query, self._core.watcher, unit.ended)
         return read_log(files, query)
@@ -373,14 +367,14 @@ class Containers:
             raise Conflict(
                 f"container {unit.id} is restarting, wait until the container is running"
             )
-        history = self._log(unit, LogQuery(stdout, stderr), follow=False) if logs else None
+        files = readable_log(unit.record.spec, unit.directory) if logs else None
         attached = Attached(
             tty=unit.record.spec.process.terminal,
             stdin=stdin and unit.record.spec.process.open_stdin,
             stdout=stdout,
             stderr=stderr,
             detach_keys=keys,
-            history=history,
+            history=partial(history, files, LogQuery(stdout, stderr)) if files else None,
             stream=stream,
             on_detach=lambda: self._core.registry.publish(unit, "detach"),
             finished=unit.ended if unit.record.spec.seccomp.log else None,

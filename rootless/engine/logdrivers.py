@@ -11,6 +11,7 @@ from typing import Literal
 
 from rootless.engine import logoptions, logtags
 from rootless.engine.logoptions import FileOptions, LogOptions
+from rootless.errors import NotReadable
 from rootless.model.plan import LogPlan
 from rootless.model.request import LogConfig
 from rootless.model.spec import ContainerSpec
@@ -43,6 +44,18 @@ def log_files(spec: ContainerSpec, directory: Path) -> LogFiles | None:
     if logoptions.read(spec.log).copy is not None:
         return LogFiles(directory / "container-cached.log", "blocks")
     return None
+
+
+def readable_log(spec: ContainerSpec, directory: Path) -> LogFiles:
+    """:func:`log_files`; NotReadable when there are none."""
+    files = log_files(spec, directory)
+    if files is None:
+        with_copy = "" if spec.log.type == "none" else " and --log-opt cache-disabled=true"
+        raise NotReadable(
+            "configured logging driver does not support reading",
+            hint=f"the container was made with --log-driver {spec.log.type}{with_copy}",
+        )
+    return files
 
 
 def log_path(spec: ContainerSpec, directory: Path) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from rootless.engine.logdrivers import LogFiles
 from rootless.engine.logfiles import LogFile, open_files
@@ -25,6 +26,11 @@ async def read_log(files: LogFiles, query: LogQuery) -> AsyncIterator[Sequence[L
             yield entries
     finally:
         reader.close()
+
+
+def history(files: LogFiles, query: LogQuery, until_ns: int) -> AsyncIterator[Sequence[LogEntry]]:
+    """What the log holds up to a time (Unix, in nanoseconds; 0 for now)."""
+    return read_log(files, replace(query, until_ns=until_ns))
 
 
 async def follow_log(

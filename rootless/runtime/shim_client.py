@@ -84,8 +84,12 @@ class Attachment:
         self._reader = reader
         self._writer = writer
 
-    async def accepted(self, name: str) -> None:
-        """Wait until the shim delivers output; NotFound, naming ``name``, when it ended."""
+    async def accepted(self, name: str) -> int:
+        """Wait until the shim delivers output; NotFound, naming ``name``, when it ended.
+
+        The Unix time in nanoseconds up to which output is only in the log; 0 when the
+        shim is of an older version, which does not tell.
+        """
         try:
             line = await self._reader.readline()
         except ConnectionError:
@@ -93,6 +97,8 @@ class Attachment:
         if not line:
             self._writer.close()
             raise NotFound(f"nothing runs in {name} any more")
+        told: dict[str, object] = json.loads(line)
+        return int(str(told.get("time_ns", 0)))
 
     def drop(self) -> None:
         """Close it without waiting for anything."""

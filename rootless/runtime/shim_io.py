@@ -3,13 +3,14 @@
 Clients connect to ``shim.sock`` and send one line of JSON:
 
 ``{"op":"attach","stdin":true,"stdout":true,"stderr":true}``
-    answered by ``{"ok":true}`` and then framed both ways. A frame is Docker's:
+    answered by ``{"ok":true,"time_ns":…}`` (what has a later time in the log is
+    delivered) and then framed both ways. A frame is Docker's:
     one byte of type, three of zero, four of length (big endian), payload.
     Types to the client: 1 stdout, 2 stderr. From the client: 0 stdin, 3 end of
     stdin, 4 resize (two 16-bit numbers, rows and columns).
 ``{"op":"wait"}``
-    answered when the process has ended, with the content of ``exit.json``. Before
-    that come lines ``{"log":"…"}`` about the log, should it fail.
+    answered at the process' end with ``exit.json``'s content, and before that with
+    lines ``{"log":"…"}`` about the log, should it fail.
 ``{"op":"signal","signum":15}``, ``{"op":"resize","rows":…,"columns":…}``
     answered at once.
 
@@ -386,7 +387,7 @@ class Pump:
             self._resize(int(str(request["rows"])), int(str(request["columns"])))
         else:
             raise ValueError(f"unknown op {op!r}")
-        return {"ok": True}
+        return {"ok": True, "time_ns": time.time_ns()}
 
     def _wait(self, client: Client) -> None:
         client.waiting = True

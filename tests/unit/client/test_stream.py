@@ -91,6 +91,10 @@ def test_detach_keys(pieces: list[bytes], forwarded: bytes, detached: bool) -> N
     assert (out, done) == (forwarded, detached)
 
 
+def test_the_key_with_a_name_of_its_own() -> None:
+    assert parse_detach_keys("DEL,ctrl-[") == b"\x7f\x1b"
+
+
 def test_held_keys_are_given_back_at_the_end() -> None:
     keys = DetachFilter(b"ab")
     assert keys.feed(b"xa") == (b"x", False)

@@ -14,7 +14,13 @@ from rootless.errors import InvalidInput
 
 @pytest.mark.parametrize(
     ("text", "keys"),
-    [("", b"\x10\x11"), ("ctrl-a,b", b"\x01b"), ("ctrl-@", b"\x00"), ("x", b"x")],
+    [
+        ("", b"\x10\x11"),
+        ("ctrl-a,b", b"\x01b"),
+        ("ctrl-@", b"\x00"),
+        ("x", b"x"),
+        ("DEL,a", b"\x7fa"),
+    ],
 )
 def test_detach_keys(text: str, keys: bytes) -> None:
     assert parse_detach_keys(text) == keys
