@@ -135,7 +135,10 @@ class Host(Limits, frozen=True):
     ] = ""
     log_config: Logging = Logging()
     network_mode: Annotated[
-        str, limited("slirp4netns (also as default, bridge), none, host, container:NAME")
+        str,
+        limited(
+            "slirp4netns (also as default, bridge), none, host, container:NAME, a network's name"
+        ),
     ] = ""
     port_bindings: dict[str, list[HostPort]] = {}
     restart_policy: Restart = Restart()

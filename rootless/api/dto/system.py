@@ -121,7 +121,7 @@ def info(found: SystemInfo, now_ns: int) -> dict[str, object]:
         "DockerRootDir": found.data_root,
         "Plugins": {
             "Volume": ["local"],
-            "Network": ["slirp4netns", "host", "null"],
+            "Network": ["bridge", "host", "null", "slirp4netns"],
             "Authorization": None,
             "Log": list(DRIVERS),
         },

@@ -46,6 +46,13 @@ def test_version_is_negotiated(client: docker.DockerClient, engine: Engine) -> N
         docker.APIClient(base_url=f"unix://{engine.socket}", version="1.99").info()
 
 
+def test_info_names_the_driver_of_every_network(api: Api) -> None:
+    api.ok("POST", "/networks/create", {"Name": "listed"})
+    drivers = {network["Driver"] for network in api.ok("GET", "/networks")}
+    assert drivers == set(api.ok("GET", "/info")["Plugins"]["Network"])
+    api.ok("DELETE", "/networks/listed")
+
+
 def test_docker_run(docker_cli: DockerCli) -> None:
     done = docker_cli("run", "--rm", IMAGE, "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
