@@ -111,6 +111,27 @@ _BEFORE = pytest.StashKey[leftovers.Snapshot]()
 _LEFT = pytest.StashKey[list[str]]()
 
 
+class _Failures:
+    """Tells of each failure at once: a whole run takes minutes, one that is ended tells none."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """One line with the beginning of the reason."""
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            reason = crash.message.partition("\n")[0] if crash else report.longreprtext[-200:]
+            terminal.write_line(f"\n{report.nodeid} failed in its {report.when}: {reason}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what needs the configuration."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Failures(config))
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Note what is there before the first test; xdist's workers leave that to their controller."""
     if not hasattr(session.config, "workerinput"):
