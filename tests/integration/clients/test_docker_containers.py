@@ -210,7 +210,7 @@ def test_restart_policy(docker_cli: DockerCli, engine: Engine) -> None:
     words = ("inspect", "-f", "{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}", "again")
     until(lambda: ok(docker_cli, *words) == "exited 2 1\n")
     ends = (
-        "events", "--since", "1h", "--until", "0s", "--filter", "container=again",
+        "events", "--since", "1h", "--until", "-1s", "--filter", "container=again",
         "--filter", "event=die", "--format", "{{.Actor.Attributes.exitCode}}",
     )  # fmt: skip
     until(lambda: ok(docker_cli, *ends) == "1\n1\n1\n")  # --until counts whole seconds

@@ -91,7 +91,7 @@ def test_archives_and_streams_pass(remote: Remote, tmp_path: Path) -> None:
         assert counted.split()[0] == b"5120000"
         assert remote.docker("cp", "box:/tmp/file", str(tmp_path / "back")).returncode == 0
         assert (tmp_path / "back").read_bytes() == (tmp_path / "file").read_bytes()
-        seen = remote.docker("events", "--since", "1m", "--until", "0s", "--format", "{{.ID}}")
+        seen = remote.docker("events", "--since", "1m", "--until", "-1s", "--format", "{{.ID}}")
         assert made in seen.stdout.decode()
         image = remote.docker("save", IMAGE).stdout
         assert b"Loaded image" in remote.docker("load", data=image).stdout

@@ -108,7 +108,10 @@ def _wait_for_spare(engine: Engine) -> str:
         time.sleep(0.01)
 
 
-def test_the_next_container_is_born_in_the_cgroup_that_waits_with_its_name(engine: Engine) -> None:
+def test_the_next_container_is_born_where_its_name_waits(
+    fresh_engine: Engine,
+) -> None:
+    engine = fresh_engine  # with no spare of an earlier test
     engine.ok("run", "--rm", IMAGE, "true")
     path = _wait_for_spare(engine)
     container = engine.ok("run", "--detach", "--rm", IMAGE, "sleep", "600")
@@ -120,7 +123,8 @@ def test_the_next_container_is_born_in_the_cgroup_that_waits_with_its_name(engin
 
 
 @pytest.mark.parametrize("shm", ["64m", "1m"], ids=["fits", "does not fit"])
-def test_a_container_that_has_the_name_and_does_not_start_next(engine: Engine, shm: str) -> None:
+def test_a_container_that_has_the_name_and_starts_later(fresh_engine: Engine, shm: str) -> None:
+    engine = fresh_engine  # with no spare of an earlier test
     engine.ok("run", IMAGE, "true")
     path = _wait_for_spare(engine)
     named = engine.ok("create", "--shm-size", shm, IMAGE, "sleep", "600")
