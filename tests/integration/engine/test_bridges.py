@@ -77,7 +77,7 @@ def inside(engine: Engine, name: str, source: str) -> str:
 def test_containers_find_one_another_by_name(engine: Engine, networks: list[str]) -> None:
     make(engine, networks, "front")
     serve(engine, "web", "--network", "front", "--network-alias", "www")
-    short = engine.containers()[0][:12]
+    short = inspect(engine, "web")["Id"][:12]
     for name in ("web", "www", short, "web.front", "WEB"):
         got = engine.ok(
             "run", "--rm", "--network", "front", IMAGE, *FETCH, f"http://{name}:8000/page"
