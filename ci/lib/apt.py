@@ -40,7 +40,6 @@ TESTS = (
     "procps",
     "git",
     "crun",
-    "docker-compose",
     "rsyslog",
     "systemd",
 )
