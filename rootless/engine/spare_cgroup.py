@@ -56,8 +56,9 @@ class SpareCgroup:
             path = f"{os.path.dirname(like)}/{ids.new_id()}"
             with contextlib.suppress(OSError):
                 cgroupfs.make(path)
-                os.setxattr(path, _MARK, os.fsencode(self._owner))
                 self.path, self._kind, self._offered = path, _kind(rootfs), True
+                # Last: a kernel without such attributes only leaves it behind a killed daemon.
+                os.setxattr(path, _MARK, os.fsencode(self._owner))
         return self.path
 
     def give(self) -> None:
