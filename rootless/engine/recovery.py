@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rootless.engine import cgroups, inside, layout, notices, restart, starting
@@ -25,7 +26,7 @@ from rootless.engine.starting import log_speaker
 from rootless.engine.states import denied_names, network_state
 from rootless.engine.unit import Unit
 from rootless.errors import NotFound, RootlessError
-from rootless.linux import procfs
+from rootless.linux import cgroupfs, procfs
 from rootless.model.records import NetworkState
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Recovery:
 
         status = read_exit(unit.directory)
         found = read_state(unit.directory)
-        unit.cgroup = self._cgroup(unit)
+        unit.cgroup = self._cgroup(unit, found.init_pid if found is not None else 0)
         if status is None and found is not None and _lives(found):
             try:
                 unit.shim = await ShimClient.connect(unit.directory)
@@ -112,9 +113,19 @@ class Recovery:
         await self._ended(unit, found)
         return False
 
-    def _cgroup(self, unit: Unit) -> str:
+    def _cgroup(self, unit: Unit, pid: int) -> str:
+        """Where its first process is: this daemon may have been given other cgroups than the last.
+
+        Without it an exec would be born outside the container's limits.
+        """
         path = layout.cgroup_path(self._core, unit.record.spec)
-        return path if path and os.path.isdir(path) else ""
+        if path and os.path.isdir(path):
+            return path
+        try:
+            own = cgroupfs.own_path(Path(f"/proc/{pid}/cgroup").read_text())
+        except OSError:
+            return ""  # nothing runs
+        return self._core.facts.cgroup.root + own if os.path.basename(own) == unit.id else ""
 
     async def _adopt(self, unit: Unit, found: ShimState) -> None:
         core, state = self._core, unit.record.state

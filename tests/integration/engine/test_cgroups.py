@@ -145,3 +145,23 @@ def test_a_killed_daemon_leaves_no_cgroup_to_the_next(fresh_engine: Engine) -> N
     assert os.path.isdir(path)
     fresh_engine.start()
     assert not os.path.exists(path)
+
+
+def test_a_daemon_in_other_cgroups_finds_where_a_container_runs(fresh_engine: Engine) -> None:
+    container = fresh_engine.ok("run", "--detach", IMAGE, "sleep", "600")
+    (cgroup,) = _cgroups_of(container)
+    fresh_engine.kill()
+    other = Path(cgroupfs.find().delegated, f"other-{os.getpid()}")
+    cgroupfs.make(str(other))
+    before = Path(cgroupfs.find().root + cgroupfs.own_path(Path("/proc/self/cgroup").read_text()))
+    cgroupfs.attach(str(other), os.getpid())
+    try:
+        fresh_engine.start()
+    finally:
+        cgroupfs.attach(str(before), os.getpid())
+    fresh_engine.ok("exec", "--detach", container, "sleep", "500")
+    assert len(cgroupfs.pids(Path(cgroup))) == 2
+    fresh_engine.ok("rm", "--force", container)
+    assert not os.path.exists(cgroup)
+    fresh_engine.stop()
+    cgroupfs.remove(str(other))
