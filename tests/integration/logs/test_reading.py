@@ -142,13 +142,18 @@ def test_the_path_of_a_log_holds_dockers_format(engine: Engine) -> None:
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_compressed_files_are_read(engine: Engine, driver: str) -> None:
     lines = 30_000
-    ident = _ended(
-        engine, f"seq {lines}", "--log-driver", driver, "--log-opt", "compress=true",
+    ident = engine.ok(
+        "run", "-d", "--network", "none", "--log-driver", driver, "--log-opt", "compress=true",
         "--log-opt", "max-size=50k", "--log-opt", "max-file=100",
+        IMAGE, "sh", "-c", f"seq {lines}; exec sleep 1000",
     )  # fmt: skip
     wanted = "".join(f"{n}\n" for n in range(1, lines + 1))
     directory = engine.data / "containers" / ident
-    assert list(directory.glob("*.gz"))
+    # Compressed in the background: a shim that ends with its container may have made none yet.
+    wait_for("the last line", lambda: engine.ok("logs", "--tail", "1", ident) == str(lines))
+    wait_for("a compressed file", lambda: list(directory.glob("*.gz")))
+    engine.ok("kill", ident)
+    engine.ok("wait", ident)
     assert engine.ok("logs", ident) + "\n" == wanted
     assert engine.ok("logs", "--tail", "20000", ident) + "\n" == wanted[wanted.index("10001\n") :]
     engine.ok("rm", ident)
