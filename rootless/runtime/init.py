@@ -87,6 +87,7 @@ def run(
         mark("ids mapped")
         forbid_imports()
         become_root()
+        os.umask(0o022)  # the engine's own would keep every other user out of what is made below
         late = frame.namespaces & (process.CLONE_NEWIPC | process.CLONE_NEWCGROUP)
         if late:
             process.unshare(late, "ipc and cgroup namespace")
