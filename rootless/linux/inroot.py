@@ -7,12 +7,18 @@ magic links, so that neither an absolute symlink nor a race leads outside
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 
 from rootless.errors import SyscallError
-from rootless.linux.openat2 import openat2
+from rootless.linux.openat2 import (
+    RESOLVE_BENEATH,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    openat2,
+)
 
 _MAX_DEPTH = 255
 
@@ -82,6 +88,34 @@ def ensure_like(root: int, path: str, source: int) -> int:
     if stat.S_ISDIR(os.fstat(source).st_mode):
         return ensure_dir(root, path)
     return ensure_file(root, path)
+
+
+def make_own(root: int, path: str, *, directory: bool) -> None:
+    """Make what is missing of ``path`` below ``root``, in directories of this process' user only.
+
+    The last component becomes a directory or an empty file. Where a directory is somebody
+    else's, or a symlink is on the way, nothing is made.
+    """
+    parts = _components(path)
+    straight = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+    here = openat2(root, ".", os.O_PATH | os.O_DIRECTORY, resolve=straight)
+    mask = os.umask(0o022)  # whoever is to come through has other ids
+    try:
+        for depth, part in enumerate(parts, 1):
+            if os.fstat(here).st_uid == os.geteuid():
+                with contextlib.suppress(FileExistsError):
+                    if directory or depth < len(parts):
+                        os.mkdir(part, 0o755, dir_fd=here)
+                    else:
+                        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+                        os.close(os.open(part, flags, 0o644, dir_fd=here))
+            if depth < len(parts):
+                inner = openat2(here, part, os.O_PATH | os.O_DIRECTORY, resolve=straight)
+                os.close(here)
+                here = inner
+    finally:
+        os.umask(mask)
+        os.close(here)
 
 
 def read_file(root: int, path: str, limit: int) -> bytes | None:

@@ -29,7 +29,7 @@ from rootless.runtime.steps.filesystems import (
     ProtectPaths,
 )
 from rootless.runtime.steps.rootfs import EnterRootfs, MakePrivate, MakeRootReadOnly, MountRootfs
-from rootless.runtime.steps.sources import CloneSource, MountImage, PlaceMount
+from rootless.runtime.steps.sources import CloneSource, MakePoint, MountImage, PlaceMount
 from rootless.runtime.steps.system import (
     AttachInitProgram,
     CloneHostTree,
@@ -224,6 +224,7 @@ def _prepare(
         for i, m in enumerate(mounts)
         if m.type != "tmpfs"
     ]
+    steps += _points(mounts)
     if spec.devices:
         steps.append(CloneDevices(tuple((d.source, d.target) for d in spec.devices)))
     if modes["pid"] == "host":
@@ -246,6 +247,20 @@ def _prepare(
         steps.append(MountForJoined("mqueue"))
         steps += [ShareShm(pid) for kind, pid, _ in layout.namespace_pids if kind == "ipc"]
     return steps
+
+
+def _points(mounts: tuple[MountSpec, ...]) -> list[Step]:
+    """The mount points to make in directories of the host that are bound writable."""
+    numbers = {mount.target.rstrip("/"): index for index, mount in enumerate(mounts)}
+    points: list[Step] = []
+    for index, mount in enumerate(mounts):
+        target = mount.target.rstrip("/")
+        above = target.rpartition("/")[0]
+        while above and above not in numbers:
+            above = above.rpartition("/")[0]
+        if above and mounts[numbers[above]].type == "bind" and not mounts[numbers[above]].read_only:
+            points.append(MakePoint(numbers[above], target.removeprefix(f"{above}/"), index))
+    return points
 
 
 def _enter(spec: ContainerSpec, modes: dict[str, str], mounts: tuple[MountSpec, ...]) -> list[Step]:

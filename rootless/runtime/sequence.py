@@ -25,7 +25,7 @@ from rootless.runtime.steps.filesystems import (
     ProtectPaths,
 )
 from rootless.runtime.steps.rootfs import EnterRootfs, MakePrivate, MakeRootReadOnly, MountRootfs
-from rootless.runtime.steps.sources import CloneSource, MountImage, PlaceMount
+from rootless.runtime.steps.sources import CloneSource, MakePoint, MountImage, PlaceMount
 from rootless.runtime.steps.system import (
     AttachInitProgram,
     CloneHostTree,
@@ -42,6 +42,7 @@ PREPARE = (
     MountRootfs,
     CloneSource,
     MountImage,
+    MakePoint,
     CloneDevices,
     CloneHostTree,
     PlaceInitProgram,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import stat
 from dataclasses import dataclass
 
 from rootless.errors import Denied, InvalidInput, SyscallError
 from rootless.linux import mounts
-from rootless.linux.inroot import ensure_dir, ensure_like
+from rootless.linux.inroot import ensure_dir, ensure_like, make_own
 from rootless.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
 from rootless.linux.rootfs import mount_rootfs
 from rootless.model.mounts import MountSpec
@@ -130,6 +132,32 @@ class MountImage(EngineStep):
         if mounted.server_pid is not None:
             ctx.helpers.append(mounted.server_pid)
         mounts.set_attributes(mounted.fd, add=attributes_of(self.mount), what=self.mount.target)
+
+
+@dataclass(frozen=True, slots=True)
+class MakePoint(EngineStep):
+    """Make the mount point of a mount that lies in a directory of the user's, bound writable.
+
+    The container's root is a subordinate id and could not (``-v .:/app -v /app/node_modules``).
+    Only in what belongs to the user, who asked for it; a failure is told by
+    :class:`PlaceMount`, which finds no mount point then.
+    """
+
+    parent: int
+    """The number of the mount it lies in,"""
+    path: str
+    """where in it,"""
+    index: int
+    """and of the mount it is for."""
+
+    def describe(self) -> str:
+        return f"make the mount point {self.path} in the directory bound there, as the user"
+
+    def apply(self, ctx: EngineContext) -> None:
+        source = ctx.fds.get(f"mount:{self.index}")  # a tmpfs has none
+        directory = source is None or stat.S_ISDIR(os.fstat(source).st_mode)
+        with contextlib.suppress(SyscallError, OSError):
+            make_own(ctx.fds[f"mount:{self.parent}"], self.path, directory=directory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,3 +78,42 @@ def test_a_swapped_directory_is_not_given_away(tmp_path: Path) -> None:
 
 def _remove(path: str) -> None:
     os.rmdir(path)
+
+
+def test_a_mount_point_in_a_bound_directory_is_made_as_the_user(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """``-v .:/app -v /app/node_modules``, which every other project with Node says."""
+    tree, outside = tmp_path / "tree", tmp_path / "outside"
+    tree.mkdir()
+    outside.mkdir()
+    (tmp_path / "file").write_text("words")
+    run = ("run", "--rm", "--network", "none", "-v", f"{tree}:/app")
+    told = engine.ok(
+        *run, "-v", "/app/node_modules", "-v", f"{tmp_path}/file:/app/deep/er/.env:ro",
+        "--tmpfs", "/app/cache", IMAGE, "cat", "/app/deep/er/.env",
+    )  # fmt: skip
+    assert told == "words"
+    made = {str(path.relative_to(tree)): path.lstat() for path in tree.rglob("*")}
+    assert sorted(made) == ["cache", "deep", "deep/er", "deep/er/.env", "node_modules"]
+    assert {found.st_uid for found in made.values()} == {os.getuid()}
+    assert made["deep/er/.env"].st_size == 0
+    # Not by a link, where the container cannot follow it either; not where nobody may write.
+    (tree / "link").symlink_to(outside)
+    done = engine.run(*run, "-v", "/app/link/point", IMAGE, "true")
+    assert "cannot make the mount point /app/link/point" in done.stderr
+    done = engine.run(*run[:-1], f"{run[-1]}:ro", "-v", "/app/other", IMAGE, "true")
+    assert "cannot make the mount point /app/other: Read-only file system" in done.stderr
+    assert list(outside.iterdir()) == []
+
+
+def test_a_mount_point_in_a_directory_of_the_container_is_the_container_s(
+    engine: Engine, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    run = ("run", "--rm", "--network", "none", "-v", f"{tmp_path}:/app")
+    engine.ok(*run, IMAGE, "mkdir", "/app/theirs")
+    engine.ok(*run, "-v", "/app/theirs/point", IMAGE, "true")
+    point = tmp_path / "theirs/point"
+    assert point.lstat().st_uid == (tmp_path / "theirs").lstat().st_uid != os.getuid()
+    engine.ok(*run, IMAGE, "rm", "-r", "/app/theirs")
