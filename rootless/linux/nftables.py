@@ -42,22 +42,44 @@ def check() -> None:
     _library()
 
 
-def run(script: str) -> str:
-    """Do what ``script`` says, all of it or nothing, and return what it prints.
+class Rules:
+    """The rules of the network namespace that the calling thread is in when it is made.
 
-    RootlessError with nft's own first line about what is wrong.
+    Kept open where rules are often deleted: the kernel lets who closes such a socket wait
+    until deleted rules are nobody's any more, 10 milliseconds and more (``nft_rcv_nl_event``).
     """
-    library = _library()
-    # A context has its netlink socket in the namespace it was made in, so each call has its own.
-    context = library.nft_ctx_new(0)
-    if not context:
-        raise RootlessError("libnftables has no memory for a context")
+
+    def __init__(self) -> None:
+        self._library = library = _library()
+        self._context = library.nft_ctx_new(0)
+        if not self._context:
+            raise RootlessError("libnftables has no memory for a context")
+        library.nft_ctx_buffer_error(self._context)
+        library.nft_ctx_buffer_output(self._context)
+
+    def run(self, script: str) -> str:
+        """Do what ``script`` says, all of it or nothing, and return what it prints.
+
+        RootlessError with nft's own first line about what is wrong.
+        """
+        library, context = self._library, self._context
+        failed = library.nft_run_cmd_from_buffer(context, script.encode()) != 0
+        printed: bytes = library.nft_ctx_get_output_buffer(context)
+        said: bytes = library.nft_ctx_get_error_buffer(context)
+        if failed:
+            first = said.decode(errors="replace").strip().partition(chr(10))[0]
+            raise RootlessError(f"nftables refused a change: {first}")
+        return printed.decode(errors="replace")
+
+    def close(self) -> None:
+        """Close it."""
+        self._library.nft_ctx_free(self._context)
+
+
+def run(script: str) -> str:
+    """Do what ``script`` says where the calling thread is; see :class:`Rules`."""
+    rules = Rules()
     try:
-        library.nft_ctx_buffer_error(context)
-        library.nft_ctx_buffer_output(context)
-        if library.nft_run_cmd_from_buffer(context, script.encode()) != 0:
-            said = library.nft_ctx_get_error_buffer(context).decode(errors="replace")
-            raise RootlessError(f"nftables refused a change: {said.strip().partition(chr(10))[0]}")
-        return str(library.nft_ctx_get_output_buffer(context).decode(errors="replace"))
+        return rules.run(script)
     finally:
-        library.nft_ctx_free(context)
+        rules.close()

@@ -14,7 +14,6 @@ import ipaddress
 from collections.abc import Iterable
 
 from rootless.model.network import ICC, Endpoint, NetworkRecord
-from rootless.network.addresses import RESOLVER
 
 OUT = "tap0"
 """The device of slirp4netns."""
@@ -133,19 +132,4 @@ def _elements(found: Iterable[tuple[str, str, str]], *, add: bool) -> str:
     return "".join(
         f"{verb} element {family} rootless {name} {{ {element} }}\n"
         for family, name, element in found
-    )
-
-
-def of_container(udp_port: int, tcp_port: int) -> str:
-    """In a container's namespace: the resolver's address leads to where it really listens.
-
-    So a server in the container can have port 53 of every address. Refused when it is there.
-    """
-    return (
-        "create table ip rootless\n"
-        "add chain ip rootless output { type nat hook output priority -100; }\n"
-        f"add rule ip rootless output ip daddr {RESOLVER} udp dport 53"
-        f" dnat to {RESOLVER}:{udp_port}\n"
-        f"add rule ip rootless output ip daddr {RESOLVER} tcp dport 53"
-        f" dnat to {RESOLVER}:{tcp_port}\n"
     )

@@ -19,7 +19,7 @@ from rootless.errors import HostUnsupported, NotFound, RootlessError, SyscallErr
 from rootless.linux import nftables, process
 from rootless.model.network import ICC, MTU, Endpoint, NetworkRecord
 from rootless.network.addresses import RESOLVER
-from rootless.network.holder import rules
+from rootless.network.holder import rules, translation
 from rootless.network.holder.links import Netlink, netlink, set_sysctl
 from rootless.network.holder.resolver import Resolver
 
@@ -38,6 +38,8 @@ class Container:
     """By network id."""
     sockets: tuple[socket.socket, ...] = ()
     """The resolver's, in the container's namespace: datagrams, connections."""
+    translation: socket.socket | None = None
+    """Of the rules that lead to them."""
 
 
 class Service:
@@ -66,8 +68,9 @@ class Service:
         for name in ("iptables", "ip6tables", "arptables"):
             with contextlib.suppress(FileNotFoundError):
                 set_sysctl(f"bridge/bridge-nf-call-{name}", "0")
+        self._rules = nftables.Rules()
         try:
-            nftables.run(rules.BASE)
+            self._rules.run(rules.BASE)
         except RootlessError as error:
             raise HostUnsupported(
                 f"this kernel does not take the rules of bridge networks: {error.message}",
@@ -104,6 +107,8 @@ class Service:
                 # address, and a socket bound to that answers from 127.0.0.1.
                 route.set_up("lo")
                 found.sockets = _listen()
+                ports = [one.getsockname()[1] for one in found.sockets]
+                found.translation = translation.lead(*ports)
             for endpoint in endpoints:
                 self._plug(found, endpoint)
             self._tell_client(container_id, found)
@@ -117,8 +122,9 @@ class Service:
         if found is None:
             return
         self.resolver.tell({"drop": container_id})
-        for one in found.sockets:
-            one.close()
+        for one in (*found.sockets, found.translation):
+            if one is not None:
+                one.close()  # before rules are deleted: see linux.nftables
         for endpoint in found.endpoints.values():
             self._silence(endpoint)
             # The kernel removes both ends with the container's namespace, and takes tens of
@@ -171,7 +177,7 @@ class Service:
         network = self.networks[endpoint.network_id]
         port, mac = rules.port_name(endpoint.id), endpoint.mac_address
         found.endpoints[endpoint.network_id] = endpoint
-        nftables.run(rules.of_endpoint(endpoint, add=True))
+        self._rules.run(rules.of_endpoint(endpoint, add=True))
         try:
             self._pair(found, endpoint, network)
             with contextlib.suppress(FileNotFoundError):
@@ -213,7 +219,7 @@ class Service:
     def _silence(self, endpoint: Endpoint) -> None:
         """Nothing comes from its port any more, and nobody finds it by name."""
         self.resolver.tell({"gone": endpoint.id})
-        nftables.run(rules.of_endpoint(endpoint, add=False))
+        self._rules.run(rules.of_endpoint(endpoint, add=False))
 
     @contextlib.contextmanager
     def _inside(self, found: Container) -> Iterator[None]:
@@ -241,7 +247,7 @@ class Service:
                 if subnet.gateway:
                     prefix = int(subnet.subnet.partition("/")[2])
                     self._route.add_address(name, subnet.gateway, prefix)
-            nftables.run(rules.of_network(network, add=True))
+            self._rules.run(rules.of_network(network, add=True))
         except BaseException:
             self.networks.pop(network.id)
             self._route.remove(name)
@@ -253,7 +259,7 @@ class Service:
         if network is None:
             return
         self._route.remove(rules.bridge_name(network_id))
-        nftables.run(rules.of_network(network, add=False))
+        self._rules.run(rules.of_network(network, add=False))
 
     def leftovers(self) -> list[str]:
         """Links and elements of rules, as text: none where nothing is attached, for tests."""
@@ -261,7 +267,7 @@ class Service:
         found = [f"link {name}" for name in names if name not in ("lo", rules.OUT)]
         found += [f"container {container_id}" for container_id in self.containers]
         for family, name in rules.ELEMENTS:
-            listed = nftables.run(f"list set {family} rootless {name}")
+            listed = self._rules.run(f"list set {family} rootless {name}")
             if "elements" in listed:
                 found.append(f"elements of {family} {name}")
         return found
@@ -305,7 +311,7 @@ def mtu_of(network: NetworkRecord) -> int:
 
 
 def _listen() -> tuple[socket.socket, socket.socket]:
-    """The resolver's sockets in the namespace that the caller is in, and the rules to them."""
+    """The resolver's sockets in the namespace that the caller is in."""
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         connections = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -313,14 +319,6 @@ def _listen() -> tuple[socket.socket, socket.socket]:
             datagrams.bind((RESOLVER, 0))
             connections.bind((RESOLVER, 0))
             connections.listen(16)
-            ports = datagrams.getsockname()[1], connections.getsockname()[1]
-            try:
-                nftables.run(rules.of_container(*ports))
-            except RootlessError:
-                # There are those of a holder that died. Not asked before: to delete what is
-                # not there takes the kernel 10 ms.
-                nftables.run("delete table ip rootless")
-                nftables.run(rules.of_container(*ports))
         except BaseException:
             connections.close()
             raise

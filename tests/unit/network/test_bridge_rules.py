@@ -54,7 +54,6 @@ def test_the_kernel_takes_them_and_takes_them_back() -> None:
             rules.of_endpoint(ENDPOINT, add=True),
             rules.of_endpoint(ENDPOINT, add=False),
             rules.of_network(NETWORK, add=False),
-            rules.of_container(1000, 1001),
         )
     )
     source = (
@@ -72,3 +71,22 @@ def test_the_kernel_takes_them_and_takes_them_back() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "nftables refused a change" in done.stdout
+
+
+def test_the_resolver_is_led_to_also_where_rules_were() -> None:
+    source = (
+        "from rootless.linux import nftables\nfrom rootless.network.holder import translation\n"
+        "made = [translation.lead(1000 + n, 2000 + n) for n in range(2)]\n"
+        "print(nftables.run('list ruleset'))"
+    )
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", source],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rules_of_table = [line.strip() for line in done.stdout.splitlines() if "dnat" in line]
+    assert rules_of_table == [
+        "ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.11:1001",
+        "ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:2001",
+    ]
+    assert "type nat hook output priority" in done.stdout
