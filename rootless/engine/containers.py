@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from rootless.engine import listing, stats, top
+from rootless.engine import listing, quotas, stats, top
 from rootless.engine.attach import Attached, parse_detach_keys
 from rootless.engine.core import Core
 from rootless.engine.creation import Creator, ImageSource
@@ -233,7 +233,8 @@ class Containers:
             check_policy(policy, auto_remove=spec.auto_remove)
             host = replace(spec.request.host, resources=limits, restart_policy=policy)
             # The policy's bounds on limits hold for changed limits too.
-            self._core.policy.admit_update(identity, spec, limits)
+            usage = quotas.for_update(self._core, unit, limits)
+            self._core.policy.admit_update(identity, spec, limits, usage)
             if unit.cgroup:
                 cgrouplimits.write_limits(unit.cgroup, limits, self._core.facts.cgroup)
             changed = replace(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rootless import ids
+from rootless.engine import quotas
 from rootless.engine.core import Core
 from rootless.engine.layout import make_layout
 from rootless.engine.lifecycle import Lifecycle
@@ -88,9 +89,12 @@ class Creator:
         names = map(self._images.full_name, (request.config.image, *shown))
         decisions = [self._core.policy.admit_image(identity, "run", name) for name in names]
         request = self._with_defaults(identity, request)
+        disk = await quotas.disk(self._core, identity)
         async with self._allocating, self._volumes.lock:
             resolved = self._resolve(request, image, shown, self._core.spare_cgroup.next_id)
-            admitted = self._core.policy.admit(identity, resolved.spec)
+            spec = resolved.spec
+            usage = quotas.for_create(self._core, identity, spec.resources, disk)
+            admitted = self._core.policy.admit(identity, spec, usage=usage)
             unit = self._record(identity, admitted, resolved)
         try:
             await self._make(unit, resolved)
@@ -109,7 +113,9 @@ class Creator:
         denial = self._image_denial(identity, request)
         if denial is not None:
             return PlanReport(resolved.spec, denial, resolved.warnings, ())
-        decision = self._core.policy.preview(identity, resolved.spec)
+        disk = await quotas.disk(self._core, identity)
+        usage = quotas.for_create(self._core, identity, resolved.spec.resources, disk)
+        decision = self._core.policy.preview(identity, resolved.spec, usage)
         if not decision.allowed:
             return PlanReport(resolved.spec, decision, resolved.warnings, ())
         admitted = self._core.policy.admit(identity, resolved.spec)
@@ -271,6 +277,7 @@ class Creator:
                 options=dict(use.options),
                 labels=dict(use.labels),
                 anonymous=use.anonymous,
+                owner=unit.record.identity.key,
             )
         for mount in spec.mounts:
             if mount.type == "volume" and mount.copy_up:

@@ -40,7 +40,7 @@ class LocalEngine:
         lifecycle.remove_volumes = self.volumes.remove_of
         files = Files(core, self.images.transfers, lifecycle.volume_ranges)
         self.containers = Containers(core, self.images, self.volumes, lifecycle, files)
-        self.execs = Execs(core, lifecycle)
+        self.execs = Execs(core)
         self.networks = Networks(core)
         self.system = System(core, self.containers, self.images, self.volumes)
         health = HealthMonitor(core, self.execs)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rootless import ids
+from rootless.engine import starting
 from rootless.engine.attach import Attached, parse_detach_keys
 from rootless.engine.core import Core
 from rootless.engine.layout import make_layout
-from rootless.engine.lifecycle import LOST_EXIT_CODE, Lifecycle
+from rootless.engine.lifecycle import LOST_EXIT_CODE
 from rootless.engine.unit import Unit
 from rootless.errors import Conflict, InvalidInput, NotFound, RootlessError, StartFailed
 from rootless.linux import procfs
@@ -40,9 +41,8 @@ class _Live:
 class Execs:
     """See :class:`rootless.engine.interface.Execs`."""
 
-    def __init__(self, core: Core, lifecycle: Lifecycle) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
-        self._lifecycle = lifecycle
         self._live: dict[str, _Live] = {}
 
     async def create(self, identity: Identity, ref: str, request: ExecRequest) -> str:
@@ -147,7 +147,7 @@ class Execs:
             # What runs was admitted at its start; after a restart of the daemon it is
             # admitted again for whoever made the container.
             unit.admitted
-            or self._lifecycle.admit(unit, unit.record.identity, verb="container.exec"),
+            or starting.admit_again(core, unit, unit.record.identity, verb="container.exec"),
             record.request,
             # Where it is, not where it would be: a daemon may have been given other cgroups.
             replace(make_layout(core, unit.record.spec, unit.directory), cgroup=unit.cgroup),

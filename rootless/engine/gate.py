@@ -12,6 +12,7 @@ from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
 from rootless.model.request import ContainerRequest, ExecRequest, Resources
 from rootless.model.spec import AdmittedSpec, ContainerSpec
+from rootless.model.usage import Usage
 from rootless.policy import admission
 from rootless.policy.defaulting import with_defaults
 from rootless.policy.load import PolicyStore
@@ -79,18 +80,34 @@ class Gate:
         return self._store.current().title
 
     def admit(
-        self, identity: Identity, spec: ContainerSpec, *, verb: str = "container.create"
+        self,
+        identity: Identity,
+        spec: ContainerSpec,
+        *,
+        verb: str = "container.create",
+        usage: Usage | None = None,
     ) -> AdmittedSpec:
         """A spec that may be launched by the action ``verb``."""
         policy = self._store.current()
         with self._recording(identity, verb, spec.name or spec.id, spec) as decided:
-            admitted = admission.admit(identity, spec, policy, self._facts, self._paths, verb=verb)
+            admitted = admission.admit(
+                identity, spec, policy, self._facts, self._paths, verb=verb, usage=usage
+            )
             decided.append(admitted.decision)
         return admitted
 
-    def preview(self, identity: Identity, spec: ContainerSpec) -> Decision:
+    def preview(
+        self, identity: Identity, spec: ContainerSpec, usage: Usage | None = None
+    ) -> Decision:
         """What :meth:`admit` would say, without raising."""
-        return admission.preview(identity, spec, self._store.current(), self._facts, self._paths)
+        policy = self._store.current()
+        return admission.preview(identity, spec, policy, self._facts, self._paths, usage=usage)
+
+    def constrains(self, key: str) -> bool:
+        """Whether the policy in force has the field, for anybody."""
+        policy = self._store.current()
+        parts = (policy, *(layer.policy for layer in policy.layers))
+        return any(key in part.constraints for part in parts)
 
     def with_defaults(
         self, identity: Identity, request: ContainerRequest, image: str
@@ -105,14 +122,26 @@ class Gate:
         with self._recording(identity, "container.exec", target, request) as decided:
             decided.append(admission.admit_exec(identity, request, spec, policy))
 
-    def admit_update(self, identity: Identity, spec: ContainerSpec, changed: Resources) -> None:
+    def admit_update(
+        self,
+        identity: Identity,
+        spec: ContainerSpec,
+        changed: Resources,
+        usage: Usage | None = None,
+    ) -> None:
         """New limits for a container."""
         policy = self._store.current()
         target = spec.name or spec.id
         with self._recording(identity, "container.update", target, changed) as decided:
             decided.append(
                 admission.admit_update(
-                    identity, changed, spec, policy, facts=self._facts, paths=self._paths
+                    identity,
+                    changed,
+                    spec,
+                    policy,
+                    facts=self._facts,
+                    paths=self._paths,
+                    usage=usage,
                 )
             )
 

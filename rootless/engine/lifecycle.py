@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from rootless.engine import cgroups, etcfiles, layout, notices, restart, starting
 from rootless.engine.core import Core
 from rootless.engine.logcheck import check_sink
-from rootless.engine.resolve_mounts import require_sources, stat_source
 from rootless.engine.resolve_process import parse_signal
 from rootless.engine.states import denied_names, network_state
 from rootless.engine.unit import Unit
@@ -27,7 +26,6 @@ from rootless.errors import Conflict, NotFound, NotModified, RootlessError, Star
 from rootless.linux import cgroupfs, procfs
 from rootless.model.identity import Identity
 from rootless.model.records import ContainerState, ContainerStatus, Health, NetworkState
-from rootless.model.spec import AdmittedSpec
 
 if TYPE_CHECKING:
     from rootless.network.driver import NetworkState as Connection
@@ -83,12 +81,14 @@ class Lifecycle:
             if unit.record.spec.auto_remove and not isinstance(error, asyncio.CancelledError):
                 await self._remove(unit)
             raise
+        finally:
+            unit.starting = False
 
     async def _launch(self, unit: Unit, identity: Identity) -> None:
         from rootless.runtime.shim_client import ShimClient
 
         core, directory = self._core, unit.directory
-        admitted = self.admit(unit, identity)
+        admitted = await starting.admit(core, unit, identity)
         spec = admitted.spec
         await unit.released()
         places = core.networks.allocate(unit, spec, starting.servers(spec))
@@ -138,16 +138,6 @@ class Lifecycle:
         unit.watch_task = asyncio.ensure_future(self.watch(unit))
         if self.on_running is not None:
             self.on_running(unit)
-
-    def admit(
-        self, unit: Unit, identity: Identity, *, verb: str = "container.start"
-    ) -> AdmittedSpec:
-        """What may run: the policy decides anew, on the bind sources as they are now."""
-        spec = unit.record.spec
-        fresh = replace(spec, mounts=tuple(stat_source(mount) for mount in spec.mounts))
-        admitted = self._core.policy.admit(identity, fresh, verb=verb)
-        require_sources(admitted.spec.mounts)
-        return admitted
 
     def _running(self, unit: Unit, created: Created, connection: Connection) -> None:
         state = unit.record.state

@@ -4,20 +4,44 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rootless.engine import etcfiles, layout
+from rootless.engine import etcfiles, layout, quotas
 from rootless.engine.core import Core
+from rootless.engine.resolve_mounts import require_sources, stat_source
 from rootless.engine.unit import Unit
 from rootless.errors import RootlessError, StartFailed
 from rootless.linux import procfs
+from rootless.model.identity import Identity
 from rootless.model.spec import AdmittedSpec, ContainerSpec
+from rootless.model.usage import Usage
 
 if TYPE_CHECKING:
     from rootless.model.plan import LaunchPlan
     from rootless.runtime.launcher_client import Created
 
 _log = logging.getLogger(__name__)
+
+
+async def admit(core: Core, unit: Unit, identity: Identity) -> AdmittedSpec:
+    """What may run by quotas too; from here on the container counts as one that runs."""
+    disk = await quotas.disk(core, unit.record.identity)
+    usage = quotas.for_start(core, unit, unit.record.spec.resources, disk)
+    admitted = admit_again(core, unit, identity, verb="container.start", usage=usage)
+    unit.starting = True
+    return admitted
+
+
+def admit_again(
+    core: Core, unit: Unit, identity: Identity, *, verb: str, usage: Usage | None = None
+) -> AdmittedSpec:
+    """What may run: the policy decides anew, on the bind sources as they are now."""
+    spec = unit.record.spec
+    fresh = replace(spec, mounts=tuple(stat_source(mount) for mount in spec.mounts))
+    admitted = core.policy.admit(identity, fresh, verb=verb, usage=usage)
+    require_sources(admitted.spec.mounts)
+    return admitted
 
 
 def plan_start(core: Core, unit: Unit, admitted: AdmittedSpec) -> tuple[LaunchPlan, bytes, bool]:

@@ -28,6 +28,8 @@ class Unit:
         self.shim: ShimClient | None = None
         self.admitted: AdmittedSpec | None = None
         """What runs; None until a start of this daemon's."""
+        self.starting = False
+        """Its start was asked for: it counts as running for quotas."""
         self.init_start = 0
         self.cgroup = ""
         self.endpoints = record.network.endpoints

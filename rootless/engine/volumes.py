@@ -49,7 +49,9 @@ class Volumes:
     ) -> VolumeRecord:
         """Make a volume, or return the one of that name."""
         self._core.policy.admit_action(identity, "volume.create", name)
-        made = await self.make(name, driver=driver, options=options, labels=labels)
+        made = await self.make(
+            name, driver=driver, options=options, labels=labels, owner=identity.key
+        )
         return self._record(made)
 
     async def make(
@@ -60,6 +62,7 @@ class Volumes:
         options: Mapping[str, str],
         labels: Mapping[str, str],
         anonymous: bool = False,
+        owner: str = "",
     ) -> Volume:
         """Make a volume's files; off the event loop, because they are synced."""
         marks = {**labels, ANONYMOUS_LABEL: ""} if anonymous else labels
@@ -72,6 +75,7 @@ class Volumes:
             options=options,
             driver=driver,
             anonymous=anonymous,
+            owner=owner,
         )
         if not existed:
             self._core.events.publish("volume", "create", made.name, {"driver": made.driver})

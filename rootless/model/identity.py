@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,3 +29,18 @@ class Identity:
     """The certificate's SPIFFE ID."""
     fingerprint: str | None = None
     """SHA-256 of the certificate, in hexadecimal digits."""
+
+    @property
+    def key(self) -> str:
+        """Whose something is: what of a caller is the same in each of its connections.
+
+        ``uid:1000``, the certificate's SPIFFE ID, or ``certificate:NAME``.
+        """
+        if self.source == "unix":
+            return f"uid:{self.uid}"
+        return self.uri or f"certificate:{self.name}"
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the engine's own user, or root of the host, who may become that user."""
+        return self.source == "unix" and self.uid in (0, os.getuid())

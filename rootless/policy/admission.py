@@ -20,6 +20,7 @@ from rootless.model.identity import Identity
 from rootless.model.mounts import MountSpec
 from rootless.model.request import ExecRequest, Resources
 from rootless.model.spec import AdmittedSpec, ContainerSpec, LandlockSpec
+from rootless.model.usage import Usage
 from rootless.policy.fields import FIELDS
 from rootless.policy.kinds import matches_pattern
 from rootless.policy.matching import Subject
@@ -31,6 +32,7 @@ from rootless.policy.rules import (
     RULES,
     images,
     landlock,
+    quotas,
     resources,
 )
 from rootless.policy.rules.base import Case, Rule, Violation
@@ -103,6 +105,12 @@ def evaluate(
             for violation in rule.check(judged):
                 yield _finding(policy, rule, violation)
 
+    if case.usage is not None and identity is not None and case.usage.owner.key != identity.key:
+        # Whoever starts it, it counts for the one it belongs to.
+        owned = [rule for rule in rules if rule in quotas.RULES]
+        rules = [rule for rule in rules if rule not in quotas.RULES]
+        theirs = evaluate(case, case.usage.owner, owned)
+        return (*evaluate(replace(case, usage=None), identity, rules), *theirs)
     found = _judged(case.policy, subject_of(case.spec, identity), find)
     if any(f.rule == PRIVILEGED and f.action == "deny" for f in found):
         return tuple(f for f in found if f.rule not in IMPLIED_BY_PRIVILEGED)
@@ -167,11 +175,14 @@ def admit(
     paths: EnginePaths,
     *,
     verb: str = "container.create",
+    usage: Usage | None = None,
 ) -> AdmittedSpec:
     """Let a spec through, with the policy's obligations on it, or raise Denied.
 
     ``verb`` is the action that wants to run it: an older container can be started
     by who may start but not create, as long as its spec is still allowed.
+
+    ``usage`` is what its owner would then have; without it quotas are not looked at.
 
     The result's mounts are pinned to the files that were judged, and
     ``process.forbid_root`` is set where the policy requires a user that is not root.
@@ -179,7 +190,9 @@ def admit(
     subject = subject_of(spec, identity)
     action_findings = _action_findings(identity, verb, policy, subject)
     pinned = replace(spec, mounts=tuple(_pin(mount) for mount in spec.mounts))
-    findings = action_findings + evaluate(Case(pinned, policy, facts, paths), identity)
+    findings = action_findings + evaluate(
+        Case(pinned, policy, facts, paths, usage=usage or Usage(identity)), identity
+    )
     weakened = tuple(_weakened(pinned))
     decision = _decide(findings, policy, f"container {spec.name or spec.id[:12]}", weakened)
     process = replace(pinned.process, landlock=landlock_of(policy, subject, facts))
@@ -236,9 +249,12 @@ def preview(
     policy: Policy,
     facts: HostFacts,
     paths: EnginePaths,
+    *,
+    usage: Usage | None = None,
 ) -> Decision:
     """What :func:`admit` would decide, without raising (``run --dry-run``)."""
     case = Case(replace(spec, mounts=tuple(map(_pin, spec.mounts))), policy, facts, paths)
+    case = replace(case, usage=usage or Usage(identity))
     subject = subject_of(spec, identity)
     findings = _action_findings(identity, "container.create", policy, subject)
     findings += evaluate(case, identity)
@@ -284,11 +300,13 @@ def admit_update(
     *,
     facts: HostFacts,
     paths: EnginePaths,
+    usage: Usage | None = None,
 ) -> Decision:
     """Decide on new limits of a container, ``changed`` being all of them; raises Denied."""
-    case = Case(replace(spec, resources=changed), policy, facts, paths)
+    changes = replace(spec, resources=changed)
+    case = Case(changes, policy, facts, paths, usage=usage or Usage(identity))
     findings = _action_findings(identity, "container.update", policy, subject_of(spec, identity))
-    findings += evaluate(case, identity, resources.RULES)
+    findings += evaluate(case, identity, (*resources.RULES, *quotas.RULES))
     return _decide(findings, policy, f"update of {spec.name or spec.id[:12]}")
 
 

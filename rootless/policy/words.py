@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 NOT_YET = {
-    "quotas": "quotas for each identity cannot be enforced by this version",
     "build": "there are no builds yet, so nothing could be decided on them",
     "images.trust": "signatures cannot be checked by this version; use images.requireDigest",
     "images.maximumAge": "the age of images is not looked at by this version",

@@ -101,6 +101,11 @@ def housekeep(make: Sequence[Mapping[str, Json]], remove: Sequence[str]) -> dict
     return failed
 
 
+def tree_sizes(paths: list[str]) -> int:
+    """The ``bytes`` of :func:`tree_size` of several trees together."""
+    return sum(tree_size(path)["bytes"] for path in paths)
+
+
 def tree_size(path: str) -> dict[str, int]:
     """``bytes`` (apparent sizes of all but directories, hard links once) and ``files``.
 

@@ -50,6 +50,8 @@ class Volume:
     anonymous: bool = False
     id_maps: tuple[IdMap, ...] = ()
     moving_to: tuple[IdMap, ...] | None = None
+    owner: str = ""
+    """Who made it (``Identity.key``); '' where nobody wrote that down."""
 
 
 def check_name(name: str) -> None:
@@ -83,13 +85,19 @@ class VolumeStore:
         options: Mapping[str, str] | None = None,
         driver: str = "local",
         anonymous: bool = False,
+        owner: str = "",
     ) -> Volume:
         """:meth:`begin`, ``make_data(path)`` and :meth:`commit` in one.
 
         ``make_data`` runs ``tree.make_volume`` in the engine's user namespace.
         """
         volume, temporary = self.begin(
-            name, labels=labels, options=options, driver=driver, anonymous=anonymous
+            name,
+            labels=labels,
+            options=options,
+            driver=driver,
+            anonymous=anonymous,
+            owner=owner,
         )
         if temporary is None:
             return volume
@@ -104,6 +112,7 @@ class VolumeStore:
         options: Mapping[str, str] | None = None,
         driver: str = "local",
         anonymous: bool = False,
+        owner: str = "",
     ) -> tuple[Volume, Path | None]:
         """The new volume and the temporary directory to make ``_data`` in before :meth:`commit`.
 
@@ -137,7 +146,12 @@ class VolumeStore:
         if anonymous:
             marks[ANONYMOUS_LABEL] = ""
         volume = Volume(
-            name, time.time_ns(), tuple(sorted(marks.items())), wanted, anonymous=anonymous
+            name,
+            time.time_ns(),
+            tuple(sorted(marks.items())),
+            wanted,
+            anonymous=anonymous,
+            owner=owner,
         )
         temporary = self._root / f"{_TEMPORARY}{secrets.token_hex(8)}"
         temporary.mkdir(mode=0o700)

@@ -12,6 +12,7 @@ from rootless.model.decision import Severity
 from rootless.model.facts import HostFacts
 from rootless.model.mounts import MountSpec
 from rootless.model.spec import ContainerSpec
+from rootless.model.usage import Usage
 from rootless.policy.paths import EnginePaths, MountTable, own_storage
 from rootless.policy.podsecurity.pod import Pod
 from rootless.policy.policy import Policy
@@ -35,6 +36,8 @@ class Case:
     observed: Mapping[str, str] = field(default_factory=dict)
     pod: Pod | None = None
     """The pod itself, where the input is one; ``spec`` is then one of its containers."""
+    usage: Usage | None = None
+    """What the container's owner would have; None where nobody has anything: for files."""
 
     def resolve(self, path: str) -> str:
         """A path of the host without symlinks."""

@@ -229,7 +229,7 @@ def test_a_default_that_breaks_a_rule_is_an_error_that_cites_both(tmp_path: Path
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [
-        ("  quotas: {containers: 5}\n", "cannot be enforced by this version"),
+        ("  quotas: {maximumContainer: 5}\n", "did you mean 'maximumContainers'?"),
         ("  landlock: {readOnly: [usr]}\n", "is not an absolute path"),
         ("  landlock: {bindTcp: [70000]}\n", "beyond the maximum"),
         ("  images: {trust: {}}\n", "signatures cannot be checked"),

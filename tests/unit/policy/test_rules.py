@@ -436,6 +436,7 @@ def test_every_rule_has_a_case() -> None:
         "mounts.engine-socket",
         "mounts.shared-volume",
         "landlock.available",
+        *(f"quotas.{name}" for name in ("containers", "running", "memory", "cpus", "disk")),
         "images.allowed",
         "images.digest",
         "images.tag",
