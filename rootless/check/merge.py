@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 from rootless.check import exits
 from rootless.check.policies import load_policies
@@ -22,7 +23,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="rootless policy merge",
         description="Print one document that does what all FILEs together do: policies are met "
         "field by field; seccomp profiles and Landlock rules behave as the kernel does with all "
-        "of them stacked.",
+        "of them stacked. Where no single seccomp profile can, a JSON list of fewer profiles than "
+        "FILEs, to be loaded in its order.",
         epilog="exit status: 0 printed, 1 the files cannot be expressed as one, 2 usage or a file "
         "that cannot be read or understood, 3 an invalid policy. example: rootless policy merge "
         "--kind seccomp default.json app.json > merged.json",
@@ -41,11 +43,16 @@ def main(argv: Sequence[str]) -> int:
         if options.kind == "policy":
             return _policies(options.files, union=options.union)
         texts = [(name, _read(name)) for name in options.files]
+        merged: Any
         if options.kind == "seccomp":
             from rootless.policy.profiles import seccomp
 
             profiles = [seccomp.parse(text, name) for name, text in texts]
-            merged = seccomp.merge(profiles, union=options.union)
+            try:
+                stack = seccomp.merged(profiles, union=options.union)
+            except seccomp.NoSingleProfile as error:
+                return _not_one(str(error))
+            merged = stack if len(stack) > 1 else stack[0]
         else:
             from rootless.policy.profiles import landlock
 
@@ -59,6 +66,11 @@ def main(argv: Sequence[str]) -> int:
         return exits.complain("policy merge", str(error))
     sys.stdout.write(json.dumps(merged, indent=2) + "\n")
     return exits.HOLDS
+
+
+def _not_one(problem: str) -> int:
+    exits.complain("policy merge", problem)
+    return exits.VIOLATIONS
 
 
 def _read(name: str) -> str:

@@ -11,11 +11,6 @@ from rootless.policy.rules import RULES
 from rootless.policy.rules.base import Rule
 
 
-def rationale(rule: Rule) -> str:
-    """The rule's docstring on one line."""
-    return " ".join((rule.check.__doc__ or "").split())
-
-
 def _references(rule: Rule) -> str:
     return ", ".join(f"{r.standard} {r.id}" for r in parse_references(rule.references))
 
@@ -31,7 +26,7 @@ def explain(name: str) -> int:
         return exits.complain("check-policy", f"there is no rule {name!r}{hint}")
     lines = [
         f"{found.id} ({found.severity})",
-        f"  {rationale(found)}",
+        f"  {found.rationale}",
         f"  fix: {found.remediation}",
     ]
     if found.references:
@@ -57,7 +52,7 @@ def table() -> Iterator[str]:
         cells = (
             f"`{rule.id}`{floor}",
             rule.severity,
-            rationale(rule),
+            rule.rationale,
             rule.remediation,
             _references(rule),
         )

@@ -18,18 +18,23 @@ from rootless.policy.inputs.read import (
 from rootless.policy.inputs.unit import Container, Remark, Unit
 
 _TOP = frozenset("version name services networks volumes configs secrets include models".split())
+_PARTS = ("volumes", "networks", "configs", "secrets")
 _MAX_FILES = 32
 _MAX_DEPTH = 8
 _MAX_FILE = 4 << 20
 
 
 def is_compose(value: Any) -> bool:
-    """Whether a document is a compose file: services, and no Kubernetes object."""
-    return (
-        isinstance(value, dict)
-        and ("services" in value or "include" in value)
-        and not ("apiVersion" in value and "kind" in value)
-    )
+    """Whether a document is a compose file, or a part of one: no Kubernetes object."""
+    if not isinstance(value, dict) or ("apiVersion" in value and "kind" in value):
+        return False
+    return "services" in value or "include" in value or _is_part(value)
+
+
+def _is_part(value: dict[str, Any]) -> bool:
+    """Whether there are only volumes, networks …: what an override may consist of."""
+    known = all(key in _TOP or key.startswith("x-") for key in value)
+    return known and any(isinstance(value.get(key), dict) for key in _PARTS)
 
 
 def units_of(document: InputDocument, directory: str | None) -> Iterator[Unit]:

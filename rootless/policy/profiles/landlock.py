@@ -119,11 +119,21 @@ def _accesses(
     }
 
 
+def _refer(paths: Places, places: Sequence[Places], *, union: bool) -> None:
+    """Put right the one access that a ruleset denies also when it does not handle it."""
+    handling = [found[_REFER] for found in places if _REFER in found]
+    if not handling:
+        return
+    if union:
+        paths[_REFER] = reduce(_either, handling)
+    elif len(handling) < len(places):
+        paths[_REFER] = frozenset()
+
+
 def merge(rulesets: Sequence[Ruleset], *, union: bool) -> dict[str, Any]:
     """One ruleset that allows what all (or, in a union, any) of them allow."""
     paths = _accesses([r.paths for r in rulesets], _either if union else _both, union=union)
-    if not union and _REFER in paths and any(_REFER not in r.paths for r in rulesets):
-        paths[_REFER] = frozenset()
+    _refer(paths, [r.paths for r in rulesets], union=union)
     meet: Callable[[Any, Any], Any] = frozenset.__or__ if union else frozenset.__and__
     ports = _accesses([r.ports for r in rulesets], meet, union=union)
     scopes = [r.scoped for r in rulesets]

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from rootless.errors import InvalidInput
@@ -56,6 +57,12 @@ _KNOWN = frozenset(
 _LOOSENING = frozenset({"SECCOMP_FILTER_FLAG_SPEC_ALLOW"})
 _WITH_ERRNO = frozenset({"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"})
 _EPERM = 1
+_MAX_CELLS = 1 << 14
+"""Combinations of what the rules of one call compare; each is looked at."""
+
+
+class NoSingleProfile(InvalidInput):
+    """No profile can do what these do together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -235,6 +242,8 @@ def _merged_call(
                 by_index.setdefault(arg[0], {})[arg] = None
         indexes = sorted(by_index)
         cells = [_cells(tuple(by_index[index])) for index in indexes]
+        if prod(map(len, cells)) > _MAX_CELLS:
+            raise TooComplex
         found: list[tuple[Action, Region]] = []
         for combination in product(*cells):
             holding = frozenset(arg for held, _ in combination for arg in held)
@@ -279,20 +288,48 @@ def _written(
         yield rule
 
 
+def merged(profiles: Sequence[Profile], *, union: bool) -> list[dict[str, Any]]:
+    """The fewest profiles found that, loaded in this order, behave as all of them.
+
+    One where that can be. NoSingleProfile when there is no other form, as of a union.
+    """
+    if union:
+        return [merge(profiles, union=True)]
+    stack: list[tuple[list[Profile], dict[str, Any]]] = []
+    for profile in profiles:
+        # Neighbours only: of equally strict answers the last profile's counts.
+        together = [*stack[-1][0], profile] if stack else [profile]
+        try:
+            found = merge(together, union=False)
+        except NoSingleProfile:
+            stack.append(([profile], merge([profile], union=False)))
+        else:
+            stack[-1:] = [(together, found)]
+    if len(stack) > 1 and len(stack) == len(profiles):
+        raise NoSingleProfile(
+            "the conditions on arguments are too many to merge any two of them",
+            hint="load the profiles one after the other instead",
+        )
+    return [found for _, found in stack]
+
+
 def merge(profiles: Sequence[Profile], *, union: bool) -> dict[str, Any]:
-    """One profile that behaves as all of them; InvalidInput when none can."""
+    """One profile that behaves as all of them; raises NoSingleProfile when none can."""
     choose = _laxest if union else _strictest
     default = choose([profile.default for profile in profiles])
     entries: dict[str, list[str]] = {}
+    known: dict[tuple[tuple[Rule, ...], ...], list[dict[str, Any]]] = {}
     for call in sorted({call for profile in profiles for call in profile.calls}):
+        key = tuple(tuple(profile.calls.get(call, ())) for profile in profiles)
         try:
-            rules = list(_merged_call(profiles, call, choose, default))
+            if key not in known:
+                known[key] = list(_merged_call(profiles, call, choose, default))
         except TooComplex:
-            raise InvalidInput(
+            raise NoSingleProfile(
                 f"{call}: the conditions on its arguments are too many to merge",
                 hint="load the profiles one after the other instead",
             ) from None
-        for rule in rules:
+        for rule in known[key]:
             entries.setdefault(json.dumps(rule, sort_keys=True), []).append(call)
     result: dict[str, Any] = {"defaultAction": default.name}
     if default.errno is not None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from rootless import __version__
 from rootless.policy.reports.model import Entry, Report
+from rootless.policy.rules import RULES
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {"enforce": "error", "warn": "warning", "audit": "note"}
@@ -35,16 +36,21 @@ def _result(entry: Entry, index: int) -> dict[str, Any]:
             }
         ],
     }
-    if entry.exception is not None:
-        found["suppressions"] = [{"kind": "external", "justification": entry.exception}]
+    # Of a run with suppressions every result says whether it has one (section 3.27.23).
+    found["suppressions"] = (
+        []
+        if entry.exception is None
+        else [{"kind": "external", "status": "accepted", "justification": entry.exception}]
+    )
     return found
 
 
 def _rule(entry: Entry) -> dict[str, Any]:
+    rule = next((rule for rule in RULES if rule.id == entry.rule), None)
     return {
         "id": entry.rule,
-        "shortDescription": {"text": entry.rule},
-        "help": {"text": entry.fix or entry.message},
+        "shortDescription": {"text": rule.rationale if rule else entry.rule},
+        "help": {"text": rule.remediation if rule else entry.fix or entry.message},
         "properties": {
             "tags": ["security", *(f"{r.standard}/{r.id}" for r in entry.references)],
             "security-severity": _SCORES[entry.severity],

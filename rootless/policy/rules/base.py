@@ -106,6 +106,11 @@ class Rule:
     floor: bool = False
     keys: tuple[str, ...] = ()
 
+    @property
+    def rationale(self) -> str:
+        """Why, on one line: the check's docstring."""
+        return " ".join((self.check.__doc__ or "").split())
+
 
 def rule(
     id: str,

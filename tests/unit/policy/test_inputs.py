@@ -209,6 +209,20 @@ def test_compose_files_that_are_wrong_have_a_place(body: str, line: int) -> None
     assert place[0] == line
 
 
+def test_a_part_of_a_compose_file_is_one_and_no_pass() -> None:
+    text = (
+        "volumes:\n  data:\n    driver: local-persist\n    driver_opts:\n"
+        "      mountpoint: /var/data\n  other:\n"
+    )
+    [unit] = units_of(read_documents(text.encode()), None, None)
+    result = Judge(load_named("builtin:cis-docker", home=HOME, where="t")).result(unit, "f")
+    assert (result.kind, result.verdict) == ("Compose", "not-understood")
+    assert ("cis-docker.5.6", 5) in [(entry.rule, entry.at.line) for entry in result.findings]
+    for other in ("volumes: []", "volumes: {a: {}}\nother: 1", "name: x", "volumes: {}\nkind: 1"):
+        [unit] = units_of(read_documents(other.encode()), None, None)
+        assert unit.kind == "Unknown"
+
+
 def test_extends_and_include_are_followed(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(
         "services:\n  base: {image: x, privileged: true, cap_add: [SYS_ADMIN]}\n"

@@ -41,13 +41,13 @@ def holds(arg: Document, args: list[int]) -> bool:
     return bool(value & wanted == arg.get("valueTwo", 0))
 
 
+def matches(rule: Document, call: str, args: list[int]) -> bool:
+    return call in rule["names"] and all(holds(arg, args) for arg in rule.get("args", []))
+
+
 def answers(profile: Document, call: str, args: list[int]) -> list[str]:
     """The actions of every rule that matches, or the default's."""
-    found = [
-        rule["action"]
-        for rule in profile.get("syscalls", [])
-        if call in rule["names"] and all(holds(arg, args) for arg in rule.get("args", []))
-    ]
+    found = [rule["action"] for rule in profile.get("syscalls", []) if matches(rule, call, args)]
     return found or [profile["defaultAction"]]
 
 
@@ -113,6 +113,49 @@ _profile = st.builds(
 @given(st.lists(_profile, min_size=1, max_size=3), st.booleans())
 def test_random_seccomp_profiles(profiles: list[Document], union: bool) -> None:
     agrees(profiles, {"clone", "socket"}, union=union)
+
+
+def _one_argument(index: int, errno: int) -> Document:
+    arg = {"index": index, "op": "SCMP_CMP_GT", "value": 15}
+    rule = {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno, "args": [arg]}
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 3]), min_size=1, max_size=6))
+def test_where_one_profile_cannot_be_a_shorter_list_is(indexes: list[int]) -> None:
+    profiles = [_one_argument(index, errno) for errno, index in enumerate(indexes, 1)]
+    parsed = [seccomp.parse(json.dumps(p), "p") for p in profiles]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seccomp, "_MAX_CELLS", 4)  # two arguments, each compared once
+        try:
+            stack = seccomp.merged(parsed, union=False)
+        except seccomp.NoSingleProfile:
+            raise AssertionError("two neighbours can always be merged") from None
+    assert len(stack) == 1 or len(stack) < len(profiles)
+    assert len(stack) > 1 or len(set(indexes)) <= 2
+    for bits in range(16):
+        args = [16 if bits >> index & 1 else 0 for index in range(4)]
+        seen = [
+            next((r["errnoRet"] for r in p.get("syscalls", []) if matches(r, "clone", args)), 0)
+            for p in stack
+        ]
+        wanted = [errno for errno, index in enumerate(indexes, 1) if bits >> index & 1]
+        assert next((errno for errno in reversed(seen) if errno), 0) == (wanted or [0])[-1]
+
+
+def test_what_cannot_be_merged_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = []
+    for index in (0, 1):
+        names.append(str(tmp_path / f"{index}.json"))
+        Path(names[-1]).write_text(json.dumps(_one_argument(index, 1)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seccomp, "_MAX_CELLS", 2)
+        assert main(["--kind", "seccomp", *names]) == 1
+        assert "too many to merge" in capsys.readouterr().err
+        assert main(["--kind", "seccomp", "--union", *names]) == 1
+        capsys.readouterr()
+        assert main(["--kind", "seccomp", names[0], names[0], names[1]]) == 0
+        assert len(json.loads(capsys.readouterr().out)) == 2
 
 
 @given(
@@ -245,6 +288,9 @@ def test_refer_is_denied_by_who_does_not_handle_it() -> None:
     silent = {"handledAccessFs": ["execute"]}
     parsed = [landlock.parse(json.dumps(r), "r") for r in (gives, silent)]
     assert not allowed(landlock.merge(parsed, union=False), "refer", "/x")
+    either = landlock.merge(parsed, union=True)
+    assert "refer" in either["handledAccessFs"]
+    assert allowed(either, "refer", "/x")
 
 
 @pytest.mark.parametrize(
