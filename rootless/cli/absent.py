@@ -21,8 +21,8 @@ _CLUSTER = (
     "run single containers with `rootless run --restart always`",
 )
 _TRUST = (
-    "this engine does not check or make image signatures yet",
-    "pull by digest: NAME@sha256:…",
+    "this engine does not use Notary's signatures",
+    "cosign's are made and checked by `rootless image sign` and `rootless image verify`",
 )
 _ABSENT = {
     "build": _BUILD,

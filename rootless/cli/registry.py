@@ -97,10 +97,13 @@ GROUPS: dict[str, Group] = {
         "Manage images",
         {
             **{name: TOP[name] for name in "history import load pull push save tag".split()},
+            "generate-key-pair": ("host", "IMAGE_KEYS", "Make a key pair to sign images with"),
             "ls": TOP["images"],
             "rm": TOP["rmi"],
             "inspect": ("inspect", "IMAGE", "Display detailed information on images"),
             "prune": ("prune", "IMAGE", "Remove unused images"),
+            "sign": ("host", "IMAGE_SIGN", "Sign images in a registry with a key"),
+            "verify": ("host", "IMAGE_VERIFY", "Verify the signatures of images in a registry"),
         },
     ),
     "network": Group(

@@ -66,6 +66,11 @@ def _config_file(found: Parsed, environ: Mapping[str, str]) -> tuple[str, bool]:
     named = found.values["config-file"] or found.values["config"]
     if named:
         return os.path.abspath(os.path.expanduser(named)), True
+    return default_config_file(environ), False
+
+
+def default_config_file(environ: Mapping[str, str]) -> str:
+    """Where daemon.json is when nobody names another."""
     home = environ.get("HOME") or os.path.expanduser("~")
     base = Path(environ.get("XDG_CONFIG_HOME") or f"{home}/.config")
     if not base.is_absolute():
@@ -73,4 +78,4 @@ def _config_file(found: Parsed, environ: Mapping[str, str]) -> tuple[str, bool]:
             f"XDG_CONFIG_HOME is {str(base)!r}, which is not an absolute path",
             hint="export XDG_CONFIG_HOME with an absolute path, or unset it",
         )
-    return str(base / "rootless/daemon.json"), False
+    return str(base / "rootless/daemon.json")

@@ -1,4 +1,4 @@
-"""doctor, setup, check-policy, policy: programs of their own, without the daemon.
+"""doctor, setup, check-policy, policy, image sign: programs of their own, without the daemon.
 
 They parse their own arguments; this module only finds them.
 """
@@ -70,6 +70,25 @@ AUDIT = Command(
     summary="Read and verify the log of the policy's decisions",
     max_args=None,
 )
+
+
+def _image(verb: str, module: str, usage: str, summary: str) -> Command:
+    def run(call: Invocation) -> int:
+        return _call(f"rootless.trust.{module}", call.args)
+
+    return Command(run, usage=f"image {verb} {usage}", summary=summary, max_args=None)
+
+
+IMAGE_KEYS = _image(
+    "generate-key-pair", "generate", "[OPTIONS]", "Make a key pair to sign images with"
+)
+IMAGE_SIGN = _image(
+    "sign", "sign", "--key FILE [OPTIONS] IMAGE...", "Sign images in a registry with a key"
+)
+IMAGE_VERIFY = _image(
+    "verify", "verify", "--key FILE [OPTIONS] IMAGE...",
+    "Verify the signatures of images in a registry",
+)  # fmt: skip
 POLICY_DIFF = _policy("diff", "diff", "OLD NEW [INPUT...]", "Print what differs between policies")
 POLICY_EXPLAIN = _policy("explain", "explain", "[NAME]", "Print what a rule or a field is about")
 POLICY_INIT = _policy("init", "init", "[OPTIONS] [FILE]", "Write a policy to begin with")

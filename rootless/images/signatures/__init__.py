@@ -1,0 +1,1 @@
+"""Signatures of images in cosign's form: what is signed, by whom, and where it is found."""
