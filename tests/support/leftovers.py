@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from dataclasses import dataclass
@@ -57,6 +58,15 @@ def since(before: Snapshot) -> list[str]:
     found = [f"process {text}" for text in processes.new_since(before.processes, seconds=5.0)]
     found += [f"mount {path}" for path in sorted(_mounts() - before.mounts)]
     if processes.supervisor():
-        found += [f"cgroup {path}" for path in sorted(_cgroups() - before.cgroups)]
+        found += [_describe(path) for path in sorted(_cgroups() - before.cgroups)]
         found += [f"file {path}" for path in sorted(_files() - before.files)]
     return found
+
+
+def _describe(cgroup: str) -> str:
+    """A cgroup with its processes, and whose it is if an engine made it ahead."""
+    owner = ""
+    with contextlib.suppress(OSError):
+        owner = os.fsdecode(os.getxattr(cgroup, "user.rootless.spare"))
+    processes = Path(cgroup, "cgroup.procs").read_text().split()
+    return f"cgroup {cgroup}, spare of {owner or 'nobody'}, processes: {processes}"
