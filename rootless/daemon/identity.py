@@ -115,17 +115,11 @@ def _make(path: Path) -> bytes:
 
 
 def _new_key() -> bytes:
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from rootless.engine.signing import new_key
 
-    numbers = ec.generate_private_key(ec.SECP256R1()).private_numbers()
-    public = numbers.public_numbers
-    jwk = {
-        "kty": "EC",
-        "crv": "P-256",
-        "x": _base64(public.x.to_bytes(_BYTES)),
-        "y": _base64(public.y.to_bytes(_BYTES)),
-        "d": _base64(numbers.private_value.to_bytes(_BYTES)),
-    }
+    numbers = zip("xyd", new_key(), strict=True)
+    jwk = {"kty": "EC", "crv": "P-256"}
+    jwk |= {name: _base64(number.to_bytes(_BYTES)) for name, number in numbers}
     return (json.dumps({**jwk, "kid": thumbprint(jwk)}, indent=2) + "\n").encode()
 
 

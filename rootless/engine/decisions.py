@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rootless.errors import RootlessError
 from rootless.model.decision import Finding
 from rootless.model.identity import Identity
 from rootless.policy.chain import CURRENT, HEAD, START, Tail, digest, encode, signed_text
@@ -157,7 +158,7 @@ class DecisionLog:
             tail = self._tail
         try:
             kid, signature = sign(self._key, signed_text(tail.seq, tail.hash))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, RootlessError) as error:
             _LOG.warning("the decision log cannot be signed: %s", error)
             return
         with self._lock:
