@@ -45,12 +45,32 @@ def serve(config: DaemonConfig, flags: Flags) -> None:
 
         import asyncio
 
+        _load_http()
         from rootless.daemon.server import Daemon
 
         async def run() -> None:
             await Daemon(config, flags, listening, certificates).run()
 
         asyncio.run(run())
+
+
+def _load_http() -> None:
+    """Import aiohttp without the authorities of the host.
+
+    It reads them twice when it is imported, 60 ms and a megabyte each; whom this
+    engine believes is told to each connection (images.registry.transport).
+    """
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        os.environ.update(dict.fromkeys(names, os.devnull))
+        import aiohttp  # noqa: F401 - for its effect on sys.modules
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def validate(config: DaemonConfig) -> None:

@@ -124,6 +124,9 @@ class Transport:
         import aiohttp
 
         assert self._session is not None
+        proxy = proxy_for(url, self._settings.proxies)
+        # Without a context aiohttp would trust nobody (daemon.main), a proxy of https neither.
+        secure = url.scheme == "https" or (proxy or "").startswith("https:")
         try:
             async with asyncio.timeout(_HEAD_SECONDS if body is None else None):
                 return await self._session.request(
@@ -132,8 +135,8 @@ class Transport:
                     headers=headers,
                     data=body() if body is not None else None,
                     allow_redirects=False,
-                    ssl=self._tls(url, endpoint) if url.scheme == "https" else True,
-                    proxy=proxy_for(url, self._settings.proxies),
+                    ssl=self._tls(url, endpoint) if secure else True,
+                    proxy=proxy,
                 )
         except aiohttp.ClientConnectorCertificateError as error:
             raise Unavailable(
