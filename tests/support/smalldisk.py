@@ -56,6 +56,12 @@ class SmallDisk:
         return (found.f_blocks - found.f_bfree) * found.f_frsize
 
     @property
+    def files(self) -> int:
+        """Inodes in use."""
+        found = os.statvfs(self.data)
+        return found.f_files - found.f_ffree
+
+    @property
     def left(self) -> int:
         """Bytes that could still be written."""
         found = os.statvfs(self.data)

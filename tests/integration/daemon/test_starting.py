@@ -95,10 +95,13 @@ def test_a_file_that_is_no_pid_file_keeps_its_content(engine: Engine) -> None:
 def test_cgroup_parent_without_delegation_is_refused_or_kept(engine: Engine) -> None:
     from rootless.linux import cgroupfs
 
-    if cgroupfs.find().delegated:
+    if delegated := cgroupfs.find().delegated:
         engine.start("--cgroup-parent", "team")
         path = engine.ok("run", "--rm", IMAGE, "sh", "-c", "sleep 0.1; cat /proc/self/cgroup")
         assert path
+        engine.stop()
+        # Whoever named it may have set limits in it: like Docker, the engine leaves it.
+        os.rmdir(f"{delegated}/team")
     else:
         assert "no cgroup is delegated" in refused(engine, "--cgroup-parent", "team")
 
