@@ -92,6 +92,7 @@ class Attached:
         self._finished = finished
         self._epilogue = epilogue
         self._closed = False
+        self._shim: ShimClient | None = None
         self._ready: asyncio.Future[Attachment | None] = asyncio.get_running_loop().create_future()
         self._asked: Attachment | None = None
         self.on_close: Callable[[], None] | None = None
@@ -105,6 +106,7 @@ class Attached:
         """The first half of :meth:`connect`; a program let go afterwards is heard in full."""
         stdin, stdout, stderr = self._wanted
         if not self._ready.done():
+            self._shim = shim
             self._asked = await shim.ask_attach(stdin=stdin, stdout=stdout, stderr=stderr)
 
     async def join(self, shim: ShimClient) -> None:
@@ -145,11 +147,17 @@ class Attached:
             return
         async for stream, data in attachment:
             yield stream, data
-        if self._finished is not None and not self._closed:
-            # Who saw the end of the output asks for the exit status next.
-            await self._finished.wait()
-            if self._epilogue is not None and (text := self._epilogue()):
-                yield (1 if self.tty else 2), text
+        if text := await self._last_words():
+            yield (1 if self.tty else 2), text
+
+    async def _last_words(self) -> bytes:
+        """Who saw the end of the output asks for the exit status next: wait until it is known."""
+        if self._finished is None or self._closed:
+            return b""
+        if self._epilogue is not None and self._shim is not None and await self._shim.listens():
+            return b""  # only this client's output has ended, which was too slow (shim_io)
+        await self._finished.wait()
+        return self._epilogue() if self._epilogue is not None else b""
 
     async def frames(self) -> AsyncIterator[bytes]:
         """What iterating gives, as frames of Docker's stream run together; without a terminal.
@@ -169,10 +177,8 @@ class Attached:
             return
         while data := await attachment.read_raw():
             yield data
-        if self._finished is not None and not self._closed:
-            await self._finished.wait()
-            if self._epilogue is not None and (text := self._epilogue()):
-                yield _FRAME.pack(2, len(text)) + text
+        if text := await self._last_words():
+            yield _FRAME.pack(2, len(text)) + text
 
     async def write(self, data: bytes) -> None:
         """Feed stdin; the detach sequence detaches instead."""

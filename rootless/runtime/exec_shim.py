@@ -160,6 +160,7 @@ def run_exec(plan: ExecPlan, reply: socket.socket, *, last_capability: int) -> N
         if shim.going:
             denied = shim.denied.counts() if shim.denied else {}
             pump.finish(write_exit(status, oom_killed=False, denied=denied))
+            pump.linger()
         else:
             forget_state(os.getpid())
     finally:

@@ -202,6 +202,8 @@ def run_container(data: bytes, fds: list[int], orders: int, last_capability: int
         if container.await_sandbox():
             _serve(container)
         _clean_up(container)
+        if container.started and container.pump is not None:
+            container.pump.linger()
     finally:
         os._exit(0)
 

@@ -186,6 +186,15 @@ class ShimClient:
         writer.close()
         return client
 
+    async def listens(self) -> bool:
+        """Whether the process has not ended."""
+        try:
+            _, writer = await self._open()
+        except NotFound:
+            return False
+        writer.close()
+        return True
+
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         fd = -1

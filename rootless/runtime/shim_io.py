@@ -14,9 +14,10 @@ Clients connect to ``shim.sock`` and send one line of JSON:
 ``{"op":"signal","signum":15}``, ``{"op":"resize","rows":…,"columns":…}``
     answered at once.
 
-Nothing is dropped: a client that does not read stops the reading of the
-process' output once a mebibyte waits for it, and the process then blocks in
-write(2), as it would on a pipe to that client.
+Nothing is dropped: when a mebibyte waits for every client that is sent output, no
+more is read of the process', which then blocks in write(2), as it would on a pipe
+to them. So the fastest sets the pace. What comes meanwhile for one that is slower
+waits on disk (``shim_spool``); one that is too far behind is told so and closed.
 
 Who has asked before the program was let go gets all of its output, without
 waiting for the answer: questions are heard before output is read.
@@ -35,15 +36,17 @@ from collections.abc import Callable
 
 from rootless.linux import bare
 from rootless.runtime.shim_lines import Log
-from rootless.runtime.shim_peer import Client
+from rootless.runtime.shim_peer import HEADER, HIGH_WATER, Client
 
 _CHUNK = 1 << 16
-_HIGH_WATER = 1 << 20
+_LAST = 1 << 20
+"""Bytes read of an output after the process' end: what a pipe holds (pipe(7), pipe-max-size)."""
 _MAX_LINE = 4096
 _LOG_SECONDS = 10.0
 """How long a slow log holds up the end, as in Docker."""
+_STALL_SECONDS = 0.05
+"""A client that takes nothing for so long holds up nothing else of the end."""
 _MAX_FRAME = 1 << 20
-_HEADER = struct.Struct(">BxxxI")
 _WAIT = b'{"op": "wait"}'
 """What every daemon asks, known without the JSON decoder and the memory it would take."""
 STDIN, STDOUT, STDERR, CLOSE_STDIN, RESIZE = 0, 1, 2, 3, 4
@@ -116,42 +119,47 @@ class Pump:
 
     # -- the loop ----------------------------------------------------------
 
-    def step(self, timeout: float | None = None) -> None:
-        """Wait for events once and handle them, new clients first."""
+    def step(self, timeout: float | None = None) -> bool:
+        """Wait for events once and handle them, new clients first; False when there were none."""
         accepts = self.listener.fileno()
-        for fd, events in sorted(self._epoll.poll(timeout), key=lambda event: event[0] != accepts):
+        happened = sorted(self._epoll.poll(timeout), key=lambda event: event[0] != accepts)
+        for fd, events in happened:
             handler = self._handlers.get(fd)
             if handler is not None:
                 # A hang-up or an error is found out by reading.
                 handler(READ | events & WRITE if events & ~(READ | WRITE) else events)
+        return bool(happened)
 
     # -- output of the process ---------------------------------------------
 
-    def _read_output(self, fd: int) -> bool:
-        """Read one chunk; False when there is nothing more now."""
+    def _read_output(self, fd: int, *, spill: bool = True) -> int:
+        """Read one chunk and return its size; 0 when there is nothing more now."""
         try:
             data = os.read(fd, _CHUNK)
         except BlockingIOError:
-            return False
+            return 0
         except OSError as error:
             if error.errno != errno.EIO:  # a terminal whose last slave closed says EIO
                 raise
             data = b""
         if not data:
             self._end_output(fd)
-            return False
+            return 0
         stream = self.outputs[fd]
         if self.log is None and self.open_log is not None:
             self.log = self.open_log()
         full = self.log_full = self.log is not None and self.log.write(stream, data)
-        header = _HEADER.pack(stream, len(data))
+        header = HEADER.pack(stream, len(data))
         for client in list(self.clients):
-            if client.attached and stream in client.streams:
-                self._enqueue(client, header, data)
-                full = full or client.pending > _HIGH_WATER
-        if full:
+            if stream in client.streams and client.reads():
+                self._enqueue(client, header, data, spill=spill)
+        readers = self._readers()
+        if full or (readers and all(client.is_full() for client in readers)):
             self._pause_outputs()
-        return True
+        return len(data)
+
+    def _readers(self) -> list[Client]:
+        return [client for client in self.clients if client.reads()]
 
     def _end_output(self, fd: int) -> None:
         self.forget(fd)
@@ -169,7 +177,8 @@ class Pump:
     def _resume_outputs(self) -> None:
         if not self._paused or self.log_full:
             return
-        if all(c.pending <= _HIGH_WATER // 2 for c in self.clients):
+        readers = self._readers()
+        if not readers or any(client.has_room() for client in readers):
             paused, self._paused = self._paused, set()
             for fd in paused:
                 self._update_output(fd)
@@ -196,21 +205,24 @@ class Pump:
         self.watch(fd, events, handle)
 
     def drain_outputs(self) -> None:
-        """After the process ended: take what is left in its pipes, without waiting for more."""
+        """After the process ended: take what is left in its pipes, waiting for no client.
+
+        No more than that: other processes may go on writing for ever.
+        """
         deadline = time.monotonic() + _LOG_SECONDS
         for fd in list(self.outputs):
-            while fd in self.outputs:
+            left = _LAST
+            while fd in self.outputs and left > 0:
                 if self.log is not None and self.log_full and time.monotonic() > deadline:
                     self.log.relent()
                     self.log_full = False
                 if self.log_full:
                     self.step(1)
                     continue
-                if any(c.pending > _HIGH_WATER for c in self.clients):
-                    self.step()
-                    continue
-                if not self._read_output(fd):
+                size = self._read_output(fd, spill=False)
+                if not size:
                     break
+                left -= size
         for fd in list(self.outputs):
             self._end_output(fd)
 
@@ -254,7 +266,7 @@ class Pump:
             self.forget(self.stdin)
         if not self.stdin_queue and self.stdin_closing:
             self._shut_stdin()
-        if self.stdin_pending <= _HIGH_WATER // 2:
+        if self.stdin_pending <= HIGH_WATER // 2:
             for client in list(self.clients):
                 self._update_client(client)
 
@@ -292,19 +304,15 @@ class Pump:
         if client not in self.clients:
             return
         events = WRITE if client.outgoing else 0
-        full = client.feeds_stdin and self.stdin_pending > _HIGH_WATER
-        if not client.read_closed and not full:
+        full = client.feeds_stdin and self.stdin_pending > HIGH_WATER
+        if not client.read_closed and not full and self.exit_text is None:
             events |= READ
         if not events and (client.read_closed or full):
             # Hang-ups are reported whatever is asked for (epoll_ctl(2)); a
             # client that is only waited for would spin, so it is left out.
             self.forget(client.fd)
             return
-        self.watch(
-            client.fd,
-            events,
-            lambda happened: self._client_event(client, happened),
-        )
+        self.watch(client.fd, events, lambda happened: self._client_event(client, happened))
 
     def _client_event(self, client: Client, events: int) -> None:
         if events & WRITE:
@@ -340,7 +348,7 @@ class Pump:
         if client in self.clients:
             self.clients.discard(client)
             self.forget(client.fd)
-            os.close(client.fd)
+            client.close()
             self._resume_outputs()
 
     def _parse_line(self, client: Client, data: bytes) -> None:
@@ -416,10 +424,10 @@ class Pump:
                 if client.feeds_stdin:
                     self._feed(part)
                 continue
-            end = start + _HEADER.size
+            end = start + HEADER.size
             if end > len(view):
                 break
-            kind, length = _HEADER.unpack_from(view, start)
+            kind, length = HEADER.unpack_from(view, start)
             if length > (_MAX_FRAME if kind == STDIN else _MAX_LINE):
                 self.drop(client)
                 return
@@ -442,41 +450,23 @@ class Pump:
         if self.resize is not None:
             self.resize(rows, columns)
 
-    def _enqueue(self, client: Client, header: bytes, data: bytes) -> None:
-        if not client.outgoing:
-            try:
-                sent = os.writev(client.fd, (header, data))
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self.drop(client)
-                return
+    def _enqueue(self, client: Client, header: bytes, data: bytes, *, spill: bool = False) -> None:
+        try:
+            client.send(header, data, spill=spill)
+        except OSError:
+            self.drop(client)
         else:
-            sent = 0
-        total = len(header) + len(data)
-        if sent < total:
-            rest = memoryview(header + data)[sent:]
-            client.outgoing.append(rest)
-            client.pending += len(rest)
-            self._update_client(client)
+            if client.outgoing:
+                self._update_client(client)
 
     def _flush(self, client: Client) -> None:
-        while client.outgoing:
-            head = client.outgoing[0]
-            try:
-                count = os.write(client.fd, head)
-            except BlockingIOError:
-                break
-            except OSError:
-                self.drop(client)
-                return
-            client.pending -= count
-            if count == len(head):
-                client.outgoing.popleft()
-            else:
-                client.outgoing[0] = head[count:]
-        if client.closing and not client.outgoing:
+        try:
+            client.flush()
+        except OSError:
             self.drop(client)
+            return
+        if client.closing and not client.outgoing:
+            self._client_eof(client)
             return
         self._update_client(client)
         self._resume_outputs()
@@ -484,7 +474,10 @@ class Pump:
     # -- the end -----------------------------------------------------------
 
     def finish(self, exit_text: bytes) -> None:
-        """Tell waiters how the process ended and let every client read what is queued for it."""
+        """Tell waiters how the process ended, and send clients what is queued for them.
+
+        One that does not read now is left to :meth:`linger`.
+        """
         self.exit_text = exit_text
         # A connection that was not accepted yet is reset by this, and its owner
         # reads exit.json instead.
@@ -496,5 +489,10 @@ class Pump:
             client.closing = True
             if client in self.clients and not client.outgoing:
                 self.drop(client)
+        while self.clients and self.step(_STALL_SECONDS):
+            pass
+
+    def linger(self) -> None:
+        """Let every client that is left read what is queued for it."""
         while self.clients:
             self.step()

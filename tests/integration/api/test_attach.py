@@ -2,77 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
-from urllib.parse import urlencode
 
 import pytest
 
 from tests.support.api import Api, until
 from tests.support.engine import Engine
+from tests.support.hijacked import FRAME, Hijacked, unframed
 
 pytestmark = pytest.mark.integration
 _LINES = 300_000
 """Two megabytes: more than the sockets on the way hold."""
-_FRAME = struct.Struct(">BxxxI")
-
-
-class Hijacked:
-    """A connection that became a stream."""
-
-    def __init__(self, engine: Engine, path: str, body: object = None, **query: object) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(str(engine.socket))
-        text = b"" if body is None else json.dumps(body).encode()
-        self.sock.sendall(
-            f"POST {path}?{urlencode(query)} HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\n"
-            "Upgrade: tcp\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(text)}\r\n\r\n".encode()
-            + text
-        )
-        self._file = self.sock.makefile("rb", buffering=0)
-        self.head = [self._line()]
-        while self.head[-1]:
-            self.head.append(self._line())
-
-    def _line(self) -> bytes:
-        line = b""
-        while not line.endswith(b"\r\n"):
-            line += self._file.read(1) or b"\r\n"
-        return line[:-2]
-
-    @property
-    def status(self) -> int:
-        return int(self.head[0].split()[1])
-
-    def rest(self) -> bytes:
-        """All until the daemon ends the stream."""
-        found = []
-        while data := self.sock.recv(1 << 16):
-            found.append(data)
-        return b"".join(found)
-
-    def until(self, mark: bytes) -> bytes:
-        found = b""
-        while mark not in found:
-            data = self.sock.recv(1 << 16)
-            assert data, found
-            found += data
-        return found
-
-
-def _unframed(data: bytes) -> bytes:
-    found, start = [], 0
-    while start < len(data):
-        _, size = _FRAME.unpack_from(data, start)
-        start += _FRAME.size
-        found.append(data[start : start + size])
-        start += size
-    return b"".join(found)
 
 
 Attach = Callable[..., Hijacked]
@@ -96,7 +38,7 @@ _ALL = {"stdin": 1, "stream": 1, **_OUTPUT}
 
 
 def _tail(api: Api, ref: str) -> bytes:
-    return _unframed(api.raw("GET", f"/containers/{ref}/logs", tail=1, **_OUTPUT)[2])
+    return unframed(api.raw("GET", f"/containers/{ref}/logs", tail=1, **_OUTPUT)[2])
 
 
 def test_what_was_said_before_comes_first_and_nothing_comes_twice(api: Api, attach: Attach) -> None:
@@ -108,16 +50,16 @@ def test_what_was_said_before_comes_first_and_nothing_comes_twice(api: Api, atta
     stream.sock.sendall(b"\n")
     until(lambda: _tail(api, ref) == b"end\n")
     numbers = [*range(1, _LINES + 1), *range(1, 11), "end"]
-    assert _unframed(stream.rest()) == "".join(f"{n}\n" for n in numbers).encode()
+    assert unframed(stream.rest()) == "".join(f"{n}\n" for n in numbers).encode()
     again = attach(ref, logs=1, stdout=1)
-    assert _unframed(again.rest()).endswith(b"\n9\n10\n")
+    assert unframed(again.rest()).endswith(b"\n9\n10\n")
     api.remove(ref)
 
 
 def test_the_past_of_a_terminal_and_of_one_stream(api: Api, attach: Attach) -> None:
     both = api.run("sh", "-c", "echo out; echo err >&2")
     api.ok("POST", f"/containers/{both}/wait")
-    assert attach(both, logs=1, stderr=1).rest() == _FRAME.pack(2, 4) + b"err\n"
+    assert attach(both, logs=1, stderr=1).rest() == FRAME.pack(2, 4) + b"err\n"
     assert attach(both, **_OUTPUT).rest() == b""
     api.remove(both)
     raw = api.run("echo", "line", Tty=True)
@@ -163,7 +105,7 @@ def test_keys_mean_nothing_without_a_terminal(api: Api, attach: Attach) -> None:
     stream = attach(ref, **_ALL)
     stream.sock.sendall(b"\x10\x11")
     stream.sock.shutdown(socket.SHUT_WR)
-    assert _unframed(stream.rest()) == b"\x10\x11"
+    assert unframed(stream.rest()) == b"\x10\x11"
     api.remove(ref)
 
 
