@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -20,8 +21,10 @@ from rootless.ids import SHORT_LENGTH
 from rootless.model.network import Endpoint, NetworkRecord
 from rootless.network import helper, slirp
 from rootless.network.helper import HelperProcess
+from rootless.network.holder.main import MAX_FDS
 from rootless.network.holder_client import Hello, HolderClient, Namespaces, open_holder
 from rootless.network.place import Descriptors, Place, PlaceGone, reopened, strays
+from rootless.network.ports import PublishedPort, bind_error, given_up, open_port
 
 _log = logging.getLogger(__name__)
 
@@ -34,11 +37,15 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class BridgePlan:
-    """Where a container is to be. ``servers`` answer what no name of its networks answers."""
+    """Where a container is to be. ``servers`` answer what no name of its networks answers.
+
+    ``ports`` are served at its addresses; of one with a slirp4netns of its own there are none.
+    """
 
     networks: tuple[NetworkRecord, ...]
     endpoints: tuple[Endpoint, ...]
     servers: tuple[str, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -83,13 +90,17 @@ class Bridges:
         place: Place,
         report: Report | None,
     ) -> None:
-        """Put a new container on its networks; nothing is left behind on an error."""
+        """Put a new container on its networks and publish its ports.
+
+        Nothing is left behind on an error; Conflict for a port that was taken meanwhile.
+        """
         holder = await self._holder()
         self._attached[container_id] = _Attached(plan, place, report)
         try:
             await self._attach(holder, container_id, plan, fds)
+            await self._publish(holder, container_id, plan)
         except BaseException:
-            self._attached.pop(container_id, None)
+            await self.detach(container_id)
             raise
 
     @staticmethod
@@ -105,6 +116,42 @@ class Bridges:
             servers=plan.servers,
         )
 
+    @staticmethod
+    async def _publish(
+        holder: HolderClient,
+        container_id: str,
+        plan: BridgePlan,
+        *,
+        again: bool = False,
+    ) -> tuple[PublishedPort, ...]:
+        """Bind the ports and give them away; ``again``: without those that are taken now."""
+        done: list[PublishedPort] = []
+        for start in range(0, len(plan.ports), MAX_FDS):
+            with contextlib.ExitStack() as stack:
+                fds, told = [], []
+                for port in plan.ports[start : start + MAX_FDS]:
+                    try:
+                        made = open_port(port.protocol, port.host_ip, port.host_port)
+                    except OSError as error:
+                        if again:
+                            _log.warning("%s", given_up(port))
+                            continue
+                        code = error.errno or errno.EADDRINUSE
+                        raise bind_error(
+                            port.protocol, port.host_ip, port.host_port, code
+                        ) from None
+                    fds.append(stack.enter_context(made).fileno())
+                    told.append((port.protocol, port.container_port))
+                    done.append(port)
+                await holder.ask(
+                    fds, op="publish", container=container_id, targets=targets_of(plan), ports=told
+                )
+        return tuple(done)
+
+    def ports_of(self, container_id: str) -> tuple[PublishedPort, ...]:
+        """What is published of a container's."""
+        return self._attached[container_id].plan.ports
+
     async def detach(self, container_id: str) -> None:
         """Take a container off; fine when it is on none."""
         if self._attached.pop(container_id, None) is not None and self._client is not None:
@@ -118,32 +165,35 @@ class Bridges:
     async def connect(self, container_id: str, network: NetworkRecord, endpoint: Endpoint) -> None:
         """One more network for a running container."""
         found = self._attached[container_id]
-        plan = found.plan
+        more = replace(
+            found.plan,
+            networks=(*found.plan.networks, network),
+            endpoints=(*found.plan.endpoints, endpoint),
+        )
         await (await self._holder()).ask(
             op="connect",
             container=container_id,
             network=_told(network),
             endpoint=asdict(endpoint),
+            targets=targets_of(more),
         )
-        found.plan = replace(
-            plan,
-            networks=(*plan.networks, network),
-            endpoints=(*plan.endpoints, endpoint),
-        )
+        found.plan = more
 
     async def disconnect(
         self, container_id: str, network_id: str, others: Sequence[Endpoint]
     ) -> None:
         """One network less; ``others`` are the endpoints that stay."""
         found = self._attached[container_id]
+        networks = tuple(n for n in found.plan.networks if n.id != network_id)
+        left = replace(found.plan, networks=networks, endpoints=tuple(others))
         await (await self._holder()).ask(
             op="disconnect",
             container=container_id,
             network=network_id,
             others=[asdict(endpoint) for endpoint in others],
+            targets=targets_of(left),
         )
-        networks = tuple(n for n in found.plan.networks if n.id != network_id)
-        found.plan = replace(found.plan, networks=networks, endpoints=tuple(others))
+        found.plan = left
 
     async def rename(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
         """Other names for a running container."""
@@ -162,7 +212,11 @@ class Bridges:
                 await self._client.ask(op="remove-network", network=network_id)
 
     def restore(
-        self, container_id: str, plan: BridgePlan, place: Place, report: Report | None
+        self,
+        container_id: str,
+        plan: BridgePlan,
+        place: Place,
+        report: Report | None,
     ) -> None:
         """Take over a running container after a restart; :meth:`reconcile` follows."""
         self._attached[container_id] = _Attached(plan, place, report)
@@ -233,6 +287,8 @@ class Bridges:
             try:
                 with reopened(found.place) as fds:
                     await self._attach(client, container_id, found.plan, fds)
+                served = await self._publish(client, container_id, found.plan, again=True)
+                found.plan = replace(found.plan, ports=served)
             except PlaceGone:
                 continue  # its end is told by others
             except Unavailable:
@@ -301,6 +357,13 @@ class Bridges:
         for found in tuple(self._attached.values()):
             if found.report is not None:
                 found.report("")
+
+
+def targets_of(plan: BridgePlan) -> tuple[str, ...]:
+    """Where its ports lead to: IPv4 first, and where its way out is first."""
+    found = sorted(plan.endpoints, key=lambda e: not e.default_ipv4)
+    first = [endpoint.ipv4_address for endpoint in found if endpoint.ipv4_address]
+    return (*first[:1], *[e.ipv6_address for e in found if e.ipv6_address][:1])
 
 
 def _told(network: NetworkRecord) -> dict[str, Any]:

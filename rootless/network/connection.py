@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from rootless.errors import RootlessError
@@ -17,8 +17,8 @@ from rootless.network.helper import HelperProcess
 from rootless.network.place import SLIRP, Descriptors, Place, strays
 from rootless.network.ports import (
     PublishedPort,
-    endpoint,
     explain_refusal,
+    given_up,
     probe_bind,
     with_id,
 )
@@ -47,8 +47,6 @@ class NetworkState:
     relay_start: int = 0
     place: Place = Place()
     mtu: int = slirp.MTU
-    targets: tuple[str, ...] = ()
-    """Of a container on bridges: its addresses, to which the relay leads every port."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-serialisable object; :meth:`from_json` reads it back."""
@@ -57,12 +55,12 @@ class NetworkState:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> NetworkState:
         """The state from an object made by :meth:`to_json`."""
+        known = {each.name for each in fields(cls)}  # an older version had more
         return cls(
             **{
-                **value,
+                **{key: each for key, each in value.items() if key in known},
                 "ports": tuple(PublishedPort(**port) for port in value["ports"]),
                 "place": Place(**value.get("place", {})),
-                "targets": tuple(value.get("targets", ())),
             }
         )
 
@@ -88,9 +86,8 @@ class Connection:
 
     @property
     def needs_relay(self) -> bool:
-        """Whether one of the ports is the relay's; where no slirp4netns is, all of them."""
-        ports = self.state.ports
-        return any(map(relay.relay_address, ports)) if self.needs_slirp else bool(ports)
+        """Whether one of the ports is the relay's; those of bridges are served elsewhere."""
+        return self.needs_slirp and any(map(relay.relay_address, self.state.ports))
 
     @property
     def lacks_slirp(self) -> bool:
@@ -111,7 +108,7 @@ class Connection:
         if again:
             await self._end_strays()
         if again and self.relay is None:
-            ports = _still_free(state.ports, by_slirp=self.needs_slirp)
+            ports = _still_free(state.ports)
             state = replace(state, ports=ports)
         started: list[HelperProcess] = []
         try:
@@ -131,16 +128,10 @@ class Connection:
                 state = replace(state, ports=ports)
             other = self.relay
             if other is None and self.needs_relay:
-                targets = state.targets
-                if self.needs_slirp:
-                    own = [addresses.ipv6_for(state.mac)] if state.ipv6 else []
-                    targets = (addresses.CONTAINER_IPV4, *own)
+                own = [addresses.ipv6_for(state.mac)] if state.ipv6 else []
+                targets = (addresses.CONTAINER_IPV4, *own)
                 other = await relay.start(
-                    state.ports,
-                    fds,
-                    targets=targets,
-                    directory=state.directory,
-                    every=not self.needs_slirp,
+                    state.ports, fds, targets=targets, directory=state.directory
                 )
         except BaseException:
             for one in started:
@@ -232,24 +223,15 @@ def why_ended(state: NetworkState, *, relay_only: bool) -> str:
     return f"slirp4netns ended: {said or 'no message'}"
 
 
-def _still_free(ports: tuple[PublishedPort, ...], *, by_slirp: bool) -> tuple[PublishedPort, ...]:
-    """Without those of the relay's that somebody else has bound.
-
-    ``by_slirp``: it has only those that slirp4netns cannot serve.
-    """
+def _still_free(ports: tuple[PublishedPort, ...]) -> tuple[PublishedPort, ...]:
+    """Without those of the relay's alone that somebody else has bound."""
     left = []
     for port in ports:
-        address = relay.relay_address(port) if by_slirp else port.host_ip
-        if address == port.host_ip and probe_bind(port.protocol, address, port.host_port):
-            _log.warning("%s", _given_up(port))
+        if relay.by_relay_alone(port) and probe_bind(port.protocol, port.host_ip, port.host_port):
+            _log.warning("%s", given_up(port))
         else:
             left.append(port)
     return tuple(left)
-
-
-def _given_up(port: PublishedPort) -> str:
-    where = endpoint(port.host_ip, port.host_port)
-    return f"port {where}/{port.protocol} was taken meanwhile and is not published any more"
 
 
 async def _publish(
@@ -265,7 +247,7 @@ async def _publish(
             number = await api.add(port.protocol, port.host_ip, port.host_port, port.container_port)
         except ForwardRefused:
             if again:
-                _log.warning("%s", _given_up(port))
+                _log.warning("%s", given_up(port))
                 continue
             raise explain_refusal(port) from None
         done.append(with_id(port, number))

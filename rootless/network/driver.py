@@ -98,12 +98,12 @@ class NetworkDriver:
                 directory=self._directory(container_id),
                 place=place,
                 mtu=self._mtu,
-                targets=_targets(plan),
             )
         )
         try:
             if plan is not None:
                 told = self._bridge_report(container_id, report)
+                plan = _with_ports(plan, made.state)
                 await self.bridges.attach(container_id, plan, fds, place, told)
             await made.start_missing(fds)
         except BaseException:
@@ -143,6 +143,7 @@ class NetworkDriver:
             return state
         if plan is not None:
             told = self._bridge_report(container_id, report)
+            plan = _with_ports(plan, state)
             self.bridges.restore(container_id, plan, state.place, told)
         found = connection.found_again(state)
         if found.slirp is not None:
@@ -190,8 +191,12 @@ class NetworkDriver:
     ) -> Callable[[str], None] | None:
         def told(reason: str) -> None:
             found = self._running.get(container_id)
-            if found is not None and report is not None:
-                report(found.state, reason)
+            if found is None or report is None:
+                return
+            if found.state.mode == BRIDGE:  # some may have been taken meanwhile
+                found.state = replace(found.state, ports=self.bridges.ports_of(container_id))
+                self.ports.adopt(container_id, found.state.ports)
+            report(found.state, reason)
 
         return told if report is not None else None
 
@@ -298,11 +303,9 @@ def _published(spec: NetworkSpec, plan: BridgePlan | None) -> Sequence[PortBindi
     return spec.ports
 
 
-def _targets(plan: BridgePlan | None) -> tuple[str, ...]:
-    """Where the relay finds a container on bridges: IPv4 first, where its way out is first."""
-    found = sorted(plan.endpoints if plan else (), key=lambda e: not e.default_ipv4)
-    first = [endpoint.ipv4_address for endpoint in found if endpoint.ipv4_address]
-    return (*first[:1], *[e.ipv6_address for e in found if e.ipv6_address][:1])
+def _with_ports(plan: BridgePlan, state: NetworkState) -> BridgePlan:
+    """With those that no slirp4netns of the container's own serves."""
+    return replace(plan, ports=state.ports) if state.mode == BRIDGE else plan
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rootless.errors import Conflict, HostUnsupported, NotFound, RootlessError, Unavailable
+from rootless.errors import (
+    Conflict,
+    Exhausted,
+    HostUnsupported,
+    NotFound,
+    RootlessError,
+    Unavailable,
+)
 from rootless.network import helper
 from rootless.network.holder import main as holder_main
 
@@ -21,7 +28,9 @@ START_TIMEOUT = 60.0
 ANSWER_TIMEOUT = 30.0
 """Seconds: the machine may be busy; it takes milliseconds otherwise."""
 _MAX_FDS = 4
-_ERRORS = {kind.code: kind for kind in (Conflict, HostUnsupported, NotFound, Unavailable)}
+_ERRORS = {
+    kind.code: kind for kind in (Conflict, Exhausted, HostUnsupported, NotFound, Unavailable)
+}
 
 
 class Namespaces(Protocol):

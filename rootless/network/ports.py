@@ -296,6 +296,12 @@ def explain_refusal(port: PublishedPort, *, probe: Probe = probe_bind) -> Except
     return bind_error(port.protocol, port.host_ip, port.host_port, code or errno.EADDRINUSE)
 
 
+def given_up(port: PublishedPort) -> str:
+    """What is said of a port that a stranger took while what served it was away."""
+    where = endpoint(port.host_ip, port.host_port)
+    return f"port {where}/{port.protocol} was taken meanwhile and is not published any more"
+
+
 def with_id(port: PublishedPort, forward_id: int) -> PublishedPort:
     """The port with slirp4netns' id of its forward."""
     return replace(port, forward_id=forward_id)

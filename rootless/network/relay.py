@@ -43,9 +43,8 @@ async def start(
     *,
     targets: Sequence[str],
     directory: str,
-    every: bool = False,
 ) -> HelperProcess | None:
-    """Start the relay for those of ``ports`` that need it, or ``every`` one; None when none does.
+    """Start the relay for those of ``ports`` that need it; None when none does.
 
     ``targets`` are the container's addresses. The log goes to ``directory``.
     Raises Conflict for a port that was taken meanwhile and Unavailable when the
@@ -54,7 +53,7 @@ async def start(
     wanted = [
         RelayPort(p.protocol, address, p.host_port, p.container_port, p.host_ip)
         for p in ports
-        if (address := p.host_ip if every else relay_address(p))
+        if (address := relay_address(p))
     ]
     if not wanted:
         return None

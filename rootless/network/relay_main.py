@@ -108,19 +108,12 @@ def main(argv: Sequence[str]) -> int:
 def _enter(netns_fd: int, userns_fd: int) -> None:
     """Become the container's root in its namespaces, without a single capability."""
     from rootless.linux import process
+    from rootless.network import confine
 
-    process.setns(userns_fd, process.CLONE_NEWUSER, "the container's user namespace")
-    os.setgroups([])
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
+    confine.enter(userns_fd)
     process.setns(netns_fd, process.CLONE_NEWNET, "the container's network namespace")
     os.close(netns_fd)
-    os.close(userns_fd)
-    process.drop_bounding(0, process.last_capability())
-    process.set_capabilities(0, 0, 0)
-    process.prctl(process.PR_SET_NO_NEW_PRIVS, 1, what="PR_SET_NO_NEW_PRIVS")
-    # The change of ids has made it undumpable, so nobody but root can trace it (prctl(2)).
-    process.set_name(RELAY)
+    confine.give_up_privileges(RELAY)
 
 
 class Relay:

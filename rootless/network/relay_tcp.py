@@ -83,6 +83,22 @@ class Streams:
         self._listeners.append((listener, port))
         self._listen(listener, port)
 
+    def retarget(self, targets: Sequence[str]) -> None:
+        """Lead further clients to other addresses; who is connected stays."""
+        self._targets = targets
+        for pair in self._pairs:
+            if pair.flows is None:
+                pair.target = -1  # begun anew when its attempt fails
+
+    def close(self) -> None:
+        """Serve nobody any more: clients are cut off, listening sockets closed."""
+        for pair in tuple(self._pairs):
+            self._end(pair, reset=True)
+        for listener, _ in self._listeners:
+            self._selector.unregister(listener)
+            listener.close()
+        self._listeners.clear()
+
     def _listen(self, listener: socket.socket, port: int) -> None:
         self._selector.register(
             listener, selectors.EVENT_READ, partial(self._accept, listener, port)

@@ -53,12 +53,28 @@ class Datagrams:
         self._targets = targets
         self._most = clients
         self._clients: OrderedDict[tuple[int, tuple[object, ...]], _Client] = OrderedDict()
+        self._sockets: list[socket.socket] = []
 
     def add(self, outside: socket.socket, port: int) -> None:
         """Serve a bound socket."""
         if outside.family == socket.AF_INET6:
             outside.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        self._sockets.append(outside)
         self._selector.register(outside, selectors.EVENT_READ, partial(self._inward, outside, port))
+
+    def retarget(self, targets: Sequence[str]) -> None:
+        """Lead datagrams to other addresses; every client's next one goes there."""
+        self._targets = targets
+        for key in tuple(self._clients):
+            self._forget(key)
+
+    def close(self) -> None:
+        """Serve nobody any more."""
+        self.retarget(())
+        for outside in self._sockets:
+            self._selector.unregister(outside)
+            outside.close()
+        self._sockets.clear()
 
     def timeout(self) -> float | None:
         """Seconds after which :meth:`forget_idle` may have something to do."""
@@ -72,6 +88,8 @@ class Datagrams:
                 return
             except OSError:
                 continue  # an ICMP error of an earlier reply (udp(7)); the client is gone
+            if not self._targets:
+                continue
             with contextlib.suppress(OSError):  # nobody listens inside, or its queue is full
                 client = self._client(outside, address, port)
                 client.answer = [

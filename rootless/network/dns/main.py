@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import resource
 import selectors
 import signal
@@ -18,7 +17,8 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from rootless.linux import isolated, landlock, process
+from rootless.linux import isolated
+from rootless.network import confine
 from rootless.network.dns.forward import PORT
 from rootless.network.dns.server import Server
 from rootless.network.dns.zone import Entry
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = min(hard, _DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    _give_up_privileges(userns_fd)
-    _give_up_files()
+    confine.become_nobody(userns_fd, RESOLVER)
+    confine.give_up_files([PORT])
     isolated.forbid_imports()
     gc.collect()
     gc.freeze()
@@ -59,35 +59,6 @@ def main(arguments: Sequence[str]) -> int:
             elif selector.get_map().get(key.fd) == key:  # none of this round closed it
                 key.data(mask)
         server.expire()
-
-
-def _give_up_privileges(userns_fd: int) -> None:
-    """Root of the network's user namespace, without a single capability there."""
-    process.setns(userns_fd, process.CLONE_NEWUSER, "the network's user namespace")
-    os.close(userns_fd)
-    os.setgroups([])
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    process.drop_bounding(0, process.last_capability())
-    process.set_capabilities(0, 0, 0)
-    process.prctl(process.PR_SET_NO_NEW_PRIVS, 1, what="PR_SET_NO_NEW_PRIVS")
-    process.prctl(process.PR_SET_DUMPABLE, 0, what="PR_SET_DUMPABLE")
-    process.set_name(RESOLVER)
-
-
-def _give_up_files() -> None:
-    """Where the kernel has Landlock: no file, no TCP but to a resolver's port, nobody's signals."""
-    version = landlock.abi()
-    if not version:
-        return
-    net = landlock.BIND_TCP | landlock.CONNECT_TCP if version >= 4 else 0
-    scopes = landlock.SCOPE_SIGNAL | landlock.SCOPE_ABSTRACT_UNIX if version >= 6 else 0
-    ruleset = landlock.create_ruleset(
-        handled_fs=landlock.file_rights(version), handled_net=net, scoped=scopes, version=version
-    )
-    if net:
-        landlock.allow_ports(ruleset, [PORT], landlock.CONNECT_TCP)
-    landlock.restrict_self(ruleset)
 
 
 def obey(server: Server, message: dict[str, Any], fds: list[int]) -> None:

@@ -40,11 +40,14 @@ MAX_MESSAGE = 128 << 10
 MAX_INLINE = 64 << 10
 """Bytes of a request or answer; a longer one is in a file that is the last descriptor."""
 IN_MEMORY_FILE = b"@"
-MAX_FDS = 4
-PROTOCOL = 1
+MAX_FDS = 128
+"""Of one message: the sockets of published ports."""
+PROTOCOL = 2
 """Counts the versions of requests and answers; a daemon replaces a holder of another one."""
 FILE_LIMIT = 16 << 20
 """Bytes of what it writes: its log, and long answers."""
+DESCRIPTORS = 65536
+"""Five for each container, one for each published port, if the host lets it."""
 PATIENCE = 20.0
 """Seconds for the daemon that started it to appear."""
 LINGER = 0.3
@@ -74,6 +77,9 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = min(hard, DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     try:
         listener = socket.socket(fileno=listen_fd)
         listener.set_inheritable(False)
@@ -145,15 +151,12 @@ class Holder:
         # What serves the namespace from outside ends when this end closes.
         self._exit_read, self._exit_write = os.pipe2(os.O_CLOEXEC)
         self._selector = selectors.DefaultSelector()
-        self._service = Service(
-            netns_fd, self._userns_fd, watch=self._watch, unwatch=self._selector.unregister
-        )
+        self._service = Service(netns_fd, self._userns_fd, self._selector)
         self._listener = listener
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         self._daemons: set[socket.socket] = set()
         self._was_asked = False
-        self._watch_resolver()
 
     def serve(self) -> None:
         """Until there is nobody to serve."""
@@ -242,10 +245,14 @@ class Holder:
             service.detach(container)
         elif operation == "connect":
             endpoint = endpoint_of(message["endpoint"])
-            service.connect(container, network_of(message["network"]), endpoint)
+            network = network_of(message["network"])
+            service.connect(container, network, endpoint, message["targets"])
         elif operation == "disconnect":
             others = [endpoint_of(value) for value in message["others"]]
-            service.disconnect(container, message["network"], others)
+            service.disconnect(container, message["network"], others, message["targets"])
+        elif operation == "publish":
+            ports = [(str(protocol), int(number)) for protocol, number in message["ports"]]
+            service.publish(container, message["targets"], ports, fds)
         elif operation == "rename":
             service.rename(container, [endpoint_of(value) for value in message["endpoints"]])
         elif operation == "remove-network":
@@ -253,25 +260,6 @@ class Holder:
         else:
             raise RootlessError(f"the holder knows no {operation}")
         return {}, []
-
-    # -- what ends by itself --------------------------------------------------------------
-
-    def _watch(self, container_id: str, fd: int) -> None:
-        """Hear of a container's end: there may be no daemon to tell of it."""
-        ended = partial(self._service.detach, container_id)
-        self._selector.register(fd, selectors.EVENT_READ, ended)
-
-    def _watch_resolver(self) -> None:
-        sock = self._service.resolver.socket
-        assert sock is not None
-        self._selector.register(sock, selectors.EVENT_READ, self._resolver_died)
-
-    def _resolver_died(self) -> None:
-        sock = self._service.resolver.socket
-        assert sock is not None
-        self._selector.unregister(sock)
-        self._service.resolver.start()
-        self._watch_resolver()
 
 
 def memory_file(data: bytes) -> int:

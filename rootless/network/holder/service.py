@@ -10,21 +10,41 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import selectors
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from rootless.errors import HostUnsupported, NotFound, RootlessError, SyscallError
+from rootless.errors import (
+    Exhausted,
+    HostUnsupported,
+    NotFound,
+    RootlessError,
+    SyscallError,
+    Unavailable,
+)
 from rootless.linux import nftables, process
 from rootless.model.network import ICC, MTU, Endpoint, NetworkRecord
+from rootless.network import publish_main
 from rootless.network.addresses import RESOLVER
+from rootless.network.dns import main as dns_main
 from rootless.network.holder import rules, translation
+from rootless.network.holder.child import Child
 from rootless.network.holder.links import Netlink, netlink, set_sysctl
-from rootless.network.holder.resolver import Resolver
 
 DEFAULT_MTU = 65520
 """Bytes: nothing here touches a wire, and slirp4netns takes as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A published port: a bound socket in the host's network namespace."""
+
+    protocol: str
+    container_port: int
+    socket: socket.socket
 
 
 @dataclass(slots=True)
@@ -40,6 +60,9 @@ class Container:
     """The resolver's, in the container's namespace: datagrams, connections."""
     translation: socket.socket | None = None
     """Of the rules that lead to them."""
+    targets: tuple[str, ...] = ()
+    """Where its published ports lead to; the first address is tried first."""
+    ports: list[Port] = field(default_factory=list)
 
 
 class Service:
@@ -49,16 +72,14 @@ class Service:
         self,
         home_fd: int,
         userns_fd: int,
-        *,
-        watch: Callable[[str, int], None],
-        unwatch: Callable[[int], object],
+        selector: selectors.BaseSelector,
     ) -> None:
         """``home_fd`` is the engine's network namespace, which the caller is in.
 
-        ``watch`` is called with a container and its exit pipe, ``unwatch`` before that is closed.
+        With ``selector`` the ends of containers and children are heard of; its data is called.
         """
         self._home_fd = home_fd
-        self._watch, self._unwatch = watch, unwatch
+        self._selector = selector
         self._route = Netlink()
         self._route.set_up("lo")
         for path, value in (("ipv4/ip_forward", "1"), ("ipv4/conf/all/arp_ignore", "1")):
@@ -80,8 +101,9 @@ class Service:
         self.containers: dict[str, Container] = {}
         self.lingering: set[str] = set()
         """Ports of containers that are off; see :meth:`tidy`."""
-        self.resolver = Resolver(userns_fd, self._everything)
+        self.resolver = Child(dns_main.__name__, userns_fd, self._everything, selector)
         self.resolver.start()
+        self.publisher = Child(publish_main.__name__, userns_fd, self._all_ports, selector)
 
     # -- containers --------------------------------------------------------------------
 
@@ -98,7 +120,9 @@ class Service:
         netns_fd, exit_fd = fds[:2]
         found = Container(os.dup(netns_fd), os.dup(exit_fd), tuple(servers))
         self.containers[container_id] = found
-        self._watch(container_id, found.exit_fd)
+        # There may be no daemon to tell of its end.
+        ended = partial(self.detach, container_id)
+        self._selector.register(found.exit_fd, selectors.EVENT_READ, ended)
         try:
             for network in networks:
                 self._ensure(network)
@@ -122,6 +146,7 @@ class Service:
         if found is None:
             return
         self.resolver.tell({"drop": container_id})
+        self._unpublish(container_id, found)
         for one in (*found.sockets, found.translation):
             if one is not None:
                 one.close()  # before rules are deleted: see linux.nftables
@@ -130,7 +155,7 @@ class Service:
             # The kernel removes both ends with the container's namespace, and takes tens of
             # milliseconds for it that nobody waits for. Who shares that namespace keeps them.
             self.lingering.add(rules.port_name(endpoint.id))
-        self._unwatch(found.exit_fd)
+        self._selector.unregister(found.exit_fd)
         os.close(found.netns_fd)
         os.close(found.exit_fd)
 
@@ -140,14 +165,27 @@ class Service:
             self._route.remove(name)
         self.lingering.clear()
 
-    def connect(self, container_id: str, network: NetworkRecord, endpoint: Endpoint) -> None:
+    def connect(
+        self,
+        container_id: str,
+        network: NetworkRecord,
+        endpoint: Endpoint,
+        targets: Sequence[str],
+    ) -> None:
         """One more network for a container."""
         found = self._container(container_id)
         self._ensure(network)
         self._plug(found, endpoint)
         self._tell_client(container_id, found)
+        self._retarget(container_id, found, targets)
 
-    def disconnect(self, container_id: str, network_id: str, others: Sequence[Endpoint]) -> None:
+    def disconnect(
+        self,
+        container_id: str,
+        network_id: str,
+        others: Sequence[Endpoint],
+        targets: Sequence[str],
+    ) -> None:
         """One network less; ``others`` are what it keeps, with their default routes."""
         found = self._container(container_id)
         endpoint = found.endpoints.get(network_id)
@@ -158,6 +196,7 @@ class Service:
                 found.endpoints[other.network_id] = other
                 _add_routes(route, other)
         self._tell_client(container_id, found)
+        self._retarget(container_id, found, targets)
 
     def rename(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
         """Other names for what there is."""
@@ -229,6 +268,60 @@ class Service:
             yield
         finally:
             process.setns(self._home_fd, process.CLONE_NEWNET, "the engine's network namespace")
+
+    # -- published ports ------------------------------------------------------------------
+
+    def publish(
+        self,
+        container_id: str,
+        targets: Sequence[str],
+        ports: Sequence[tuple[str, int]],
+        fds: Sequence[int],
+    ) -> None:
+        """Lead what comes in on bound sockets to ports (protocol, number) at ``targets``.
+
+        Exhausted when this process or the publisher may have no more descriptors.
+        """
+        found = self._container(container_id)
+        if not self.publisher.running:
+            self.publisher.start()
+        if len(fds) == len(ports):
+            made = [
+                Port(protocol, number, socket.socket(fileno=os.dup(fd)))
+                for (protocol, number), fd in zip(ports, fds, strict=True)
+            ]
+            found.targets = tuple(targets)
+            found.ports += made
+            message = _published(container_id, found.targets, made)
+            if self.publisher.ask(message, fds)["ports"] == len(ports):
+                return
+        raise Exhausted(
+            "the processes that publish ports may have no more descriptors",
+            hint="publish fewer ports, or raise the hard limit: ulimit -Hn",
+        )
+
+    def _unpublish(self, container_id: str, found: Container) -> None:
+        """Afterwards the ports are free."""
+        if not found.ports:
+            return
+        for port in found.ports:
+            port.socket.close()
+        found.ports.clear()
+        with contextlib.suppress(Unavailable):  # then it has closed them, too
+            self.publisher.ask({"container": container_id, "drop": True})
+
+    def _retarget(self, container_id: str, found: Container, targets: Sequence[str]) -> None:
+        found.targets = tuple(targets)
+        if found.ports:
+            with contextlib.suppress(Unavailable):  # then it was told when it was started again
+                self.publisher.ask(_published(container_id, found.targets, ()))
+
+    def _all_ports(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
+        for container_id, found in self.containers.items():
+            for start in range(0, len(found.ports), publish_main.MAX_FDS):
+                some = found.ports[start : start + publish_main.MAX_FDS]
+                fds = [port.socket.fileno() for port in some]
+                yield _published(container_id, found.targets, some), fds
 
     # -- networks -----------------------------------------------------------------------
 
@@ -303,6 +396,14 @@ class Service:
                 yield self._names(endpoint), []
             fds = [one.fileno() for one in found.sockets]
             yield self._client(container_id, found), fds
+
+
+def _published(container_id: str, targets: Sequence[str], ports: Iterable[Port]) -> dict[str, Any]:
+    return {
+        "container": container_id,
+        "targets": list(targets),
+        "ports": [[port.protocol, port.container_port] for port in ports],
+    }
 
 
 def mtu_of(network: NetworkRecord) -> int:

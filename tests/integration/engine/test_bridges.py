@@ -217,6 +217,36 @@ def _asked(client: socket.socket) -> bytes:
     return b""
 
 
+def _page(port: int) -> bytes:
+    """What a published port on loopback answers; b'' when it refuses, or cuts the client off."""
+    with (
+        contextlib.suppress(ConnectionError),
+        socket.create_connection(("127.0.0.1", port), 60) as client,
+    ):
+        client.sendall(b"GET /page HTTP/1.0\r\n\r\n")
+        return b"".join(iter(lambda: client.recv(4096), b"")).rpartition(b"\r\n")[2]
+    return b""
+
+
+def test_published_ports_follow_the_networks(engine: Engine, networks: list[str]) -> None:
+    for name in ("first", "second"):
+        make(engine, networks, name)
+    serve(engine, "web", "--network", "first", "--network", "second", "-p", "8000")
+    port = int(inspect(engine, "web")["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"])
+    assert _page(port) == b"page\n"
+    engine.ok("network", "disconnect", "first", "web")
+    assert _page(port) == b"page\n"
+    engine.ok("network", "disconnect", "second", "web")
+    assert _page(port) == b""
+    engine.ok("network", "connect", "first", "web")
+    assert _page(port) == b"page\n"
+    # A removed container's port is free at once, also for another container.
+    for network in ("second", "first"):
+        engine.ok("rm", "-f", "web")
+        serve(engine, "web", "--network", network, "-p", f"127.0.0.1:{port}:8000")
+        assert _page(port) == b"page\n"
+
+
 def test_connecting_a_running_container(
     engine: Engine, networks: list[str], docker_cli: DockerCli
 ) -> None:
@@ -447,7 +477,8 @@ def _kill(pid: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "victim", ["rootless-net", "rootless-dns", "slirp4netns", "daemon", "both"]
+    "victim",
+    ["rootless-net", "rootless-dns", "rootless-ports", "slirp4netns", "daemon", "both"],
 )
 def test_what_dies_is_made_again(fresh_engine: Engine, victim: str) -> None:
     engine = fresh_engine
@@ -456,18 +487,16 @@ def test_what_dies_is_made_again(fresh_engine: Engine, victim: str) -> None:
     engine.ok("run", "-d", "--name", "box", "--network", "front", IMAGE, "sleep", "1000")
     before = place(engine, "web", "front")
     port = int(inspect(engine, "web")["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"])
-    if victim in ("rootless-net", "rootless-dns", "slirp4netns"):
+    if victim in ("rootless-net", "rootless-dns", "rootless-ports", "slirp4netns"):
         _kill(_named(victim, engine.root))
     else:
         engine.kill()
-        if victim.endswith("rootless-net"):
+        if victim == "both":
             _kill(_named("rootless-net", engine.root))
         engine.start()
     fetch = ("exec", "box", *FETCH, "http://web:8000/page")
     until(lambda: engine.run(*fetch).stdout == "page\n")
-    with socket.create_connection(("127.0.0.1", port), 60) as client:
-        client.sendall(b"GET /page HTTP/1.0\r\n\r\n")
-        assert client.recv(4096)
+    until(lambda: _page(port) == b"page\n")
     with socket.create_server(("0.0.0.0", 0)) as server:
         out = (
             "import socket; s = socket.socket(); s.settimeout(3)\n"
