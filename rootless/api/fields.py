@@ -23,13 +23,15 @@ class Treatment:
     """How a field is taken, and why or within which limits.
 
     ``supported``: it has its effect. ``ignored``: the request goes on and the client is
-    warned. ``refused``: 400, unless the value asks for nothing. Clients of a version
+    warned, unless the field ``beside`` it, which asks for the same, is given as well.
+    ``refused``: 400, unless the value asks for nothing. Clients of a version
     before ``since`` do not mean it.
     """
 
     how: Literal["supported", "ignored", "refused"]
     note: str = ""
     since: tuple[int, int] = (0, 0)
+    beside: str = ""
 
 
 SUPPORTED = Treatment("supported")
@@ -46,9 +48,9 @@ def since(major: int, minor: int, note: str = "") -> Treatment:
     return Treatment("supported", note, (major, minor))
 
 
-def ignored(why: str) -> Treatment:
-    """Taken without effect; the answer warns."""
-    return Treatment("ignored", why)
+def ignored(why: str, *, beside: str = "") -> Treatment:
+    """Taken without effect; the answer warns, unless the field ``beside`` is there too."""
+    return Treatment("ignored", why, beside=beside)
 
 
 def refused(why: str) -> Treatment:

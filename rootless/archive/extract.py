@@ -80,10 +80,11 @@ def extract(
     """Unpack ``stream`` (an uncompressed tar) into the directory descriptor ``dest``.
 
     ``whiteouts`` None makes ``.wh.`` names plain files.  ``follow_parents``
-    resolves symlinked parents inside ``dest`` instead of refusing them, for
-    copies into a container.  ``root_metadata`` lets the archive's entry for its
-    root change ``dest``'s owner, mode and time.  ``owner`` (image ids) replaces
-    every owner.  Reads the stream to its end.
+    resolves symlinked parents inside ``dest`` instead of refusing them, and takes
+    absolute names as relative to it, for copies into a container.
+    ``root_metadata`` lets the archive's entry for its root change ``dest``'s
+    owner, mode and time.  ``owner`` (image ids) replaces every owner.  Reads the
+    stream to its end.
 
     Raises InvalidInput naming the entry for everything untrustworthy, Exhausted
     when the disk is full, HostUnsupported when an id is not mapped.
@@ -117,6 +118,7 @@ class _Extractor:
         self._existing = options.existing
         self._root_metadata = options.root_metadata
         self._owner = options.owner
+        self._into_container = options.follow_parents
         self._dirs = Directories(dest, follow=options.follow_parents)
         self._times: dict[bytes, int] = {}
         self._removed: set[bytes] = set()
@@ -131,7 +133,10 @@ class _Extractor:
     def run(self) -> Extracted:
         reader = self._reader
         while (entry := reader.next()) is not None:
-            name = clean(entry.name, self._limits)
+            raw = entry.name
+            if self._into_container:  # docker compose sends inline configs with absolute names
+                raw = raw.lstrip(b"/") or raw
+            name = clean(raw, self._limits)
             try:
                 self._entry(name, entry)
             except OSError as error:

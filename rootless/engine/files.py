@@ -352,7 +352,9 @@ class Files:
         no_overwrite_dir_non_dir: bool,
         copy_uid_gid: bool,
     ) -> None:
-        owner = {"user": unit.record.spec.process.user} if copy_uid_gid else {}
+        # As in Docker: of a container that names no user the archive's owners stay.
+        user = unit.record.spec.process.user
+        owner = {"user": user} if copy_uid_gid and user else {}
         theirs, pipe = os.pipe2(os.O_CLOEXEC)
         with _closed_on_failure(pipe), _closing(theirs):
             job = await self._spawn(

@@ -161,7 +161,11 @@ def _tidy(value: Any, kind: Any, path: str, warnings: list[str]) -> Any:
             if found is None:
                 warnings.append(f"field {path}{key} is not known and was ignored")
             elif item is not None:
-                if found.treatment.how != "supported" and _asks(item, found.kind):
+                if (
+                    found.treatment.how != "supported"
+                    and _asks(item, found.kind)
+                    and not (found.treatment.beside and value.get(found.treatment.beside))
+                ):
                     warnings.append(_without_effect(found.treatment, f"{path}{found.name}"))
                 tidy[found.name] = _tidy(item, found.kind, f"{path}{key}.", warnings)
         return tidy

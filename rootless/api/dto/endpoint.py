@@ -19,7 +19,8 @@ class IpamConfig(Body, frozen=True):
     link_local_ips: Annotated[list[str], refused("link-local addresses are not supported")] = []
 
 
-_ANSWER = ignored("it is what answers tell, not what is asked for")
+_ANSWER = ignored("it is what answers tell, not what is asked for", beside="IPAMConfig")
+"""Compose repeats an address of ``IPAMConfig`` in such fields."""
 
 
 class EndpointBody(Body, frozen=True):

@@ -158,10 +158,10 @@ def test_kinds_are_kept_when_asked(api: Api, tree: str) -> None:
 @pytest.mark.parametrize(
     ("user", "owner"),
     [
-        ("", "0:0"),
         ("2375", "2375:2376"),
         ("7777", "7777:0"),
         ("7777:", "7777:0"),
+        ("", "55:66"),  # as in Docker: the archive's
         (":7777", "0:7777"),
         ("2375:2376", "2375:2376"),
         ("testuser:testgroup", "2375:2376"),

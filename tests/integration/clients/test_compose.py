@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.integration.clients.commands import Compose, composer, succeeding
 from tests.support.api import until
 from tests.support.engine import Engine
 
@@ -51,31 +49,13 @@ volumes:
   data: {}
 """
 
-Compose = Callable[..., str]
-
 
 @pytest.fixture
 def compose(engine: Engine, tmp_path: Path) -> Compose:
     program = shutil.which("docker-compose")
     if program is None:
         pytest.skip("host lacks docker-compose")
-    (tmp_path / "docker-compose.yml").write_text(FILE)
-    environment = {
-        **{k: v for k, v in engine.env.items() if not k.startswith("PYTHON")},
-        "DOCKER_HOST": f"unix://{engine.socket}",
-        "COMPOSE_PROJECT_NAME": "shop",
-        "PATH": os.environ["PATH"],
-    }
-
-    def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [program, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True,
-            timeout=100, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
+    return succeeding(composer(engine, program, tmp_path, "shop", FILE))
 
 
 def test_several_services(engine: Engine, compose: Compose) -> None:

@@ -17,6 +17,7 @@ from rootless.api.dto.create import CreateBody, ExecBody, to_exec, to_request
 from rootless.api.dto.decode import decode
 from rootless.api.dto.host_config import from_host_config
 from rootless.api.dto.image import progress
+from rootless.api.dto.network import ConnectBody
 from rootless.api.dto.ports import port_list, port_map
 from rootless.api.dto.times import parse_query_time, rfc3339, rfc3339_fixed
 from rootless.api.routes.archive import go_mode
@@ -142,6 +143,13 @@ def test_what_an_endpoint_asks_for() -> None:
     found = request(NetworkingConfig={"EndpointsConfig": {"backend": asked}}).endpoints[0]
     assert (found.ipv4_address, found.ipv6_address) == ("10.9.0.5", "fd00::5")
     assert (found.aliases, found.links, found.gateway_priority) == (("db",), ("web:www",), 3)
+
+
+def test_an_address_that_compose_says_twice_is_no_reason_to_warn() -> None:
+    asked = {"IPAMConfig": {"IPv4Address": "10.9.0.5"}, "IPAddress": "10.9.0.5"}
+    for body, warned in ((asked, 0), ({"IPAddress": "10.9.0.5"}, 1)):
+        _, warnings = decode(json.dumps({"EndpointConfig": body}).encode(), ConnectBody)
+        assert len(warnings) == warned
 
 
 @pytest.mark.parametrize(

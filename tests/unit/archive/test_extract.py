@@ -492,6 +492,16 @@ def test_into_a_container_symlinked_parents_stay_inside(dest: Path) -> None:
         )
 
 
+def test_into_a_container_absolute_names_are_relative_to_the_destination(dest: Path) -> None:
+    data = tar.archive(tar.directory(b"/"), tar.file(b"/run/secrets/s", b"1"), tar.file(b"//t"))
+    unpack(dest, data, existing="replace", follow_parents=True)
+    assert (dest / "run/secrets/s").read_bytes() == b"1"
+    assert (dest / "t").exists()
+    climbing = tar.archive(tar.file(b"/../outside/secret", b"x"))
+    with pytest.raises(InvalidInput, match=r"contains '\.\.'"):
+        unpack(dest, climbing, existing="replace", follow_parents=True)
+
+
 def test_into_a_container_replacing_never_follows(dest: Path, outside: Path) -> None:
     (dest / "l").symlink_to(outside / "secret")
     (dest / "d").symlink_to(outside)
