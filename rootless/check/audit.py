@@ -54,11 +54,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Run the command; ``argv`` is without the command's name."""
     options = _parser().parse_args(argv)
-    directory = Path(options.directory) if options.directory else _directory()
+    directory = Path(options.directory) if options.directory else own_directory()
     try:
         if options.verb == "verify":
             return _verify(directory, options.key)
-        shown = [line for line in _lines(directory) if _wanted(line, options)]
+        shown = [line for line in log_lines(directory) if _wanted(line, options)]
         for line in shown if options.verb == "show" else shown[-options.n :]:
             _print(line, options.format)
         if options.verb == "tail" and options.follow:
@@ -70,7 +70,8 @@ def main(argv: Sequence[str]) -> int:
     return exits.HOLDS
 
 
-def _directory() -> Path:
+def own_directory() -> Path:
+    """Where the log of this user's engine is."""
     data = os.environ.get("XDG_DATA_HOME") or os.path.join(home(), ".local", "share")
     return Path(data) / "rootless" / "audit"
 
@@ -82,8 +83,9 @@ def _files(directory: Path) -> list[Path]:
     return [*sorted(directory.glob("decisions-[0-9]*.ndjson")), current]
 
 
-def _lines(directory: Path) -> Iterator[Line]:
-    for path in _files(directory):
+def log_lines(place: Path) -> Iterator[Line]:
+    """Every line of a log: of a directory's files in their order, or of one file."""
+    for path in [place] if place.is_file() else _files(place):
         yield from read_lines(str(path), path.read_bytes())
 
 
@@ -127,7 +129,7 @@ def _follow(directory: Path, options: argparse.Namespace) -> None:
 
 
 def _verify(directory: Path, key: str | None) -> int:
-    lines = list(_lines(directory))
+    lines = list(log_lines(directory))
     found = list(problems(lines, _head(directory)))
     found += _bad_signatures(lines, _public_key(key))
     for problem in found:

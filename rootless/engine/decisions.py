@@ -10,8 +10,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ from rootless.errors import RootlessError
 from rootless.model.decision import Finding
 from rootless.model.identity import Identity
 from rootless.policy.chain import CURRENT, HEAD, START, Tail, digest, encode, signed_text
+from rootless.policy.past import Judged
 
 _LOG = logging.getLogger(__name__)
 _MAX_FILE = 16 << 20
 _MAX_FILES = 16
 _TAIL = 1 << 20
 """Bytes at the end of a file that hold its last line."""
+_MAX_PART = 1 << 18
+"""A larger part is left out: a line must fit into ``_TAIL``."""
 _EVERY = 256
 _SECONDS = 600
 """A checkpoint is due after so many lines, or so long after an unsigned one."""
@@ -43,6 +47,8 @@ class DecisionLog:
         self._lock = threading.Lock()
         self._lost = 0
         self._unsigned = 0
+        self._known: set[str] = set()
+        """Digests of the parts that the current file has."""
         self._signed_at = time.monotonic()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._tail, torn = self._recover()
@@ -83,8 +89,12 @@ class DecisionLog:
         *,
         allowed: bool,
         findings: Sequence[Finding],
+        judged: Judged,
     ) -> None:
-        """Write one decision. ``request`` is what was judged; its digest is written."""
+        """Write one decision.
+
+        The digest of ``request`` is written, and ``judged``: what another policy needs.
+        """
         entry = {
             "time": _now(),
             "identity": {
@@ -99,21 +109,23 @@ class DecisionLog:
             "policy": policy,
             "allowed": allowed,
             "findings": [_finding(finding) for finding in findings],
+            "judged": {"kind": judged.kind, **judged.facts},
         }
         with self._lock:
-            self._append(entry)
+            self._append(entry, judged.parts)
             due = self._unsigned >= _EVERY or time.monotonic() - self._signed_at > _SECONDS
         if due and self._key is not None:
             threading.Thread(target=self.checkpoint, name="decision-log", daemon=True).start()
             self._signed_at = time.monotonic()
 
-    def _append(self, entry: dict[str, Any]) -> None:
+    def _append(self, entry: dict[str, Any], parts: Mapping[str, Any] | None = None) -> None:
         if self._lost:
             entry = {**entry, "lost": self._lost}
-        line = encode(entry, self._tail.seq + 1, self._tail.hash)
         try:
             if os.fstat(self._fd).st_size > _MAX_FILE:
                 self._rotate()
+            new = self._named(entry, parts) if parts else ()
+            line = encode(entry, self._tail.seq + 1, self._tail.hash)
             written = os.write(self._fd, line)
             if written != len(line):
                 # A partial line would be taken for a broken chain.
@@ -125,10 +137,25 @@ class DecisionLog:
             self._lost += 1
             return
         self._lost = 0
+        self._known.update(new)
         self._unsigned += 1
         self._tail = Tail(self._tail.seq + 1, digest(line[:-1]))
         with contextlib.suppress(OSError):
             self._write_head()
+
+    def _named(self, entry: dict[str, Any], parts: Mapping[str, Any]) -> tuple[str, ...]:
+        """Put the parts' digests in an entry, and the parts that this file does not have yet."""
+        new: dict[str, Any] = {}
+        for name, part in parts.items():
+            text = part if isinstance(part, str) else json.dumps(part, separators=(",", ":"))
+            if len(text) <= _MAX_PART:
+                key = text_digest(text)
+                entry["judged"][name] = key
+                if key not in self._known:
+                    new[key] = part
+        if new:
+            entry["parts"] = new
+        return tuple(new)
 
     def _write_head(self) -> None:
         text = json.dumps({"seq": self._tail.seq, "hash": self._tail.hash}).ljust(128).encode()
@@ -143,6 +170,7 @@ class DecisionLog:
         os.rename(self._directory / CURRENT, self._directory / name)
         os.close(self._fd)
         self._fd = self._open()
+        self._known.clear()
         for path in rotated(self._directory)[:-_MAX_FILES]:
             path.unlink(missing_ok=True)
 
@@ -178,6 +206,12 @@ class DecisionLog:
         self.checkpoint()
         with self._lock:
             os.close(self._fd)
+
+
+@lru_cache(maxsize=8)
+def text_digest(text: str) -> str:
+    """``sha256:…`` of a text, remembered for the last few."""
+    return digest(text.encode(errors="surrogatepass"))
 
 
 def rotated(directory: Path) -> list[Path]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
-from rootless.engine.decisions import DecisionLog
+from rootless.engine.decisions import DecisionLog, text_digest
 from rootless.errors import Denied
 from rootless.model.decision import Decision, Finding
 from rootless.model.facts import HostFacts
@@ -13,10 +15,13 @@ from rootless.model.identity import Identity
 from rootless.model.request import ContainerRequest, ExecRequest, Resources
 from rootless.model.spec import AdmittedSpec, ContainerSpec
 from rootless.model.usage import Usage
-from rootless.policy import admission
+from rootless.policy import admission, past
 from rootless.policy.defaulting import with_defaults
 from rootless.policy.load import PolicyStore
 from rootless.policy.paths import EnginePaths
+
+Keep = Callable[[], past.Judged]
+"""Makes what the log keeps of a request, when it is written at all."""
 
 
 class Gate:
@@ -41,7 +46,7 @@ class Gate:
 
     @contextmanager
     def _recording(
-        self, identity: Identity, verb: str, target: str, request: object
+        self, identity: Identity, verb: str, target: str, request: object, judged: Keep
     ) -> Iterator[list[Decision]]:
         """Log the decision that the body puts in the list, or the denial that it raises."""
         decided: list[Decision] = []
@@ -51,13 +56,13 @@ class Gate:
         except Denied as denied:
             found = denied.context["findings"]
             assert isinstance(found, tuple)
-            self._write(identity, verb, target, request, found, allowed=False)
+            self._write(identity, verb, target, request, judged, findings=found, allowed=False)
             raise
         for decision in decided:
             quiet = verb.partition(".")[2] in admission.READ_VERBS
             if decision.findings or not quiet:
                 found = decision.findings
-                self._write(identity, verb, target, request, found, allowed=True)
+                self._write(identity, verb, target, request, judged, findings=found, allowed=True)
 
     def _write(
         self,
@@ -65,14 +70,16 @@ class Gate:
         verb: str,
         target: str,
         request: object,
-        findings: tuple[Finding, ...],
+        judged: Keep,
         *,
+        findings: tuple[Finding, ...],
         allowed: bool,
     ) -> None:
         if self._log is not None:
             self._log.record(
-                identity, verb, target, request, self.name, allowed=allowed, findings=findings
-            )
+                identity, verb, target, request, self.name,
+                allowed=allowed, findings=findings, judged=judged(),
+            )  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -89,7 +96,9 @@ class Gate:
     ) -> AdmittedSpec:
         """A spec that may be launched by the action ``verb``."""
         policy = self._store.current()
-        with self._recording(identity, verb, spec.name or spec.id, spec) as decided:
+        keep = partial(past.container, spec, self._paths)
+        brief = _brief(spec)
+        with self._recording(identity, verb, spec.name or spec.id, brief, keep) as decided:
             admitted = admission.admit(
                 identity, spec, policy, self._facts, self._paths, verb=verb, usage=usage
             )
@@ -119,7 +128,8 @@ class Gate:
         """A further process in a container."""
         policy = self._store.current()
         target = spec.name or spec.id
-        with self._recording(identity, "container.exec", target, request) as decided:
+        keep = partial(past.process, spec, request, self._paths)
+        with self._recording(identity, "container.exec", target, request, keep) as decided:
             decided.append(admission.admit_exec(identity, request, spec, policy))
 
     def admit_update(
@@ -132,7 +142,8 @@ class Gate:
         """New limits for a container."""
         policy = self._store.current()
         target = spec.name or spec.id
-        with self._recording(identity, "container.update", target, changed) as decided:
+        keep = partial(past.update, spec, changed, self._paths)
+        with self._recording(identity, "container.update", target, changed, keep) as decided:
             decided.append(
                 admission.admit_update(
                     identity,
@@ -148,15 +159,21 @@ class Gate:
     def admit_image(self, identity: Identity, verb: str, reference: str) -> Decision:
         """Pulling, pushing or running an image; ``reference`` is in full."""
         policy = self._store.current()
-        with self._recording(identity, f"image.{verb}", reference, reference) as decided:
+        action = f"image.{verb}"
+        with self._recording(identity, action, reference, reference, past.image) as decided:
             decided.append(admission.admit_image(identity, verb, reference, policy))
         return decided[0]
 
     def admit_action(self, identity: Identity, verb: str, target: str = "") -> None:
         """Any other request, such as ``container.stop``."""
         policy = self._store.current()
-        with self._recording(identity, verb, target, (verb, target)) as decided:
+        with self._recording(identity, verb, target, (verb, target), past.action) as decided:
             decided.append(admission.admit_action(identity, verb, target, policy))
+
+
+def _brief(spec: ContainerSpec) -> ContainerSpec:
+    """The spec with its seccomp profile's digest for the text: 40 KB that are mostly the same."""
+    return replace(spec, seccomp=replace(spec.seccomp, profile=text_digest(spec.seccomp.profile)))
 
 
 @contextmanager

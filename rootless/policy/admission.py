@@ -35,7 +35,7 @@ from rootless.policy.rules import (
     quotas,
     resources,
 )
-from rootless.policy.rules.base import Case, Rule, Violation
+from rootless.policy.rules.base import ANY_HOST, NO_PATHS, Case, Rule, Violation
 from rootless.policy.rules.user import is_root
 
 READ_VERBS = frozenset(
@@ -260,6 +260,24 @@ def preview(
     findings += evaluate(case, identity)
     allowed = all(finding.action != "deny" for finding in findings)
     return Decision(allowed, policy.title, findings, tuple(_weakened(spec)))
+
+
+def admit_offline(
+    identity: Identity,
+    spec: ContainerSpec,
+    policy: Policy,
+    *,
+    verb: str,
+    rules: Sequence[Rule] = RULES,
+) -> Decision:
+    """What a policy says to a request of the past, without a look at any host; raises Denied.
+
+    Paths in ``spec`` are resolved already. ``rules`` are those that the request was judged by.
+    """
+    case = Case(spec, policy, ANY_HOST, NO_PATHS, offline=True)
+    findings = _action_findings(identity, verb, policy, subject_of(spec, identity))
+    findings += evaluate(case, identity, rules)
+    return _decide(findings, policy, f"container {spec.name}")
 
 
 def admit_exec(

@@ -27,7 +27,9 @@ def digest(data: bytes) -> str:
 def encode(record: dict[str, Any], seq: int, previous: str) -> bytes:
     """One line, newline included; ``seq`` counts from 1."""
     whole = {"seq": seq, **record, "previous": previous}
-    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(whole, separators=(",", ":"), ensure_ascii=False)
+    # A lone surrogate (a byte of a file's name that is no UTF-8) becomes its escape, as JSON has.
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def signed_text(seq: int, previous: str) -> bytes:

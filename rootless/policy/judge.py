@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path as FilePath
 
-from rootless.model.facts import CgroupFacts, HostFacts
 from rootless.policy.inputs.body import container_spec
 from rootless.policy.inputs.read import NotUnderstood, Path
 from rootless.policy.inputs.unit import Container, Unit
 from rootless.policy.matching import Excuse, Subject
-from rootless.policy.paths import EnginePaths
 from rootless.policy.policy import Policy
 from rootless.policy.references import parse_references
 from rootless.policy.reports.model import (
@@ -25,17 +22,9 @@ from rootless.policy.reports.model import (
     verdict_of,
 )
 from rootless.policy.rules import IMPLIED_BY_PRIVILEGED, PRIVILEGED, RULES, pss
-from rootless.policy.rules.base import Case, Rule, Violation
+from rootless.policy.rules.base import ANY_HOST, NO_PATHS, Case, Rule, Violation
 from rootless.policy.rules.images import full_name
 
-_NOWHERE = FilePath("/nonexistent")
-ANY_HOST = HostFacts(
-    kernel=(0, 0), arch="x86_64", uid=-1, gid=-1, user="", id_count=65536, native_overlay=True,
-    fuse_overlayfs="", slirp4netns="", landlock_abi=0, seccomp_user_notif=False, selinux=False,
-    cgroup=CgroupFacts(2, "", "", ()),
-)  # fmt: skip
-"""Rules on files look at no host; these facts stand where one is needed."""
-_NO_PATHS = EnginePaths(_NOWHERE, _NOWHERE, _NOWHERE, _NOWHERE)
 _PSS = frozenset(rule.id for rule in pss.RULES)
 
 
@@ -95,7 +84,7 @@ class Judge:
                 container.spec,
                 part,
                 ANY_HOST,
-                _NO_PATHS,
+                NO_PATHS,
                 offline=True,
                 declared=container.declared,
                 observed=container.observed,

@@ -7,15 +7,25 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from rootless.model.decision import Severity
-from rootless.model.facts import HostFacts
+from rootless.model.facts import CgroupFacts, HostFacts
 from rootless.model.mounts import MountSpec
 from rootless.model.spec import ContainerSpec
 from rootless.model.usage import Usage
 from rootless.policy.paths import EnginePaths, MountTable, own_storage
 from rootless.policy.podsecurity.pod import Pod
 from rootless.policy.policy import Policy
+
+_NOWHERE = Path("/nonexistent")
+ANY_HOST = HostFacts(
+    kernel=(0, 0), arch="x86_64", uid=-1, gid=-1, user="", id_count=65536, native_overlay=True,
+    fuse_overlayfs="", slirp4netns="", landlock_abi=0, seccomp_user_notif=False, selinux=False,
+    cgroup=CgroupFacts(2, "", "", ()),
+)  # fmt: skip
+"""Rules on files look at no host; these facts stand where one is needed."""
+NO_PATHS = EnginePaths(_NOWHERE, _NOWHERE, _NOWHERE, _NOWHERE)
 
 
 @dataclass(frozen=True)  # without slots: host_mounts is computed once

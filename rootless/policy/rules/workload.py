@@ -16,6 +16,7 @@ _SECRET_VALUE = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b"
     r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."
 )
+_WITHHELD = "(a secret, withheld)"
 _NO_VALUE = re.compile(r"|/.*|\$\{?[A-Za-z_]\w*\}?|<.*>|true|false|none|null|[0-9]+", re.IGNORECASE)
 """Not a secret although the name says so: empty, a file's path, a variable, a switch."""
 
@@ -47,11 +48,23 @@ def secret(case: Case) -> Iterator[Violation]:
     if not case.policy.requires("env.denySecrets"):
         return
     for entry in case.spec.process.env:
-        name, _, value = entry.partition("=")
-        named = _SECRET_NAME.search(name) and not name.upper().endswith("_FILE")
-        if _SECRET_VALUE.search(value) or (named and not _NO_VALUE.fullmatch(value)):
+        if _is_secret(entry):
+            name = entry.partition("=")[0]
             reason = "its value looks like a secret"
             yield Violation("Config.Env", name, reason, "env.denySecrets")
+
+
+def _is_secret(entry: str) -> bool:
+    name, _, value = entry.partition("=")
+    named = _SECRET_NAME.search(name) and not name.upper().endswith("_FILE")
+    if value == _WITHHELD or _SECRET_VALUE.search(value):
+        return True
+    return bool(named) and not _NO_VALUE.fullmatch(value)
+
+
+def withheld(entry: str) -> str:
+    """A variable without its value, about which the rules here say the same."""
+    return f"{entry.partition('=')[0]}={_WITHHELD if _is_secret(entry) else ''}"
 
 
 @rule(

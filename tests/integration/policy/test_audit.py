@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tests.support.engine import Engine
 
@@ -44,3 +45,24 @@ def test_decisions_are_logged_and_the_log_survives_a_killed_daemon(fresh_engine:
     assert "lines were removed or reordered" in broken.stdout
     log.write_bytes(b"".join(lines))
     engine.start()
+
+
+def test_requests_of_the_past_under_another_policy(engine: Engine, tmp_path: Path) -> None:
+    secret = "hunter22-of-this-test"
+    wanted = ("--cap-add", "NET_RAW", "-e", f"DB_PASSWORD={secret}", "-v", "kept:/data")
+    engine.ok("run", "--rm", "--name", "past", *wanted, "rootless/busybox", "true")
+    engine.ok("volume", "rm", "kept")
+    new = tmp_path / "new.yaml"
+    new.write_text(
+        "apiVersion: rootless.dev/v1alpha1\nkind: Policy\nmetadata: {name: new}\n"
+        "spec: {capabilities: {deny: [CAP_NET_RAW]}, env: {denySecrets: true}}\n"
+    )
+    done = engine.run("policy", "diff", "builtin:default", str(new), "--log", "own")
+    assert done.returncode == 1, done.stderr
+    denied = "container.create past: allowed -> denied by capabilities.add env.secret"
+    assert denied in done.stdout
+    assert "cannot be judged again" not in done.stderr
+    same = engine.run("policy", "diff", "builtin:default", "builtin:default", "--log", "own")
+    assert (same.returncode, same.stdout) == (0, "")
+    log = next(engine.root.glob("**/audit/decisions.ndjson"))
+    assert secret not in log.read_text()

@@ -17,6 +17,7 @@ from rootless.engine.decisions import DecisionLog
 from rootless.model.decision import Finding
 from rootless.model.identity import Identity
 from rootless.policy.chain import CURRENT, START
+from rootless.policy.past import action
 
 WHO = Identity("unix", "tester", uid=1000)
 
@@ -26,8 +27,9 @@ def write(log: DecisionLog, count: int, *, allowed: bool = True) -> None:
         finding = Finding("a.rule", "Field", "v" * 600, "why", "fix", action="deny")
         found = () if allowed else (finding,)
         log.record(
-            WHO, "container.stop", f"c{number}", number, "p@1", allowed=allowed, findings=found
-        )
+            WHO, "container.stop", f"c{number}", number, "p@1",
+            allowed=allowed, findings=found, judged=action(),
+        )  # fmt: skip
 
 
 @pytest.fixture
