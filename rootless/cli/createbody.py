@@ -52,6 +52,7 @@ _HOST_NUMBERS = (
     ("oom-score-adj", "OomScoreAdj"),
     ("pids-limit", "PidsLimit"),
     ("shm-size", "ShmSize"),
+    ("timeout", "Timeout"),
 )
 _HOST_BOOLS = (
     ("oom-kill-disable", "OomKillDisable"),

@@ -261,6 +261,7 @@ CREATE_FLAGS: tuple[Flag, ...] = (
         "Kernel parameter of the container's own namespaces: net.…, kernel.msg…=VALUE",
     ),
     ("timens", "", BOOL, False, "Give the container a time namespace (not Docker's)"),
+    ("timeout", "", INT, 0, "Stop it after so many seconds, 0 for never (not Docker's)"),
     ("tmpfs", "", LIST, None, "Mount a tmpfs: PATH[:size=64m,mode=1777,exec,…]"),
     ("tty", "t", BOOL, False, "Allocate a pseudo-terminal"),
     ("ulimit", "", LIST, None, "Resource limit: NAME=SOFT[:HARD] (nofile=1024:2048)"),

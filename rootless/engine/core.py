@@ -196,7 +196,7 @@ class Core:
         self.stopping = True
         self.events.close()
         for unit in self.registry:
-            for task in (unit.watch_task, unit.restart_task, unit.health_task):
+            for task in (unit.watch_task, unit.restart_task, unit.health_task, unit.lifetime_task):
                 if task is not None:
                     task.cancel()
         self.spares.stop()

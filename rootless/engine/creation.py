@@ -250,7 +250,8 @@ class Creator:
         return MountedImage(ImageSpec(image.id, reference, image.diff_ids), layers)
 
     def _record(self, identity: Identity, admitted: AdmittedSpec, resolved: Resolved) -> Unit:
-        spec = admitted.spec
+        # What was asked for: each start is told anew how long it may last.
+        spec = replace(admitted.spec, timeout=resolved.spec.timeout)
         directory = self._core.settings.containers_dir / spec.id
         config = resolved.config
         record = ContainerRecord(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rootless.engine import cgroups, etcfiles, layout, notices, restart, starting
+from rootless.engine import cgroups, etcfiles, layout, lifetime, notices, restart, starting
 from rootless.engine.core import Core
 from rootless.engine.logcheck import check_sink
 from rootless.engine.resolve_process import parse_signal
@@ -49,27 +49,20 @@ class Lifecycle:
 
     # -- start ---------------------------------------------------------------
 
-    async def start(self, unit: Unit, identity: Identity) -> None:
-        """Start a container that does not run; NotModified when it does."""
+    async def start(self, unit: Unit, identity: Identity, *, anew: bool = True) -> None:
+        """Start a container that does not run; NotModified when it does.
+
+        ``anew`` is false for what goes on after an interruption: its lifetime does too.
+        """
         async with unit.lock:
-            self._check_startable(unit)
+            starting.check_startable(unit)
             self._cancel_restart(unit)
             state = replace(unit.record.state, stopped_by_user=False, restart_count=0)
-            unit.record = replace(unit.record, state=state)
+            unit.record = replace(
+                unit.record, state=replace(state, ends_ns=0 if anew else state.ends_ns)
+            )
             unit.restart_delay = 0.0
             await self._start(unit, identity)
-
-    @staticmethod
-    def _check_startable(unit: Unit) -> None:
-        status = unit.record.state.status
-        if unit.removed:
-            raise NotFound(f"No such container: {unit.id}")
-        if status == "running":
-            raise NotModified(f"container {unit.record.name} is already running")
-        if status == "paused":
-            raise Conflict("cannot start a paused container, try unpause instead")
-        if status in ("removing", "dead"):
-            raise Conflict("container is marked for removal and cannot be started")
 
     async def _start(self, unit: Unit, identity: Identity) -> None:
         before = unit.record.state
@@ -136,8 +129,15 @@ class Lifecycle:
         notices.started(core, unit)
         unit.pending.clear()
         unit.watch_task = asyncio.ensure_future(self.watch(unit))
+        self.watch_lifetime(unit)
         if self.on_running is not None:
             self.on_running(unit)
+
+    def watch_lifetime(self, unit: Unit) -> None:
+        """Stop it when its time is up."""
+        lifetime.watch(
+            self._core, unit, lambda seconds: self.stop(unit, timeout=seconds, signal_name="")
+        )
 
     def _running(self, unit: Unit, created: Created, connection: Connection) -> None:
         state = unit.record.state
@@ -153,6 +153,7 @@ class Lifecycle:
                 exit_code=0,
                 error="",
                 started_ns=time.time_ns(),
+                ends_ns=lifetime.ends_ns(unit),
                 oom_killed=False,
                 denied_calls=(),
                 health=Health() if checked else None,
@@ -256,7 +257,7 @@ class Lifecycle:
             pid=0,
             shim_pid=0,
             exit_code=status.code,
-            error=error,
+            error=error or unit.time_is_up,
             finished_ns=status.finished_ns,
             oom_killed=status.oom_killed,
             denied_calls=denied_names(status),
@@ -264,6 +265,8 @@ class Lifecycle:
         )
         if unit.health_task is not None:
             unit.health_task.cancel()
+        if not verdict.restart:
+            lifetime.forget(unit)
         auto_remove = unit.record.spec.auto_remove and not verdict.restart
         if auto_remove and not error:
             # It is removed in a moment: that transition is written then.
@@ -339,7 +342,10 @@ class Lifecycle:
         if unit.record.state.status != "restarting":
             return False
         self._cancel_restart(unit)
-        state = replace(unit.record.state, status="exited", stopped_by_user=True)
+        state = replace(
+            unit.record.state, status="exited", stopped_by_user=True, error=unit.time_is_up
+        )
+        lifetime.forget(unit)
         self._core.registry.transition(unit, state)
         unit.notify("not-running", "next-exit")
         return True
@@ -420,7 +426,7 @@ class Lifecycle:
             self._cancel_restart(unit)
             if unit.record.state.running:
                 await self._stop(unit, timeout=timeout, number=number)
-            state = replace(unit.record.state, stopped_by_user=False)
+            state = replace(unit.record.state, stopped_by_user=False, ends_ns=0)
             unit.record = replace(unit.record, state=state)
             await self._start(unit, identity)
         self._core.registry.publish(unit, "restart")

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rootless.engine import cgroups, inside, layout, notices, restart, starting
+from rootless.engine import cgroups, inside, layout, lifetime, notices, restart, starting
 from rootless.engine.core import Core
 from rootless.engine.creation import Creator
 from rootless.engine.health import HealthMonitor
@@ -139,6 +139,7 @@ class Recovery:
         )
         unit.watch_task = asyncio.ensure_future(self._lifecycle.watch(unit))
         self._health.watch(unit)
+        self._lifecycle.watch_lifetime(unit)
 
     async def _network(self, unit: Unit) -> NetworkState:
         from rootless.network.driver import NetworkState as Connection
@@ -208,7 +209,7 @@ class Recovery:
             core.background(self._remove(unit), f"removing {record.name}")
         elif not state.started_ns:
             core.background(self._creator.make_again(unit), f"finishing {record.name}")
-        elif restart.on_daemon_start(
+        elif not lifetime.is_over(state) and restart.on_daemon_start(
             record.spec.restart,
             stopped_by_user=state.stopped_by_user,
             exit_code=state.exit_code,
@@ -226,7 +227,7 @@ class Recovery:
     async def _restart(self, unit: Unit) -> None:
         state = replace(unit.record.state, status="exited")
         self._core.registry.transition(unit, state)
-        await self._lifecycle.start(unit, unit.record.identity)
+        await self._lifecycle.start(unit, unit.record.identity, anew=False)
 
     def _sweep_leftovers(self) -> None:
         """What no record speaks of: half-made containers, layers, volumes, archives, and trash."""

@@ -175,6 +175,7 @@ def resolve(
         cgroup_parent=resolve_limits.check_cgroup_parent(host, facts) or settings.cgroup_parent,
         stop_signal=parse_signal(config.stop_signal),
         stop_timeout=settings.stop_timeout if config.stop_timeout is None else config.stop_timeout,
+        timeout=host.timeout,
         restart=host.restart_policy,
         auto_remove=host.auto_remove,
         log=merge(host.log_config, settings.log_driver, dict(settings.log_options)),
@@ -207,6 +208,8 @@ def _check(request: ContainerRequest, config: ContainerConfig) -> None:
     check_health(config.healthcheck)
     if config.stop_timeout is not None and config.stop_timeout < -1:
         raise InvalidInput(f"invalid stop timeout: {config.stop_timeout}")
+    if host.timeout < 0:
+        raise InvalidInput(f"invalid timeout: {host.timeout}", hint="seconds, 0 for none")
     if host.runtime not in _RUNTIMES:
         raise InvalidInput(f"unknown or invalid runtime name: {host.runtime}")
     for key, _ in host.storage_opt:

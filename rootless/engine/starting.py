@@ -11,7 +11,7 @@ from rootless.engine import etcfiles, layout, quotas
 from rootless.engine.core import Core
 from rootless.engine.resolve_mounts import require_sources, stat_source
 from rootless.engine.unit import Unit
-from rootless.errors import RootlessError, StartFailed
+from rootless.errors import Conflict, NotFound, NotModified, RootlessError, StartFailed
 from rootless.linux import procfs
 from rootless.model.identity import Identity
 from rootless.model.spec import AdmittedSpec, ContainerSpec
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     from rootless.runtime.launcher_client import Created
 
 _log = logging.getLogger(__name__)
+
+
+def check_startable(unit: Unit) -> None:
+    """NotModified for what runs, Conflict for what cannot be started."""
+    status = unit.record.state.status
+    if unit.removed:
+        raise NotFound(f"No such container: {unit.id}")
+    if status == "running":
+        raise NotModified(f"container {unit.record.name} is already running")
+    if status == "paused":
+        raise Conflict("cannot start a paused container, try unpause instead")
+    if status in ("removing", "dead"):
+        raise Conflict("container is marked for removal and cannot be started")
 
 
 async def admit(core: Core, unit: Unit, identity: Identity) -> AdmittedSpec:

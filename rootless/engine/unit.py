@@ -47,6 +47,9 @@ class Unit:
         self.restart_task: asyncio.Task[None] | None = None
         self.watch_task: asyncio.Task[None] | None = None
         self.health_task: asyncio.Task[None] | None = None
+        self.lifetime_task: asyncio.Task[object] | None = None
+        self.time_is_up = ""
+        """Why it is being stopped, when that is because of its lifetime."""
         self.execs: set[str] = set()
         self.memo: dict[str, object] = {}
         """What its views keep between requests; see ``ContainerView``."""

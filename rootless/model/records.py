@@ -58,6 +58,8 @@ class ContainerState:
     stopped_by_user: bool = False
     """Asked to stop: ``unless-stopped`` does not start it again with the daemon."""
     health: Health | None = None
+    ends_ns: int = 0
+    """When its time is up and it is stopped; 0 for never."""
     denied_calls: tuple[tuple[str, int], ...] = ()
     """System calls that the filter denied and how often (``seccomp-log``)."""
 

@@ -236,6 +236,8 @@ class HostConfig:
     cgroup_parent: str = ""
     time_namespace: bool = False
     """Not Docker's: a time namespace of its own (time_namespaces(7))."""
+    timeout: int = 0
+    """Not Docker's: seconds after which it is stopped; 0 for never."""
     links: tuple[str, ...] = ()
     oom_score_adj: int = 0
     shm_size: int = 0

@@ -186,6 +186,8 @@ class ContainerSpec:
     cgroup_parent: str = ""
     stop_signal: int = 15
     stop_timeout: int = 10
+    timeout: int = 0
+    """Seconds it may run, 0 for ever; admission sets it to what the policy allows."""
     restart: RestartPolicy = RestartPolicy()
     auto_remove: bool = False
     log: LogConfig = LogConfig(type="json-file")

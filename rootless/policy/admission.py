@@ -37,6 +37,7 @@ from rootless.policy.rules import (
 )
 from rootless.policy.rules.base import ANY_HOST, NO_PATHS, Case, Rule, Violation
 from rootless.policy.rules.user import is_root
+from rootless.units import go_duration
 
 READ_VERBS = frozenset(
     {"list", "inspect", "logs", "stats", "top", "events", "info", "version", "ping", "history",
@@ -184,6 +185,7 @@ def admit(
 
     ``usage`` is what its owner would then have; without it quotas are not looked at.
 
+    The result ends when the policy says so (``timeout``), if it does.
     The result's mounts are pinned to the files that were judged, and
     ``process.forbid_root`` is set where the policy requires a user that is not root.
     """
@@ -198,7 +200,7 @@ def admit(
     process = replace(pinned.process, landlock=landlock_of(policy, subject, facts))
     if _forbids_root(policy, subject, spec.process.user):
         process = replace(process, forbid_root=True)
-    pinned = replace(pinned, process=process)
+    pinned = replace(pinned, process=process, timeout=_timeout(policy, subject, pinned.timeout))
     return AdmittedSpec(pinned, identity, decision)
 
 
@@ -230,6 +232,21 @@ def landlock_of(policy: Policy, subject: Subject, facts: HostFacts) -> LandlockS
         connect=ports.get("landlock.connectTcp"),
         bind=ports.get("landlock.bindTcp"),
     )
+
+
+def _timeout(policy: Policy, subject: Subject, asked: int) -> int:
+    """Seconds until the container is stopped: what was asked for, or less."""
+    today, value = date.today(), go_duration(asked * 10**9) if asked else "unlimited"
+    found = [asked] if asked else []
+    for part, excuses in policy.applicable(subject):
+        most = part.number("lifetime.maximum")
+        if (
+            most is not None
+            and part.mode_of("lifetime.maximum") == "enforce"
+            and not any(e.forgives("lifetime.maximum", value, subject, today) for e in excuses)
+        ):
+            found.append(most)
+    return min(found, default=0)
 
 
 def _forbids_root(policy: Policy, subject: Subject, user: str) -> bool:

@@ -21,7 +21,7 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``shape`` is the form in a document: list, integer, size or boolean.
+    """``shape`` is the form in a document: list, integer, size, duration (seconds) or boolean.
 
     ``meet`` is what both of two constraints allow, ``join`` the least constraint that
     allows what either does; ``canonical`` brings one list into the form in which equal
@@ -170,6 +170,9 @@ ALLOW_NETWORKS = Kind(
 )
 MAXIMUM = Kind("maximum", "integer", "the highest value; the lowest of all files counts", min, max)
 MAXIMUM_SIZE = Kind("maximum", "size", "the most bytes; the lowest of all files counts", min, max)
+MAXIMUM_TIME = Kind(
+    "maximum", "duration", "the longest time; the lowest of all files counts", min, max
+)
 MINIMUM_SIZE = Kind("minimum", "size", "the least bytes; the highest of all files counts", max, min)
 MINIMUM = Kind("minimum", "integer", "the lowest value; the highest of all files counts", max, min)
 PERMIT = Kind(

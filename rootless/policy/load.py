@@ -33,7 +33,7 @@ from rootless.policy.podsecurity.checks import canonical_standard, parse_standar
 from rootless.policy.policy import Mode, Policy, meet
 from rootless.policy.schema import expand_home, kind_of, validate
 from rootless.resources import resource_path
-from rootless.units import parse_size
+from rootless.units import parse_duration, parse_size
 
 ADMIN_POLICY = Path("/etc/rootless/policy.yaml")
 _MAX_SIZE = 1 << 20
@@ -59,6 +59,8 @@ def _constraint(key: str, value: object, home: str) -> Constraint:
         return field.kind.canonical(members)
     if field.kind.shape == "size" and isinstance(value, str):
         return parse_size(value)
+    if field.kind.shape == "duration" and isinstance(value, str):
+        return parse_duration(value) // 10**9
     assert isinstance(value, int)
     return value
 

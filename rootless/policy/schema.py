@@ -16,7 +16,7 @@ from rootless.policy.documents import Document, InvalidPolicy, Path
 from rootless.policy.fields import FIELDS, Field
 from rootless.policy.podsecurity.checks import parse_standard
 from rootless.policy.words import nearest, not_yet
-from rootless.units import parse_size
+from rootless.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from cerberus import Validator
@@ -108,6 +108,16 @@ def _size_check(key: str, value: Any, error: Callable[[str, str], None]) -> None
             error(key, problem.message)
 
 
+def _duration_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    try:
+        seconds = parse_duration(value) // 10**9 if isinstance(value, str) else value
+    except InvalidInput as problem:
+        error(key, problem.message)
+        return
+    if isinstance(value, bool) or not isinstance(seconds, int) or seconds < 1:
+        error(key, f"{value!r} is not a time such as 90s or 4h, of a second at least")
+
+
 def _field_schema(field: Field) -> dict[str, Any]:
     shape = field.kind.shape
     if shape == "list":
@@ -119,6 +129,8 @@ def _field_schema(field: Field) -> dict[str, Any]:
         return {"type": "list", "maxlength": 4096, "schema": member}
     if shape == "size":
         return {"type": ["string", "integer"], "check_with": _size_check}
+    if shape == "duration":
+        return {"type": ["string", "integer"], "check_with": _duration_check}
     if shape == "integer":
         return {"type": "integer", "min": 0, "max": field.top, "check_with": _number_check}
     return {"type": "boolean"}

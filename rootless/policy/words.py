@@ -15,7 +15,6 @@ NOT_YET = {
     "network.allowNetworks": "networks are decided on by their mode only in this version",
     "privileges.denySetuidFiles": "files of images are not looked at by this version; "
     "requireNoNewPrivileges makes setuid files harmless",
-    "lifetime.maximum": "containers cannot be ended after a time by this version",
     "mounts.allowGlobs": "sources are allowed by directory, not by pattern",
 }
 """Fields that a reader of the language may expect: refused with the reason, never ignored."""

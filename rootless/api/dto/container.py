@@ -227,6 +227,8 @@ def _security(record: ContainerRecord) -> dict[str, object]:
         "Capabilities": list(spec.privileges.capabilities),
         "NoNewPrivileges": spec.privileges.no_new_privileges,
         "Seccomp": spec.seccomp.kind,
+        "Timeout": spec.timeout,
+        "EndsAt": rfc3339(record.state.ends_ns),
         "UserNamespace": {
             "Mode": spec.userns.mode,
             "Maps": [[m.inside, m.outside, m.size] for m in spec.userns.maps],

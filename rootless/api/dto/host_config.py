@@ -187,6 +187,7 @@ class Host(Limits, frozen=True):
     # Not Docker's:
     storage_driver: Annotated[str, limited("not Docker's: the driver for this container")] = ""
     time_namespace: Annotated[bool, limited("not Docker's: a time namespace of its own")] = False
+    timeout: Annotated[int, limited("not Docker's: seconds until it is stopped")] = 0
 
 
 def _rates(devices: list[ThrottleDevice]) -> tuple[tuple[str, int], ...]:
@@ -295,6 +296,7 @@ def to_host_config(body: Host) -> HostConfig:
         cgroupns_mode=body.cgroupns_mode,
         cgroup_parent=body.cgroup_parent,
         time_namespace=body.time_namespace,
+        timeout=body.timeout,
         links=tuple(body.links),
         oom_score_adj=body.oom_score_adj,
         shm_size=body.shm_size,

@@ -273,6 +273,8 @@ def _request(body: Body, config: Fields, host: Fields) -> ContainerRequest:
                 restart.text("Name") or "no", restart.number("MaximumRetryCount")
             ),
             auto_remove=host.flag("AutoRemove"),
+            timeout=host.number("Timeout")
+            or Fields(body.get("Rootless"), "Rootless").number("Timeout"),
             cap_add=host.texts("CapAdd"),
             cap_drop=host.texts("CapDrop"),
             privileged=host.flag("Privileged"),
@@ -385,6 +387,7 @@ def container_spec(body: Body) -> ContainerSpec:
         cgroup_parent=asked.cgroup_parent,
         restart=asked.restart_policy,
         auto_remove=asked.auto_remove,
+        timeout=asked.timeout,
         labels=request.config.labels,
         healthcheck=request.config.healthcheck,
         request=request,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from rootless.policy.kinds import matches_pattern
 from rootless.policy.rules.base import Case, Violation, rule
+from rootless.units import go_duration
 
 _SECRET_NAME = re.compile(
     r"(^|_)(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY|CREDENTIALS?)(_|$)",
@@ -132,4 +133,33 @@ def removed(case: Case) -> Iterator[Violation]:
         yield Violation("HostConfig.AutoRemove", "false", reason, "lifetime.requireAutoRemove")
 
 
-RULES = (forbidden, secret, labelled, restart, health, removed)
+@rule(
+    "lifetime.maximum",
+    "medium",
+    keys=("lifetime.maximum",),
+    references=("NIST 800-190 4.4.3",),
+    remediation="ask for less with --timeout, or say nothing: the engine then stops it in time",
+)
+def longest(case: Case) -> Iterator[Violation]:
+    """Nothing runs longer than the policy says; what asks for no time gets that one."""
+    most, asked = case.policy.number("lifetime.maximum"), case.spec.timeout
+    if most is not None and asked > most:
+        reason = f"the policy allows {go_duration(most * 10**9)} at most"
+        shown = go_duration(asked * 10**9)
+        yield Violation("HostConfig.Timeout", shown, reason, "lifetime.maximum")
+
+
+@rule(
+    "lifetime.timeout",
+    "low",
+    keys=("lifetime.requireTimeout",),
+    remediation="run with --timeout SECONDS",
+)
+def timed(case: Case) -> Iterator[Violation]:
+    """Who starts something says how long it takes."""
+    if case.policy.requires("lifetime.requireTimeout") and not case.spec.timeout:
+        reason = "the policy requires a time after which the container is stopped"
+        yield Violation("HostConfig.Timeout", "0", reason, "lifetime.requireTimeout")
+
+
+RULES = (forbidden, secret, labelled, restart, health, removed, longest, timed)

@@ -23,6 +23,7 @@ from rootless.policy.admission import (
     preview,
 )
 from rootless.policy.load import builtin
+from rootless.policy.policy import Policy, meet
 from tests.unit.policy.cases import FACTS, HOME, IDENTITY, PATHS, SPEC, policy, spec
 
 DEFAULT = builtin("default", HOME)
@@ -71,6 +72,26 @@ def test_what_is_admitted_is_the_spec_with_obligations() -> None:
     ordinary = spec(process=ProcessSpec(("sh",), (), "/", "app"))
     strict = policy("  user: {requireNonRoot: true}\n")
     assert admit(IDENTITY, ordinary, strict, FACTS, PATHS).spec.process.forbid_root
+
+
+def test_what_says_nothing_of_its_time_gets_the_policys() -> None:
+    def admitted(by: Policy, asked: int = 0) -> int:
+        return admit(IDENTITY, spec(timeout=asked), by, FACTS, PATHS).spec.timeout
+
+    hour = policy("  lifetime: {maximum: 1h}\n")
+    assert [admitted(policy()), admitted(policy(), 9)] == [0, 9]
+    assert [admitted(hour), admitted(hour, 60)] == [3600, 60]
+    assert admitted(meet(hour, policy("  lifetime: {maximum: 90}\n"))) == 90
+    some = policy("  lifetime: {maximum: 30s}\n", more="selector: {names: [quiet*]}\n")
+    assert admitted(meet(hour, some)) == 30
+    # A policy that only warns ends nothing.
+    assert admitted(policy("  lifetime: {maximum: 1h}\n", more="mode: warn\n")) == 0
+    excused = policy(
+        "  lifetime: {maximum: 1h}\n",
+        more="exceptions:\n  - {id: long, rules: [lifetime.maximum], match: {names: [quiet*]}, "
+        "allow: [2h0m0s], reason: r, approvedBy: a, expires: 2999-01-01}\n",
+    )
+    assert [admitted(excused, 7200), admitted(excused)] == [7200, 3600]
 
 
 def test_mounts_are_pinned_to_what_was_judged(tmp_path: Path) -> None:

@@ -230,6 +230,10 @@ def test_a_default_that_breaks_a_rule_is_an_error_that_cites_both(tmp_path: Path
     ("body", "complaint"),
     [
         ("  quotas: {maximumContainer: 5}\n", "did you mean 'maximumContainers'?"),
+        ("  lifetime: {maximum: soon}\n", "invalid duration: 'soon'"),
+        ("  lifetime: {maximum: 500ms}\n", "is not a time such as 90s or 4h"),
+        ("  lifetime: {maximum: 0}\n", "is not a time such as 90s or 4h"),
+        ("  lifetime: {maximum: true}\n", "is not a time such as 90s or 4h"),
         ("  landlock: {readOnly: [usr]}\n", "is not an absolute path"),
         ("  landlock: {bindTcp: [70000]}\n", "beyond the maximum"),
         ("  images: {trust: {}}\n", "signatures cannot be checked"),

@@ -70,6 +70,10 @@ OPEN = policy()
 
 CASES: list[tuple[str, ContainerSpec, Policy, ContainerSpec]] = [
     # rule, what it denies, under which policy, what that policy allows
+    ("lifetime.maximum", spec(timeout=61), policy("  lifetime: {maximum: 1m}\n"),
+     spec(timeout=60)),
+    ("lifetime.timeout", SPEC, policy("  lifetime: {requireTimeout: true}\n"),
+     spec(timeout=60)),
     (
         "mounts.count",
         spec(mounts=(MountSpec("tmpfs", "/a"), MountSpec("tmpfs", "/b"))),
