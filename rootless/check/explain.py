@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from rootless.check import exits
-from rootless.check.rules import explain
+from rootless.check.rules import DESCRIBED, explain
 from rootless.policy.fields import FIELDS
 from rootless.policy.rules import RULES
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("name", nargs="?", metavar="NAME")
     options = parser.parse_args(argv)
     if options.name is None:
-        names = sorted([*FIELDS, *(rule.id for rule in RULES)])
+        names = sorted([*FIELDS, *(rule.id for rule in DESCRIBED)])
         sys.stdout.write("".join(f"{name}\n" for name in names))
         return exits.HOLDS
     field = FIELDS.get(options.name)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from rootless.check import exits
 from rootless.check.inputs import units
-from rootless.check.policies import in_force, load_policies, looks_like_policy
+from rootless.check.policies import in_force, load_policies, looks_like_policy, written
 from rootless.errors import RootlessError
 from rootless.policy.documents import InvalidPolicy
 from rootless.policy.inputs.detect import FORMS
@@ -92,7 +92,8 @@ def main(argv: Sequence[str]) -> int:
             excuses = lint(policy, ", ".join(names) or "(the policy in force)", judge.used)
             results += [excuses] if excuses.findings else []
         else:
-            results = [lint(policy, ", ".join(names) or "(the policy in force)")]
+            title = ", ".join(names) or "(the policy in force)"
+            results = [lint(policy, title, written=written(names))]
     except InvalidPolicy as error:
         return exits.invalid(error)
     except OSError as error:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rootless.policy.clauses import check_defaults
 from rootless.policy.documents import MAX_SIZE, InvalidPolicy
-from rootless.policy.load import PolicyFiles, PolicyStore, load_named, load_policy
+from rootless.policy.lint import Written
+from rootless.policy.load import PolicyFiles, PolicyStore, load_named, load_parts, load_policy
 from rootless.policy.policy import Policy, meet
 
 _OURS = re.compile(rb"""^\s*["']?apiVersion["']?\s*:\s*["']?rootless\.dev/""", re.MULTILINE)
@@ -26,9 +27,29 @@ def home() -> str:
 
 def in_force() -> Policy:
     """What the user's daemon would decide by (without the files of daemon.json)."""
+    return PolicyStore(_files(), home=home()).current()
+
+
+def _files() -> PolicyFiles:
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home(), ".config")
-    files = PolicyFiles(user=Path(config) / "rootless" / "policy.yaml")
-    return PolicyStore(files, home=home()).current()
+    return PolicyFiles(user=Path(config) / "rootless" / "policy.yaml")
+
+
+def written(names: Sequence[str]) -> list[Written]:
+    """The files among these policies (of none: those in force), each with what binds it.
+
+    The policies are known to be valid.
+    """
+    files = [name for name in names if not name.startswith("builtin:")]
+    if not names:
+        admin, user = _files().admin, _files().user
+        files = [str(path) for path in (admin, user) if path.exists()]
+    found = []
+    for file in files:
+        own, bases = load_parts(read_text(file), file, home=home())
+        others = [load_policies([other]) for other in (names or files) if other != file]
+        found.append(Written(own, reduce(meet, [*bases, *others]) if bases or others else None))
+    return found
 
 
 def looks_like_policy(name: str) -> bool:

@@ -9,19 +9,22 @@ from rootless.check import exits
 from rootless.policy.references import parse_references
 from rootless.policy.rules import RULES
 from rootless.policy.rules.base import Rule
+from rootless.policy.rules.others import OTHERS, Described
+
+DESCRIBED: tuple[Rule | Described, ...] = (*RULES, *OTHERS)
 
 
-def _references(rule: Rule) -> str:
+def _references(rule: Rule | Described) -> str:
     return ", ".join(f"{r.standard} {r.id}" for r in parse_references(rule.references))
 
 
 def explain(name: str) -> int:
     """Print everything about a rule."""
-    found = next((rule for rule in RULES if rule.id == name), None)
+    found = next((rule for rule in DESCRIBED if rule.id == name), None)
     if found is None:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, [rule.id for rule in RULES], 1)
+        near = get_close_matches(name, [rule.id for rule in DESCRIBED], 1)
         hint = f"; did you mean {near[0]}?" if near else "; docs/rules.md lists them"
         return exits.complain("check-policy", f"there is no rule {name!r}{hint}")
     lines = [
@@ -31,6 +34,8 @@ def explain(name: str) -> int:
     ]
     if found.references:
         lines.append(f"  see: {_references(found)}")
+    if isinstance(found, Described):
+        lines.append(f"  found by: {found.made_by}")
     if found.floor:
         lines.append("  no policy can allow it")
     sys.stdout.write("\n".join(lines) + "\n")
@@ -47,7 +52,7 @@ def table() -> Iterator[str]:
     yield ""
     yield "| rule | severity | rationale | fix | references |"
     yield "| --- | --- | --- | --- | --- |"
-    for rule in sorted(RULES, key=lambda rule: rule.id):
+    for rule in sorted(DESCRIBED, key=lambda rule: rule.id):
         floor = " (floor)" if rule.floor else ""
         cells = (
             f"`{rule.id}`{floor}",

@@ -170,16 +170,23 @@ def _extended(
 
     ``files`` collects the files that were read, ``chain`` is how this one was reached.
     """
+    bases = _bases(extends, home, chain, files)
+    if not bases:
+        return policy
+    merged = reduce(meet, [*bases, policy])
+    return replace(merged, mode=policy.mode, rule_modes=policy.rule_modes)
+
+
+def _bases(
+    extends: tuple[str, ...], home: str, chain: tuple[str, ...], files: set[str]
+) -> list[Policy]:
     bases = []
     for reference in extends:
         if reference.startswith("builtin:"):
             bases.append(load_named(reference, home=home, where=chain[-1] if chain else reference))
         elif reference != "none":
             bases.append(_from_file(reference, home, chain, files))
-    if not bases:
-        return policy
-    merged = reduce(meet, [*bases, policy])
-    return replace(merged, mode=policy.mode, rule_modes=policy.rule_modes)
+    return bases
 
 
 def _from_file(reference: str, home: str, chain: tuple[str, ...], files: set[str]) -> Policy:
@@ -203,18 +210,28 @@ def load_policy(
 
     ``files``, when given, collects the names of further files it was made from.
     """
+    main, others = _documents(text, name)
+    policy, extends = build_policy(main, home=home)
+    extended = _extended(policy, extends, home, (*chain, name), set() if files is None else files)
+    return layered(extended, main, read_excuses(main, others))
+
+
+def load_parts(text: str, name: str, *, home: str) -> tuple[Policy, list[Policy]]:
+    """A file's own policy, without its selector, and what it extends."""
+    main, _ = _documents(text, name)
+    policy, extends = build_policy(main, home=home)
+    return policy, _bases(extends, home, (name,), set())
+
+
+def _documents(text: str, name: str) -> tuple[Document, list[Document]]:
+    """A file's Policy, and its Exceptions."""
     documents = load_documents(text, name)
     kinds = [kind_of(document) for document in documents]
     if kinds.count("Policy") != 1 or "PolicyTest" in kinds:
         wanted = "one Policy, and Exceptions with it"
         raise InvalidPolicy([f"{name}:1:1: {wanted}, not {', '.join(kinds)}"])
-    main = documents[kinds.index("Policy")]
-    policy, extends = build_policy(main, home=home)
-    extended = _extended(policy, extends, home, (*chain, name), set() if files is None else files)
-    excuses = read_excuses(
-        main, [d for d, k in zip(documents, kinds, strict=True) if k != "Policy"]
-    )
-    return layered(extended, main, excuses)
+    others = [d for d, k in zip(documents, kinds, strict=True) if k != "Policy"]
+    return documents[kinds.index("Policy")], others
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -9,6 +9,8 @@ from urllib.parse import quote
 from rootless import __version__
 from rootless.policy.reports.model import Entry, Report
 from rootless.policy.rules import RULES
+from rootless.policy.rules.base import Rule
+from rootless.policy.rules.others import OTHERS, Described
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {"enforce": "error", "warn": "warning", "audit": "note"}
@@ -46,7 +48,8 @@ def _result(entry: Entry, index: int) -> dict[str, Any]:
 
 
 def _rule(entry: Entry) -> dict[str, Any]:
-    rule = next((rule for rule in RULES if rule.id == entry.rule), None)
+    known: tuple[Rule | Described, ...] = (*RULES, *OTHERS)
+    rule = next((rule for rule in known if rule.id == entry.rule), None)
     return {
         "id": entry.rule,
         "shortDescription": {"text": rule.rationale if rule else entry.rule},
