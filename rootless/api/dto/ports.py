@@ -74,7 +74,7 @@ def port_map(
             port = f"{port}-{binding.host_port_end}"
         entry = {"HostIp": binding.host_ip, "HostPort": port}
         found[key] = [*(found.get(key) or ()), entry]
-    return found
+    return dict(sorted(found.items()))  # as Go writes a map
 
 
 def port_list(

@@ -25,9 +25,9 @@ def listing(*, full: bool, human: bool) -> Listing:
 
     def created(item: dict[str, Any]) -> str:
         seconds = int(item.get("Created", 0))
-        if seconds <= 0:
-            return "N/A" if human else ""
-        return f"{duration(time.time() - seconds)} ago" if human else stamp(item)
+        if not human:
+            return stamp(item)
+        return f"{duration(time.time() - seconds)} ago" if seconds > 0 else "N/A"
 
     def stamp(item: dict[str, Any]) -> str:
         text = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(int(item.get("Created", 0))))

@@ -17,44 +17,42 @@ _WIDE = 20
 
 
 def ports_text(ports: list[dict[str, Any]]) -> str:
-    """``0.0.0.0:80->80/tcp, 443/tcp``; ranges of ports that follow each other are joined."""
-    rows = []
-    for port in sorted(
-        ports, key=lambda p: (p.get("Type", ""), p.get("PrivatePort", 0), p.get("IP") or "")
-    ):
-        rows.append(
-            (
-                port.get("IP") or "",
-                int(port.get("PublicPort") or 0),
-                int(port.get("PrivatePort") or 0),
-                port.get("Type", "tcp"),
-            )
+    """``443-444/tcp, 127.0.0.1:80-81->80-81/tcp, 127.0.0.1:8080->90/tcp``, as Docker writes it.
+
+    Ports that follow each other are one range, unless the host's number is another;
+    those come last, one by one.
+    """
+    rows = [
+        (
+            int(port.get("PrivatePort") or 0),
+            str(port.get("IP") or ""),
+            int(port.get("PublicPort") or 0),
+            str(port.get("Type") or "tcp"),
         )
-    groups: list[list[Any]] = []
-    for ip, public, private, kind in sorted(rows, key=lambda r: (r[0], r[3], r[2], r[1])):
-        last = groups[-1] if groups else None
-        follows = (
-            last is not None
-            and (last[0], last[5]) == (ip, kind)
-            and private == last[4] + 1
-            and (public == last[2] + 1 if public and last[1] else not public and not last[1])
-        )
-        if follows and last is not None:
-            last[2], last[4] = public, private
-        else:
-            groups.append([ip, public, public, private, private, kind])
-    groups.sort(key=lambda g: (not g[1], g[3], g[0]))
-    return ", ".join(_port_group(group) for group in groups)
+        for port in ports
+    ]
+    current: dict[tuple[str, str], tuple[int, int]] = {}
+    done, moved = [], []
+    for private, ip, public, kind in sorted(rows):
+        if ip and public != private:
+            moved.append(f"{_host(ip)}:{public}->{private}/{kind}")
+            continue
+        first, last = current.get((ip, kind), (private, private))
+        if private > last + 1:
+            done.append(_port_range(ip, kind, first, last))
+            first = private
+        current[ip, kind] = first, private
+    done += [_port_range(ip, kind, *span) for (ip, kind), span in current.items()]
+    return ", ".join(done + moved)
 
 
-def _port_group(group: list[Any]) -> str:
-    ip, pub1, pub2, priv1, priv2, kind = group
-    inside = f"{priv1}-{priv2}" if priv2 > priv1 else str(priv1)
-    if not pub1:
-        return f"{inside}/{kind}"
-    outside = f"{pub1}-{pub2}" if pub2 > pub1 else str(pub1)
-    address = f"[{ip}]" if ":" in ip else ip
-    return f"{address}:{outside}->{inside}/{kind}"
+def _host(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip
+
+
+def _port_range(ip: str, kind: str, first: int, last: int) -> str:
+    inside = f"{first}-{last}" if last > first else str(first)
+    return f"{_host(ip)}:{inside}->{inside}/{kind}" if ip else f"{inside}/{kind}"
 
 
 def _ellipsis(text: str, width: int) -> str:
@@ -148,7 +146,8 @@ def run(call: Invocation) -> int:
             "WARNING: Ignoring custom format, because both --format and --quiet are set.\n"
         )
         form = ""
-    size = call["size"] or ".Size" in form
+    # Docker's client finds both by rendering the template once.
+    size = call["size"] or ".Size" in form or "json ." in form
     last = 1 if call["latest"] else call["last"]
     target = "/containers/json" + query(
         all=True if call["all"] or last > 0 else None,

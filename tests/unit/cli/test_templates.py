@@ -203,7 +203,9 @@ def test_ps_columns() -> None:
     head, row = shown("").splitlines()
     assert head.split("  ")[0] == "CONTAINER ID"
     assert row.startswith('abababababab   busybox   "a command longer th…"   ')
-    assert row.endswith("   Up 2 hours   127.0.0.1:8080-8081->80-81/tcp, 53/udp   web")
+    assert row.endswith(
+        "   Up 2 hours   53/udp, 127.0.0.1:8080->80/tcp, 127.0.0.1:8081->81/tcp   web"
+    )
 
 
 def test_listing_forms() -> None:
