@@ -14,6 +14,7 @@ import stat
 
 from rootless.errors import SyscallError
 from rootless.linux.openat2 import (
+    IN_ROOT,
     RESOLVE_BENEATH,
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
@@ -21,6 +22,8 @@ from rootless.linux.openat2 import (
 )
 
 _MAX_DEPTH = 255
+_MAX_LINKS = 40
+"""As the kernel's own bound (path_resolution(7))."""
 
 
 def open_path(root: int, path: str) -> int:
@@ -35,11 +38,56 @@ def _components(path: str) -> list[str]:
     return parts
 
 
+def _real_path(root: int, path: str) -> list[str]:
+    """The components of ``path`` with its symlinks replaced; what is missing keeps its name.
+
+    Whoever makes something there still opens each part with ``RESOLVE_IN_ROOT``.
+    """
+    done: list[str] = []
+    left = _components(path)[::-1]
+    links = 0
+    missing = False
+    while left:
+        part = left.pop()
+        if part == ".." and not missing:
+            done = done[:-1]
+            continue
+        done.append(part)
+        if missing:
+            if part == "..":  # of what nobody has made yet
+                raise SyscallError("openat2", path, errno.ENOENT)
+            continue
+        target = _link_target(root, "/".join(done))
+        if target is None:
+            missing = True
+        elif target:
+            links += 1
+            if links > _MAX_LINKS:
+                raise SyscallError("openat2", path, errno.ELOOP)
+            done = [] if target.startswith("/") else done[:-1]
+            left += _components(target)[::-1]
+    return done
+
+
+def _link_target(root: int, path: str) -> str | None:
+    """What the symlink ``path`` leads to; an empty text for anything else, None for nothing."""
+    try:
+        fd = openat2(root, path, os.O_PATH | os.O_NOFOLLOW)
+    except SyscallError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
+    try:
+        return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else ""
+    finally:
+        os.close(fd)
+
+
 def ensure_dir(root: int, path: str, mode: int = 0o755) -> int:
     """Open the directory ``path`` below ``root``, making what is missing; an O_PATH descriptor.
 
-    A dangling symlink on the way is an error (ENOENT), as its target is not
-    something the caller asked to be made.
+    What a dangling symlink leads to is made, inside of the root: an image's
+    /etc/resolv.conf may lead to a directory below /run that only its init system would make.
     """
     try:
         return openat2(root, path or ".", os.O_PATH | os.O_DIRECTORY)
@@ -47,7 +95,7 @@ def ensure_dir(root: int, path: str, mode: int = 0o755) -> int:
         if error.errno != errno.ENOENT:
             raise
     done = "."
-    for part in _components(path):
+    for part in _real_path(root, path):
         here = openat2(root, done, os.O_PATH | os.O_DIRECTORY)
         try:
             try:
@@ -69,7 +117,7 @@ def ensure_file(root: int, path: str, mode: int = 0o644) -> int:
     except SyscallError as error:
         if error.errno != errno.ENOENT:
             raise
-    parts = _components(path)
+    parts = _real_path(root, path)
     parent = ensure_dir(root, "/".join(parts[:-1]))
     try:
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -80,7 +128,13 @@ def ensure_file(root: int, path: str, mode: int = 0o644) -> int:
         raise SyscallError("open", path, error.errno or 0) from None
     finally:
         os.close(parent)
-    return openat2(root, path, os.O_PATH)
+    return openat2(root, "/".join(parts), os.O_PATH)
+
+
+def ensure_plain_dir(root: int, path: str) -> int:
+    """Open the directory ``path`` below ``root``, made when it is missing, but by no symlink."""
+    os.close(ensure_dir(root, path))
+    return openat2(root, path, os.O_PATH | os.O_DIRECTORY, resolve=IN_ROOT | RESOLVE_NO_SYMLINKS)
 
 
 def ensure_like(root: int, path: str, source: int) -> int:

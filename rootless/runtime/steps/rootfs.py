@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from dataclasses import dataclass
 
-from rootless.errors import SyscallError
+from rootless.errors import InvalidInput, SyscallError
 from rootless.linux import mounts
-from rootless.linux.inroot import ensure_dir
+from rootless.linux.inroot import ensure_dir, ensure_plain_dir
 from rootless.linux.rootfs import mount_rootfs
 from rootless.model.mounts import RootfsMount
 from rootless.runtime.context import EngineContext, InitContext
@@ -62,7 +63,7 @@ class EnterRootfs(InitStep):
         rootfs, slash = ctx.take("rootfs"), ctx.root
         mounts.move_mount(rootfs, slash, "/")
         for name, target in (("proc", "/proc"), ("sysfs", "/sys"), ("dev", "/dev")):
-            point = ensure_dir(rootfs, target)
+            point = _own_directory(rootfs, target)
             mounts.move_mount(ctx.fds[name], point, target)
             os.close(point)
         os.close(slash)
@@ -71,6 +72,23 @@ class EnterRootfs(InitStep):
         mounts.umount(".", mounts.MNT_DETACH)
         os.chdir("/")
         ctx.root = rootfs
+
+
+def _own_directory(rootfs: int, target: str) -> int:
+    """Where /proc, /sys or /dev go: a symlink of the image's could put them elsewhere.
+
+    /proc would then be whatever the image has there for all who look (CVE-2019-19921).
+    """
+    try:
+        return ensure_plain_dir(rootfs, target)
+    except SyscallError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        found = "a symbolic link" if error.errno == errno.ELOOP else "not a directory"
+        raise InvalidInput(
+            f"cannot mount {target}: the image's is {found}",
+            hint=f"{target} must be a directory, or absent, in the image",
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,11 +187,21 @@ class PlaceMount(InitStep):
                 f"cannot make the mount point {mount.target}: {os.strerror(error.errno)}"
             ) from None
         try:
+            self._refuse_file_over_directory(fd, point)
             refuse_proc(ctx.root, point, mount.target)
             mounts.move_mount(fd, point, mount.target)
         finally:
             os.close(point)
             os.close(fd)
+
+    def _refuse_file_over_directory(self, fd: int, point: int) -> None:
+        over = stat.S_ISDIR(os.fstat(point).st_mode)
+        if over and not stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise InvalidInput(
+                f"cannot mount the file {self.mount.source} over the directory "
+                f"{self.mount.target} of the container",
+                hint="mount a file over a file, a directory over a directory",
+            )
 
     def _part_of(self, root: int, whole: int) -> int:
         """The subpath of an image as a mount of its own; closes ``whole``.

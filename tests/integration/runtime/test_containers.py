@@ -357,8 +357,8 @@ async def test_a_mount_target_symlink_stays_inside(sandbox: Sandbox, tmp_path: P
     source.mkdir()
     (source / "marker").touch()
     mount = MountSpec("bind", "/out/x", source=str(source))
-    with pytest.raises(RootlessError, match="cannot make the mount point"):
-        await sandbox.start(await sandbox.spec("true", mounts=(mount,)))
+    _, log = await sandbox.run(await sandbox.spec("ls", f"{outside}/x", mounts=(mount,)))
+    assert log == "marker\n"
     assert not list(outside.iterdir())
 
 
