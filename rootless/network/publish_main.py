@@ -9,7 +9,6 @@ with the holder. How bytes are passed on is the relay's (``relay_tcp``, ``relay_
 
 from __future__ import annotations
 
-import gc
 import json
 import resource
 import selectors
@@ -48,8 +47,6 @@ def main(arguments: Sequence[str]) -> int:
     confine.become_nobody(userns_fd, PUBLISHER)
     confine.give_up_files()
     isolated.forbid_imports()
-    gc.collect()
-    gc.freeze()
     publisher = Publisher(descriptors=limit)
     return publisher.serve(holder)
 

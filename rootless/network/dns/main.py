@@ -8,7 +8,6 @@ namespace of its own, and ends with the holder.
 
 from __future__ import annotations
 
-import gc
 import json
 import resource
 import selectors
@@ -44,8 +43,6 @@ def main(arguments: Sequence[str]) -> int:
     confine.become_nobody(userns_fd, RESOLVER)
     confine.give_up_files([PORT])
     isolated.forbid_imports()
-    gc.collect()
-    gc.freeze()
     selector = selectors.DefaultSelector()
     server = Server(selector)
     selector.register(holder, selectors.EVENT_READ, None)

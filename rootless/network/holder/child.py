@@ -7,40 +7,50 @@ of that.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import selectors
+import signal
 import socket
-import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from rootless.errors import Unavailable
-from rootless.linux import isolated
 
 ANSWER_SECONDS = 10.0
 """For a child to say that it has done something; it takes less than a millisecond."""
 _MAX_ANSWER = 4096
 
+_SERVED, _USERNS, _ABOVE = 3, 4, 8
+_ALL = 1 << 20
+"""More descriptors than a process has."""
+
+Main = Callable[[Sequence[str]], int]
 Everything = Callable[[], Iterable[tuple[dict[str, Any], list[int]]]]
 
 
 class Child:
-    """A program of the engine's that serves messages on the socket it is given."""
+    """A part of this program in a process of its own, which serves messages on a socket.
+
+    It is forked, so that the interpreter's memory is there once.
+    """
 
     def __init__(
         self,
-        module: str,
+        main: Main,
         userns_fd: int,
         everything: Everything,
         selector: selectors.BaseSelector,
     ) -> None:
         """``everything`` gives the messages and descriptors that a new one has to be told."""
-        self._module = module
+        self._main = main
         self._userns_fd = userns_fd
         self._everything = everything
         self._selector = selector
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pid = 0
         self._socket: socket.socket | None = None
 
     @property
@@ -53,29 +63,39 @@ class Child:
         self.stop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            numbers = (theirs.fileno(), self._userns_fd)
-            self._process = subprocess.Popen(
-                isolated.command(self._module, [str(n) for n in numbers]),
-                stdin=subprocess.DEVNULL,
-                pass_fds=numbers,
-                cwd="/",
-            )
+            self._pid = os.fork()
+            if self._pid == 0:
+                self._become(theirs.fileno())
         self._socket = ours
         ours.settimeout(ANSWER_SECONDS)
         self._selector.register(ours, selectors.EVENT_READ, partial(self._heard, ours))
         for message, fds in self._everything():
             self.tell(message, fds)
 
+    def _become(self, served_fd: int) -> NoReturn:
+        """In the child: nothing of the holder's stays open but its log."""
+        status = 1
+        try:
+            given = [fcntl.fcntl(fd, fcntl.F_DUPFD, _ABOVE) for fd in (served_fd, self._userns_fd)]
+            os.dup2(given[0], _SERVED)
+            os.dup2(given[1], _USERNS)
+            os.closerange(_USERNS + 1, _ALL)
+            status = self._main([str(_SERVED), str(_USERNS)])
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+        finally:
+            os._exit(status)
+
     def stop(self) -> None:
-        """End the process: it ends when nobody talks to it any more."""
+        """End the process."""
         if self._socket is not None:
             self._selector.unregister(self._socket)
             self._socket.close()
             self._socket = None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = 0
 
     def _heard(self, sock: socket.socket) -> None:
         """Nothing is said unasked: this is its end, or an answer that came too late."""
@@ -89,8 +109,7 @@ class Child:
         try:
             socket.send_fds(self._socket, [json.dumps(message).encode()], list(fds))
         except TimeoutError:  # it hangs: its end is heard of, and another one started
-            assert self._process is not None
-            self._process.kill()
+            os.kill(self._pid, signal.SIGKILL)
         except OSError:
             pass
 
@@ -107,4 +126,4 @@ class Child:
         except OSError:
             pass
         self.start()
-        raise Unavailable(f"{self._module} did not answer and was started again")
+        raise Unavailable("a process of the network holder's did not answer, and was started again")

@@ -96,8 +96,6 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     os.write(ready_fd, READY)
     os.close(ready_fd)
-    gc.collect()
-    gc.freeze()
     served.serve()
     return 0
 
@@ -142,8 +140,13 @@ class Holder:
     """The event loop: daemons, requests, containers that end, a resolver that dies."""
 
     def __init__(self, listener: socket.socket, owner: int) -> None:
+        from rootless.network.holder import templates
         from rootless.network.holder.service import Service
 
+        # What collections do not touch any more stays shared with the children.
+        gc.collect()
+        gc.freeze()
+        messages = templates.begin()
         self._userns_fd, netns_fd = _own_namespaces(owner)
         process.setns(netns_fd, process.CLONE_NEWNET, "the engine's network namespace")
         self._netns_fd = netns_fd
@@ -151,7 +154,7 @@ class Holder:
         # What serves the namespace from outside ends when this end closes.
         self._exit_read, self._exit_write = os.pipe2(os.O_CLOEXEC)
         self._selector = selectors.DefaultSelector()
-        self._service = Service(netns_fd, self._userns_fd, self._selector)
+        self._service = Service(netns_fd, self._userns_fd, self._selector, messages())
         self._listener = listener
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ, self._accept)

@@ -12,7 +12,7 @@ import errno
 import os
 import selectors
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ from rootless.network.dns import main as dns_main
 from rootless.network.holder import rules, translation
 from rootless.network.holder.child import Child
 from rootless.network.holder.links import Netlink, netlink, set_sysctl
+from rootless.network.holder.templates import Template
 
 DEFAULT_MTU = 65520
 """Bytes: nothing here touches a wire, and slirp4netns takes as much."""
@@ -73,6 +74,7 @@ class Service:
         home_fd: int,
         userns_fd: int,
         selector: selectors.BaseSelector,
+        templates: Mapping[str, Template],
     ) -> None:
         """``home_fd`` is the engine's network namespace, which the caller is in.
 
@@ -80,7 +82,8 @@ class Service:
         """
         self._home_fd = home_fd
         self._selector = selector
-        self._route = Netlink()
+        self._templates = templates
+        self._route = Netlink(templates)
         self._route.set_up("lo")
         for path, value in (("ipv4/ip_forward", "1"), ("ipv4/conf/all/arp_ignore", "1")):
             set_sysctl(path, value)
@@ -101,9 +104,9 @@ class Service:
         self.containers: dict[str, Container] = {}
         self.lingering: set[str] = set()
         """Ports of containers that are off; see :meth:`tidy`."""
-        self.resolver = Child(dns_main.__name__, userns_fd, self._everything, selector)
+        self.resolver = Child(dns_main.main, userns_fd, self._everything, selector)
         self.resolver.start()
-        self.publisher = Child(publish_main.__name__, userns_fd, self._all_ports, selector)
+        self.publisher = Child(publish_main.main, userns_fd, self._all_ports, selector)
 
     # -- containers --------------------------------------------------------------------
 
@@ -126,7 +129,7 @@ class Service:
         try:
             for network in networks:
                 self._ensure(network)
-            with self._inside(found), netlink() as route:
+            with self._inside(found), netlink(self._templates) as route:
                 # Before its own init does: without a route, 127.0.0.11 counts as a broadcast
                 # address, and a socket bound to that answers from 127.0.0.1.
                 route.set_up("lo")
@@ -191,7 +194,7 @@ class Service:
         endpoint = found.endpoints.get(network_id)
         if endpoint is not None:
             self._unplug(found, endpoint)
-        with self._inside(found), netlink() as route:
+        with self._inside(found), netlink(self._templates) as route:
             for other in others:
                 found.endpoints[other.network_id] = other
                 _add_routes(route, other)
@@ -222,7 +225,7 @@ class Service:
             with contextlib.suppress(FileNotFoundError):
                 set_sysctl(f"ipv6/conf/{port}/disable_ipv6", "1")
             self._route.bind_port(port, mac, isolated=not network.flag(ICC, default=True))
-            with self._inside(found), netlink() as route:
+            with self._inside(found), netlink(self._templates) as route:
                 _configure(route, endpoint)
         except BaseException:
             self._unplug(found, endpoint)
@@ -246,7 +249,7 @@ class Service:
             if error.errno != errno.EEXIST:
                 raise
             # Of a holder that died: its namespace is taken down behind its back.
-            with self._inside(found), netlink() as route:
+            with self._inside(found), netlink(self._templates) as route:
                 route.remove(endpoint.interface)
             make()
 
