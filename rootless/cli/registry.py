@@ -118,6 +118,22 @@ GROUPS: dict[str, Group] = {
             "rm": ("networks", "RM", "Remove one or more networks"),
         },
     ),
+    "pki": Group(
+        "Manage certificates of engines that are reached over TCP",
+        {
+            "crl": ("host", "PKI_CRL", "Make a new revocation list"),
+            "csr": ("host", "PKI_CSR", "Make a key and a request for a certificate"),
+            "export": ("host", "PKI_EXPORT", "Copy a certificate and its key for its holder"),
+            "import": ("host", "PKI_IMPORT", "Use an authority that was made elsewhere"),
+            "init": ("host", "PKI_INIT", "Make a certificate authority"),
+            "issue": ("host", "PKI_ISSUE", "Issue a certificate with a new key"),
+            "renew": ("host", "PKI_RENEW", "Renew certificates"),
+            "revoke": ("host", "PKI_REVOKE", "Take certificates back"),
+            "sign": ("host", "PKI_SIGN", "Sign a client's request"),
+            "status": ("host", "PKI_STATUS", "Show what was issued and what ends when"),
+            "verify": ("host", "PKI_VERIFY", "Check certificates"),
+        },
+    ),
     "policy": Group(
         "Work on policies",
         {

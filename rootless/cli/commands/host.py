@@ -1,4 +1,4 @@
-"""doctor, setup, check-policy, policy, image sign: programs of their own, without the daemon.
+"""doctor, setup, check-policy, policy, image sign, pki: programs of their own, without the daemon.
 
 They parse their own arguments; this module only finds them.
 """
@@ -11,14 +11,14 @@ from rootless.cli.command import Command, Invocation
 from rootless.cli.flags import UsageError
 
 
-def _call(module: str, arguments: list[str]) -> int:
+def _call(module: str, arguments: list[str], function: str = "main") -> int:
     try:
         found = import_module(module)
     except ModuleNotFoundError as error:
         if error.name and module.startswith(error.name):
             raise UsageError("this version has no such command", status=1) from None
         raise
-    status = found.main(arguments)
+    status = getattr(found, function)(arguments)
     return status if isinstance(status, int) else 0
 
 
@@ -89,6 +89,34 @@ IMAGE_VERIFY = _image(
     "verify", "verify", "--key FILE [OPTIONS] IMAGE...",
     "Verify the signatures of images in a registry",
 )  # fmt: skip
+
+
+def _pki(verb: str, place: str, usage: str, summary: str) -> Command:
+    module, _, function = place.partition(":")
+
+    def run(call: Invocation) -> int:
+        return _call(f"rootless.pki.commands.{module}", call.args, function or "main")
+
+    return Command(run, usage=f"pki {verb} {usage}", summary=summary, max_args=None)
+
+
+PKI_CRL = _pki("crl", "revoke:main_crl", "[OPTIONS]", "Make a new revocation list")
+PKI_CSR = _pki("csr", "requests", "[OPTIONS] NAME", "Make a key and a request for a certificate")
+PKI_EXPORT = _pki(
+    "export", "issue:main_export", "NAME DIR", "Copy a certificate and its key for its holder"
+)
+PKI_IMPORT = _pki(
+    "import", "init:main_import", "CERTIFICATE KEY", "Use an authority that was made elsewhere"
+)
+PKI_INIT = _pki("init", "init", "[OPTIONS]", "Make a certificate authority")
+PKI_ISSUE = _pki("issue", "issue", "server|client NAME...", "Issue a certificate with a new key")
+PKI_RENEW = _pki("renew", "issue:main_renew", "NAME...|--due|--authority", "Renew certificates")
+PKI_REVOKE = _pki("revoke", "revoke", "WHAT...", "Take certificates back")
+PKI_SIGN = _pki(
+    "sign", "requests:main_sign", "--name NAME --role ROLE REQUEST", "Sign a client's request"
+)
+PKI_STATUS = _pki("status", "status", "[OPTIONS]", "Show what was issued and what ends when")
+PKI_VERIFY = _pki("verify", "status:main_verify", "CERTIFICATE...", "Check certificates")
 POLICY_DIFF = _policy("diff", "diff", "OLD NEW [INPUT...]", "Print what differs between policies")
 POLICY_EXPLAIN = _policy("explain", "explain", "[NAME]", "Print what a rule or a field is about")
 POLICY_INIT = _policy("init", "init", "[OPTIONS] [FILE]", "Write a policy to begin with")

@@ -1,0 +1,60 @@
+"""What the verbs share: their parsers, the store, how results are told."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from rootless.errors import InvalidInput
+from rootless.pki.profiles import parse_duration
+from rootless.pki.store import Record, Store, default_directory
+
+
+def parser(verb: str, usage: str, summary: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser with ``--dir``."""
+    made = argparse.ArgumentParser(
+        prog=f"rootless pki {verb}",
+        usage=f"rootless pki {verb} {usage}",
+        description=summary,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "--dir",
+        type=Path,
+        metavar="DIR",
+        help=f"the authority's directory (default {_shown(default_directory())})",
+    )
+    return made
+
+
+def _shown(path: Path) -> str:
+    return str(path).replace(str(Path.home()), "~", 1)
+
+
+def store(options: argparse.Namespace) -> Store:
+    """The authority's directory that was named, or the default one."""
+    return Store((options.dir or default_directory()).absolute())
+
+
+def lifetime(add: Callable[..., object], what: str) -> None:
+    """The option ``--lifetime``."""
+    add("--lifetime", type=_duration, metavar="TIME", help=f"{what}, such as 24h or 30d")
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def told(record: Record) -> str:
+    """A certificate in a line."""
+    return (
+        f"{record.kind} {record.name} ({record.identity}), serial {record.serial}, "
+        f"until {record.not_after}"
+    )
