@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -115,6 +116,7 @@ class Authority:
             not_before=format_time(made.not_valid_before_utc),
             not_after=format_time(made.not_valid_after_utc),
             fingerprint=made.fingerprint(hashes.SHA256()).hex(),
+            made=time.time_ns(),
             directory=directory,
         )
         self.store.add(record, build.pem(made))

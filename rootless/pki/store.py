@@ -60,6 +60,8 @@ class Record:
     not_after: str
     fingerprint: str
     """SHA-256 of the certificate."""
+    made: int
+    """Nanoseconds since 1970: which of a name's certificates is the last."""
     directory: str = ""
     """Where certificate and key were written; '' for one whose key its holder made."""
     revoked_at: str = ""
@@ -174,7 +176,7 @@ class Store:
                 found.append(Record(**self._json(path)))
             except TypeError:
                 raise InvalidInput(f"the record {path} is damaged") from None
-        return sorted(found, key=lambda record: (record.not_before, record.serial))
+        return sorted(found, key=lambda record: (record.made, record.serial))
 
     def live(self, kind: str, name: str) -> list[Record]:
         """The certificates of a name that still let in, the oldest first."""
