@@ -54,6 +54,7 @@ class Progress:
     def _one(self, message: dict[str, Any]) -> None:
         if "stream" in message:
             self._out.write(str(message["stream"]))
+            self._order.clear()
             return
         status = message.get("status")
         if not status:

@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from rootless.engine import reserve
-from rootless.errors import Conflict, RootlessError, no_space
+from rootless.errors import Conflict, Exhausted, RootlessError, Unavailable, no_space
 from rootless.model.network import NetworkRecord
 from rootless.model.records import ContainerRecord, ContainerState, ExecRecord, NetworkState
 
@@ -133,7 +133,7 @@ class State:
             self._migrate()
         except sqlite3.OperationalError as error:
             # Even reading needs some pages of shared memory beside the database.
-            full = _is_full(error) or error.sqlite_errorname == "SQLITE_CANTOPEN"
+            full = _may_be_full(error) or error.sqlite_errorname == "SQLITE_CANTOPEN"
             if not (full and reserve.give_up(self._reserve)):
                 raise
             self._configure()
@@ -176,15 +176,16 @@ class State:
         """
         try:
             self._attempt(statements)
-        except sqlite3.OperationalError as error:
-            if not _is_full(error):
-                raise
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            if not _may_be_full(error):
+                raise _unwritten(self._path, error) from error
             self._make_room()
             try:
                 self._attempt(statements)
-            except sqlite3.OperationalError as again:
-                full = no_space(f"writing {self._path}", OSError(ENOSPC, ""))
-                raise (full if full and _is_full(again) else again) from error
+            except sqlite3.DatabaseError as again:
+                raise _unwritten(self._path, again) from error
         else:
             if self._spent:
                 self._spent = not reserve.set_aside(self._reserve)
@@ -359,9 +360,36 @@ class State:
         self._db.close()
 
 
-def _is_full(error: sqlite3.OperationalError) -> bool:
-    """Whether there is no space; the log's index in shared memory reports that in its own way."""
-    return error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+def _may_be_full(error: sqlite3.DatabaseError) -> bool:
+    """Whether more space may help.
+
+    The log's index in shared memory reports a full disk in its own way, and what is not
+    ENOSPC, such as a quota's EDQUOT, is an error of writing like any other (sqlite's os_unix.c).
+    """
+    name = error.sqlite_errorname
+    return name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE")
+
+
+def _unwritten(path: Path, error: sqlite3.DatabaseError) -> RootlessError:
+    """What an error of sqlite's means to the user; nothing was written."""
+    name, what = error.sqlite_errorname, f"writing {path}"
+    if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):
+        full = no_space(what, OSError(ENOSPC, ""))
+        assert full is not None
+        return full
+    if name.startswith("SQLITE_IOERR"):
+        return Exhausted(
+            f"{what}: {error} ({name})",
+            hint="a disk quota may be used up (quota -s); dmesg tells of a disk that fails",
+        )
+    if name.startswith("SQLITE_READONLY"):
+        return Exhausted(
+            f"{what}: read-only file system",
+            hint="mount it writable; dmesg tells what happened to it",
+        )
+    if name.startswith("SQLITE_BUSY"):
+        return Unavailable(f"{what}: {error}", hint="another program holds it open: end that")
+    return RootlessError(f"{what}: {error} ({name})", hint="restart the daemon; its log tells more")
 
 
 @lru_cache(maxsize=8)

@@ -17,7 +17,7 @@ from rootless.engine.image_index import ImageIndex
 from rootless.engine.progress import ProgressStream, Report
 from rootless.engine.resolve_process import merge_config
 from rootless.engine.unit import Unit
-from rootless.engine.unpacking import Unpacker
+from rootless.engine.unpacking import MeterOf, Unpacker, loading_meters
 from rootless.errors import Denied, InvalidInput, NotFound
 from rootless.images import manifest as manifests
 from rootless.images import platform as platforms
@@ -63,8 +63,15 @@ class Transfers:
         attributes = {**dict(image.config.config.labels), "name": name}
         self._core.events.publish("image", action, actor or image.id, attributes)
 
-    async def _record(self, image: Image, names: Sequence[Reference], *, parent: str = "") -> None:
-        await self._unpacker.image(image)
+    async def _record(
+        self,
+        image: Image,
+        names: Sequence[Reference],
+        *,
+        parent: str = "",
+        meter_of: MeterOf | None = None,
+    ) -> None:
+        await self._unpacker.image(image, meter_of)
         async with self.lock:
             self._index.put(image, names, parent=parent)
 
@@ -113,16 +120,23 @@ class Transfers:
                     names = await self._every_tag(identity, asked, auth)
                 for name in names:
                     if name.familiar == NAME:
-                        await self._make_builtin(name, report)
+                        await self._make_builtin(name, wanted, report)
                         continue
                     await self._pull(name, wanted, report, explicit=bool(platform), auth=auth)
 
         return await ProgressStream(work).begun()
 
-    async def _make_builtin(self, name: Reference, report: Report) -> None:
+    async def _make_builtin(
+        self, name: Reference, wanted: platforms.Platform, report: Report
+    ) -> None:
         """What a registry has under this name is somebody else's."""
         from rootless.images.registry import pull as pulling
 
+        if not platforms.same(platforms.host(), wanted):
+            raise NotFound(
+                f"no matching manifest for {wanted}: {name.familiar} is made on this machine, "
+                f"for {platforms.host()}"
+            )
         newer = self._index.by_name(name) is None
         await self.builtin()
         report(pulling.final_status(name, newer=newer))
@@ -322,7 +336,7 @@ class Transfers:
                     lambda file: loading.load(file, self._content, wanted=wanted, limits=limits),
                 )
                 for one in loaded:
-                    await self._record(one.image, one.tags)
+                    await self._record(one.image, one.tags, meter_of=loading_meters(report))
                     self.event("load", one.image, one.image.id)
                 for message in loading.messages(loaded):
                     report(message)

@@ -9,12 +9,14 @@ from collections.abc import Callable
 
 from rootless.engine.core import Core
 from rootless.engine.files import raise_reported, read_pipe
+from rootless.engine.progress import Report
 from rootless.errors import Unavailable
 from rootless.images.content import ContentStore
-from rootless.images.image import Image
+from rootless.images.image import Image, Layer
 from rootless.storage.layers import LayerMeta
 
 Consumed = Callable[[int], None]
+MeterOf = Callable[[Layer], Consumed]
 
 
 class Unpacker:
@@ -29,10 +31,13 @@ class Unpacker:
         """True when the layer is unpacked."""
         return self._core.layers.lookup(diff_id) is not None
 
-    async def image(self, image: Image) -> None:
-        """Every layer of an image whose blobs are there."""
+    async def image(self, image: Image, meter_of: MeterOf | None = None) -> None:
+        """Every layer of an image whose blobs are there; ``meter_of`` gives who counts one."""
         for layer in image.layers:
-            await self.layer(layer.descriptor.digest, layer.diff_id)
+            if meter_of is None or self.has(layer.diff_id):
+                await self.layer(layer.descriptor.digest, layer.diff_id)
+            else:
+                await self.layer(layer.descriptor.digest, layer.diff_id, meter_of(layer))
 
     async def layer(
         self, digest: str, diff_id: str, consumed: Consumed = lambda _count: None
@@ -105,3 +110,14 @@ class Unpacker:
         finally:
             await spawned.wait()
         raise Unavailable(f"unpacking of layer {diff_id} ended without an answer")
+
+
+def loading_meters(report: Report) -> MeterOf:
+    """What tells the progress of a load, layer by layer."""
+    from rootless.images.registry.progress import Meter
+
+    def meter_of(layer: Layer) -> Consumed:
+        meter = Meter(report, layer.diff_id, layer.descriptor.size)
+        return lambda count: meter.at("Loading layer", count)
+
+    return meter_of

@@ -134,9 +134,9 @@ async def update(call: Call) -> Response:
     """``POST /containers/{ref}/update``."""
     body = await call.json(UpdateBody)
     policy = body.restart_policy
-    resources = to_resources(body)
-    if call.version < (1, 40):
-        resources = replace(resources, pids_limit=None)
+    # Here 0 is no default, as it is at a create: it takes the limit away.
+    pids_limit = body.pids_limit if call.version >= (1, 40) else None
+    resources = replace(to_resources(body), pids_limit=pids_limit)
     warnings = await call.engine.containers.update(
         call.identity,
         call.fields["ref"],

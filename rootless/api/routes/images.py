@@ -34,12 +34,16 @@ def auth(call: Call) -> RegistryAuth | None:
     return None if found == RegistryAuth() else found
 
 
-async def _send_progress(call: Call, source: AsyncIterator[Progress]) -> StreamResponse:
-    """JSON lines; an error that comes after the head is the last line."""
+async def _send_progress(
+    call: Call, source: AsyncIterator[Progress], *, quiet: bool = False
+) -> StreamResponse:
+    """JSON lines, ``quiet`` without those of layers; an error after the head is the last line."""
     async with Closing(source) as messages:
         response = await open_stream(call, "application/json")
         try:
             async for message in messages:
+                if quiet and message.id:
+                    continue
                 await response.write(json_bytes(view.progress(message)) + b"\r\n")
         except ConnectionError:
             raise
@@ -212,7 +216,7 @@ async def load(call: Call) -> StreamResponse:
         source = await call.engine.images.load(call.identity, call.upload(), platform=platform)
     except InvalidInput as error:
         source = _failed(error)
-    return await _send_progress(call, source)
+    return await _send_progress(call, source, quiet=call.flag("quiet"))
 
 
 async def _failed(error: InvalidInput) -> AsyncIterator[Progress]:
@@ -232,7 +236,7 @@ async def search(call: Call) -> Response:
 
 
 _PLATFORM = query(platform=since(1, 48))
-_LOAD = query(quiet=limited("loading tells no progress"), platform=since(1, 48))
+_LOAD = query("quiet", platform=since(1, 48))
 _SAVE = query("names", platform=since(1, 48))
 ROUTES = (
     Route(

@@ -122,7 +122,8 @@ _TAR = (("Content-Type", "application/x-tar"),)
 def _load(call: Invocation) -> int:
     _check_input(call["input"], "--input FILE, or redirect one")
     target = "/images/load" + query(
-        quiet=call["quiet"] or None, platform=platform_json(call["platform"])
+        quiet=call["quiet"] or not sys.stdout.isatty() or None,
+        platform=platform_json(call["platform"]),
     )
     response = call.client.open("POST", target, headers=_TAR, upload=_read(call["input"]))
     Progress(sys.stdout).show(response.documents())

@@ -175,6 +175,9 @@ def test_update_of_the_policy_and_of_limits(api: Api) -> None:
     host = api.ok("GET", f"/containers/{made}/json")["HostConfig"]
     assert host["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 5}
     assert host["PidsLimit"] == 100
+    for limit, left in ((None, 100), (0, 0), (7, 7), (-1, 0)):
+        api.ok("POST", f"/containers/{made}/update", {"PidsLimit": limit})
+        assert api.ok("GET", f"/containers/{made}/json")["HostConfig"]["PidsLimit"] == left
     status, text = api.refused("POST", f"/containers/{made}/update", {"Memory": 1 << 10})
     assert (status, "Minimum memory limit allowed is 6MB" in text) == (400, True)
     api.remove(made)

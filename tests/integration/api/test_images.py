@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -224,6 +225,17 @@ def test_save_of_a_repository_and_of_several_names(api: Api) -> None:
     assert [json.loads(line)["stream"] for line in said.splitlines()] == [
         "Loaded image: saved:1\n", "Loaded image: saved:2\n",
     ]  # fmt: skip
+    layers = api.ok("GET", "/images/saved:1/json")["RootFS"]["Layers"]
+    known = api.ok("GET", f"/images/{IMAGE}/json")["RootFS"]["Layers"]
+    api.ok("DELETE", f"/images/{image}", force=1)
+    lines = [json.loads(line) for line in api.raw("POST", "/images/load", whole)[2].splitlines()]
+    *told, one, two = lines
+    assert [line["stream"] for line in (one, two)] == [
+        "Loaded image: saved:1\n", "Loaded image: saved:2\n",
+    ]  # fmt: skip
+    new = [layer.partition(":")[2][:12] for layer in layers if layer not in known]
+    assert {(line["id"], line["status"]) for line in told} == {(i, "Loading layer") for i in new}
+    assert told[-1]["progressDetail"]["current"] == told[-1]["progressDetail"]["total"] > 0
     api.ok("DELETE", f"/images/{image}", force=1)
 
 
@@ -346,3 +358,17 @@ def test_search(api: Api, engine: Engine) -> None:
     with registry.http_server(lambda handler: registry.reply(handler, 404)) as server:
         status, said = api.refused("GET", "/images/search", term=f"{server.host}/box")
         assert (status, "has no search" in said) == (503, True), said
+
+
+def test_the_built_in_image_is_for_this_machine_only(api: Api) -> None:
+    here = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    other = {"amd64": "arm64", "arm64": "amd64"}[here]
+    asked = {"fromImage": IMAGE, "tag": "latest"}
+    status, text = api.refused("POST", "/images/create", platform=f"linux/{other}", **asked)
+    assert (status, text) == (
+        404,
+        f"no matching manifest for linux/{other}: {IMAGE}:latest is made on this machine, "
+        f"for linux/{here}",
+    )
+    said = api.raw("POST", "/images/create", platform=f"linux/{here}", **asked)[2]
+    assert b"up to date" in said

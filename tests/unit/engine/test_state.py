@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pytest
 
 from rootless.engine import reserve, state
 from rootless.engine.state import State
-from rootless.errors import Conflict, Exhausted, RootlessError
+from rootless.errors import Conflict, Exhausted, RootlessError, Unavailable
 from rootless.model.records import ContainerRecord, ExecRecord, Health, HealthProbe, NetworkState
 from rootless.model.request import ExecRequest, PortBinding
 from rootless.model.spec import SeccompSpec
@@ -178,6 +180,38 @@ def test_a_full_disk_is_an_error_that_leaves_the_database_usable(tmp_path: Path)
     db._db.execute("PRAGMA max_page_count=100000")
     db.add_container(record("later"))
     assert len(db.containers()) == kept
+    db.close()
+
+
+@contextmanager
+def _no_file_longer_than(size: int) -> Iterator[None]:
+    """As with a quota, write(2) fails and not for want of space."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_sqlite_cannot_write_is_said_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    db = State(path)
+    refused = pytest.raises(Exhausted, match=r"state\.db: disk I/O error .*WRITE.*quota")
+    with _no_file_longer_than(4096), refused:
+        db.add_container(record("one"))
+    db._db.execute("PRAGMA query_only=1")
+    with pytest.raises(Exhausted, match=r"state\.db: read-only file system"):
+        db.add_container(record("one"))
+    db._db.execute("PRAGMA query_only=0")
+    db._db.execute("PRAGMA busy_timeout=0")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match=r"state\.db: database is locked.*another program"):
+            db.add_container(record("one"))
+    assert list(db.containers()) == []
+    db.add_container(record("one"))
+    assert [found.name for found in db.containers()] == ["one"]
     db.close()
 
 
