@@ -13,7 +13,7 @@ from pathlib import Path
 from lib import account, apt, checkout, pyenv, supervise
 from lib.say import SetupFailed, note, open_standard_streams
 
-USAGE = """usage: ci/test [unit|integration|lint|all] [pytest arguments]
+USAGE = """usage: ci/test [unit|integration|lint|fuzz|all] [pytest arguments]
 
 Installs what the tests need (as root, or through sudo), then runs them as an
 unprivileged user. Without root it takes the machine as it is.
@@ -22,6 +22,7 @@ LANES = {
     "unit": ["tests/unit"],
     "integration": ["tests/integration", "tests/conformance"],
     "lint": ["tests/lint"],
+    "fuzz": ["tests/fuzz"],
     "all": ["tests"],
 }
 TEST_USER = "rootless-test"

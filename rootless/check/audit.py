@@ -13,15 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from rootless.check import exits
+from rootless.check.inputs import read_some
 from rootless.check.policies import home
 from rootless.policy.chain import CURRENT, HEAD, Line, Tail, problems, read_lines, signed_text
 from rootless.policy.reports.as_text import plain
 
 _POLL = 0.5
+_MAX_KEY = 1 << 16
 _EPILOG = (
     "exit status: 0 done (verify: the chain is whole), 1 verify found it broken, 2 usage or a "
     "log that cannot be read"
 )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,11 +54,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--format", choices=("text", "json"), default="text")
         sub.add_argument("--denied", action="store_true", help="only what was denied")
         if verb == "tail":
-            sub.add_argument("-n", type=int, default=10, metavar="N", help="lines (default: 10)")
+            sub.add_argument("-n", type=_count, default=10, metavar="N", help="lines (default: 10)")
             sub.add_argument("-f", "--follow", action="store_true", help="go on with new ones")
     return parser
 
 
+@exits.guarded("audit")
 def main(argv: Sequence[str]) -> int:
     """Run the command; ``argv`` is without the command's name."""
     options = _parser().parse_args(argv)
@@ -59,12 +68,10 @@ def main(argv: Sequence[str]) -> int:
         if options.verb == "verify":
             return _verify(directory, options.key)
         shown = [line for line in log_lines(directory) if _wanted(line, options)]
-        for line in shown if options.verb == "show" else shown[-options.n :]:
+        for line in shown if options.verb == "show" else shown[max(len(shown) - options.n, 0) :]:
             _print(line, options.format)
         if options.verb == "tail" and options.follow:
             _follow(directory, options)
-    except OSError as error:
-        return exits.complain("audit", f"{error.filename or directory}: {error.strerror}")
     except KeyboardInterrupt:
         pass
     return exits.HOLDS
@@ -156,7 +163,7 @@ def _public_key(name: str | None) -> dict[str, Any] | None:
     if not name and not path.exists():
         return None
     try:
-        jwk = json.loads(path.read_bytes())
+        jwk = json.loads(read_some(str(path), _MAX_KEY))
     except ValueError:
         raise OSError(22, "it is no JSON web key", str(path)) from None
     return jwk if isinstance(jwk, dict) else None

@@ -7,20 +7,22 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rootless.check import exits
 from rootless.check.audit import log_lines, own_directory
 from rootless.check.inputs import units
 from rootless.check.policies import load_policies
 from rootless.check.show import shown
+from rootless.errors import InvalidInput
 from rootless.policy.chain import Line
-from rootless.policy.documents import InvalidPolicy
 from rootless.policy.judge import Judge
 from rootless.policy.past import Past, past
 from rootless.policy.policy import Policy
 from rootless.policy.reports.as_text import plain
 
 
+@exits.guarded("policy diff")
 def main(argv: Sequence[str]) -> int:
     """Run the command; ``argv`` is without the command's name."""
     parser = argparse.ArgumentParser(
@@ -38,17 +40,12 @@ def main(argv: Sequence[str]) -> int:
         "policies judge again: its directory, one of its files, or own for this engine's; what "
         "a policy's defaults would put in a request is not considered")  # fmt: skip
     options = parser.parse_intermixed_args(argv)
-    try:
-        old, new = load_policies([options.old]), load_policies([options.new])
-        lines = [*_fields(old, new), *_verdicts(old, new, options.inputs)]
-        if options.log:
-            place = own_directory() if options.log == "own" else Path(options.log)
-            again = Again(old, new)
-            lines += again.flips(log_lines(place))
-    except InvalidPolicy as error:
-        return exits.invalid(error)
-    except OSError as error:
-        return exits.complain("policy diff", f"{error.filename}: {error.strerror}")
+    old, new = load_policies([options.old]), load_policies([options.new])
+    lines = [*_fields(old, new), *_verdicts(old, new, options.inputs)]
+    if options.log:
+        place = own_directory() if options.log == "own" else Path(options.log)
+        again = Again(old, new)
+        lines += again.flips(log_lines(place))
     sys.stdout.write("".join(f"{plain(line)}\n" for line in lines))
     if options.log:
         print(again.summary, file=sys.stderr)
@@ -72,7 +69,7 @@ class Again:
     def flips(self, lines: Iterable[Line]) -> Iterator[str]:
         """A line for each request that is decided otherwise; equal ones are one, with a count."""
         found: dict[str, tuple[str, str, int]] = {}
-        for request in past(line.record for line in lines):
+        for request in past(_records(lines)):
             self._seen += 1
             key = _key(request)
             if key not in self._verdicts:
@@ -87,6 +84,13 @@ class Again:
         for time, text, count in found.values():
             often = f" ({count} times, at last {time})" if count > 1 else f" ({time})"
             yield f"{text}{often}"
+
+
+def _records(lines: Iterable[Line]) -> Iterator[dict[str, Any]]:
+    for index, line in enumerate(lines):
+        if index == 0 and "seq" not in line.record:
+            raise InvalidInput(f"{line.file}:{line.number}: this is no line of a decision log")
+        yield line.record
 
 
 def _key(request: Past) -> str:

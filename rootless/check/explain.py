@@ -12,6 +12,7 @@ from rootless.policy.fields import FIELDS
 from rootless.policy.rules import RULES
 
 
+@exits.guarded("policy explain")
 def main(argv: Sequence[str]) -> int:
     """Run the command; ``argv`` is without the command's name."""
     parser = argparse.ArgumentParser(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from rootless.check import exits
 from rootless.policy.load import BUILTINS
+from rootless.policy.schema import NAME
 
 _TEXT = """\
 # A policy of rootless; docs/policy.md explains the language, docs/rules.md the rules.
@@ -48,6 +49,13 @@ spec:
 """
 
 
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not lower-case letters, digits and dashes")
+    return text
+
+
+@exits.guarded("policy init")
 def main(argv: Sequence[str]) -> int:
     """Run the command; ``argv`` is without the command's name."""
     parser = argparse.ArgumentParser(
@@ -57,7 +65,9 @@ def main(argv: Sequence[str]) -> int:
         "example: rootless policy init policy.yaml --extends builtin:restricted",
     )
     parser.add_argument("file", nargs="?", default="-", help="- (the default) prints it")
-    parser.add_argument("--name", default="mine", help="the policy's name (default: mine)")
+    parser.add_argument(
+        "--name", type=_name, default="mine", help="the policy's name (default: mine)"
+    )
     parser.add_argument(
         "--extends",
         default="builtin:default",
@@ -70,10 +80,12 @@ def main(argv: Sequence[str]) -> int:
     if options.file == "-":
         sys.stdout.write(text)
         return exits.HOLDS
+    handle = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
-        handle = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
-        return exits.complain("policy init", f"{options.file}: {error.strerror}")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
+        os.unlink(options.file)
+        error.filename = options.file
+        raise
     return exits.HOLDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from errno import EBADF
 
 from rootless.policy.inputs.detect import units_of
 from rootless.policy.inputs.read import MAX_BYTES, InputDocument, NotUnderstood, read_documents
@@ -12,11 +13,26 @@ from rootless.policy.inputs.unit import Unit
 
 
 def read_bytes(name: str) -> bytes:
-    """What is in a file (``-``: standard input), and a byte more than is allowed at most."""
-    if name == "-":
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
-    with open(name, "rb") as file:
-        return file.read(MAX_BYTES + 1)
+    """What is in a file (``-``: standard input), and a byte more than is allowed at most.
+
+    Raises OSError with the file's name.
+    """
+    return read_some(name, MAX_BYTES)
+
+
+def read_some(name: str, most: int) -> bytes:
+    """At most ``most`` bytes of a file (``-``: standard input), and one to tell of more."""
+    try:
+        if name == "-":
+            if sys.stdin is None:
+                raise OSError(EBADF, os.strerror(EBADF))
+            return sys.stdin.buffer.read(most + 1)
+        with open(name, "rb") as file:
+            return file.read(most + 1)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = "standard input" if name == "-" else name
+        raise
 
 
 def units(name: str, form: str | None) -> Iterator[Unit]:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from rootless.check import exits
 from rootless.check.inputs import units
 from rootless.check.policies import in_force, load_policies, looks_like_policy, written
-from rootless.errors import RootlessError
-from rootless.policy.documents import InvalidPolicy
 from rootless.policy.inputs.detect import FORMS
 from rootless.policy.judge import Judge, report
 from rootless.policy.lint import lint
@@ -66,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@exits.guarded("check-policy")
 def main(argv: Sequence[str]) -> int:
     """Run the command; ``argv`` is without the command's name."""
     options = _parser().parse_intermixed_args(argv)
@@ -74,32 +73,25 @@ def main(argv: Sequence[str]) -> int:
 
         return explain(options.explain)
     names, inputs = _split(options)
-    try:
-        if options.daemon and not names:
-            names = ["builtin:cis-docker"]
-        policy = load_policies(names) if names else in_force()
-        judge = Judge(policy, engine=options.engine or not names)
-        if options.running:
-            from rootless.check.running import judge_running
+    if options.daemon and not names:
+        names = ["builtin:cis-docker"]
+    policy = load_policies(names) if names else in_force()
+    judge = Judge(policy, engine=options.engine or not names)
+    title = ", ".join(names) or "(the policy in force)"
+    if options.running:
+        from rootless.check.running import judge_running
 
-            results = judge_running(judge, inputs, options.host)
-            if not results:
-                return _nothing_runs()
-        elif options.daemon or options.image:
-            results = _asked(judge, options)
-        elif inputs:
-            results = [result for name in inputs for result in _judged(judge, name, options.form)]
-            excuses = lint(policy, ", ".join(names) or "(the policy in force)", judge.used)
-            results += [excuses] if excuses.findings else []
-        else:
-            title = ", ".join(names) or "(the policy in force)"
-            results = [lint(policy, title, written=written(names))]
-    except InvalidPolicy as error:
-        return exits.invalid(error)
-    except OSError as error:
-        return exits.complain("check-policy", f"{error.filename}: {error.strerror}")
-    except RootlessError as error:
-        return exits.complain("check-policy", str(error))
+        results = judge_running(judge, inputs, options.host)
+        if not results:
+            return _nothing_runs()
+    elif options.daemon or options.image:
+        results = _asked(judge, options)
+    elif inputs:
+        results = [result for name in inputs for result in _judged(judge, name, options.form)]
+        excuses = lint(policy, title, judge.used)
+        results += [excuses] if excuses.findings else []
+    else:
+        results = [lint(policy, title, written=written(names))]
     _print(_selected(report(policy, results), options), options.format)
     return _status(results, options.fail_on)
 

@@ -10,9 +10,9 @@ from functools import reduce
 from typing import Any
 
 from rootless.check import exits
+from rootless.check.inputs import read_some
 from rootless.check.policies import load_policies
 from rootless.errors import InvalidInput
-from rootless.policy.documents import InvalidPolicy
 
 KINDS = ("policy", "seccomp", "landlock")
 _MAX_BYTES = 4 << 20
@@ -36,34 +36,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@exits.guarded("policy merge")
 def main(argv: Sequence[str]) -> int:
     """Run the command; ``argv`` is without the command's name."""
     options = _parser().parse_intermixed_args(argv)
-    try:
-        if options.kind == "policy":
-            return _policies(options.files, union=options.union)
-        texts = [(name, _read(name)) for name in options.files]
-        merged: Any
-        if options.kind == "seccomp":
-            from rootless.policy.profiles import seccomp
+    if options.kind == "policy":
+        return _policies(options.files, union=options.union)
+    texts = [(name, _read(name)) for name in options.files]
+    merged: Any
+    if options.kind == "seccomp":
+        from rootless.policy.profiles import seccomp
 
-            profiles = [seccomp.parse(text, name) for name, text in texts]
-            try:
-                stack = seccomp.merged(profiles, union=options.union)
-            except seccomp.NoSingleProfile as error:
-                return _not_one(str(error))
-            merged = stack if len(stack) > 1 else stack[0]
-        else:
-            from rootless.policy.profiles import landlock
+        profiles = [seccomp.parse(text, name) for name, text in texts]
+        try:
+            stack = seccomp.merged(profiles, union=options.union)
+        except seccomp.NoSingleProfile as error:
+            return _not_one(str(error))
+        merged = stack if len(stack) > 1 else stack[0]
+    else:
+        from rootless.policy.profiles import landlock
 
-            rulesets = [landlock.parse(text, name) for name, text in texts]
-            merged = landlock.merge(rulesets, union=options.union)
-    except InvalidPolicy as error:
-        return exits.invalid(error)
-    except OSError as error:
-        return exits.complain("policy merge", f"{error.filename}: {error.strerror}")
-    except InvalidInput as error:
-        return exits.complain("policy merge", str(error))
+        rulesets = [landlock.parse(text, name) for name, text in texts]
+        merged = landlock.merge(rulesets, union=options.union)
     sys.stdout.write(json.dumps(merged, indent=2) + "\n")
     return exits.HOLDS
 
@@ -74,11 +68,7 @@ def _not_one(problem: str) -> int:
 
 
 def _read(name: str) -> str:
-    if name == "-":
-        data = sys.stdin.buffer.read(_MAX_BYTES + 1)
-    else:
-        with open(name, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+    data = read_some(name, _MAX_BYTES)
     if len(data) > _MAX_BYTES:
         raise InvalidInput(f"{name}: more than {_MAX_BYTES} bytes")
     try:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 
+from rootless.check.inputs import read_some
 from rootless.policy.clauses import check_defaults
 from rootless.policy.documents import MAX_SIZE, InvalidPolicy
 from rootless.policy.lint import Written
@@ -58,14 +59,15 @@ def looks_like_policy(name: str) -> bool:
         return True
     if name == "-" or not os.path.isfile(name):
         return False
-    with open(name, "rb") as file:
-        return _OURS.search(file.read(_LOOK)) is not None
+    try:
+        return _OURS.search(read_some(name, _LOOK)) is not None
+    except OSError:
+        return False  # it is an input then, and told when it is read
 
 
 def read_text(name: str) -> str:
     """A policy file's text; raises InvalidPolicy when it is none, OSError when unreadable."""
-    with open(name, "rb") as file:
-        data = file.read(MAX_SIZE + 1)
+    data = read_some(name, MAX_SIZE)
     try:
         return data.decode()
     except UnicodeDecodeError as error:

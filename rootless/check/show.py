@@ -10,7 +10,6 @@ from typing import Any
 
 from rootless.check import exits
 from rootless.check.policies import in_force, load_policies
-from rootless.policy.documents import InvalidPolicy
 from rootless.policy.fields import FIELDS
 from rootless.policy.kinds import Constraint
 from rootless.policy.matching import Layer
@@ -34,15 +33,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@exits.guarded("policy show")
 def main(argv: Sequence[str]) -> int:
     """Run the command; ``argv`` is without the command's name."""
     options = _parser().parse_intermixed_args(argv)
-    try:
-        policy = load_policies(options.policies) if options.policies else in_force()
-    except InvalidPolicy as error:
-        return exits.invalid(error)
-    except OSError as error:
-        return exits.complain("policy show", f"{error.filename}: {error.strerror}")
+    policy = load_policies(options.policies) if options.policies else in_force()
     if options.explain:
         return _explain(policy, options.explain)
     if options.format == "json":
@@ -50,10 +45,7 @@ def main(argv: Sequence[str]) -> int:
     elif options.merged:
         from rootless.policy.writer import as_yaml
 
-        try:
-            sys.stdout.write(as_yaml(policy))
-        except InvalidPolicy as error:
-            return exits.invalid(error)
+        sys.stdout.write(as_yaml(policy))
     else:
         sys.stdout.write(render(policy) + "\n")
     return exits.HOLDS

@@ -12,7 +12,7 @@ from typing import Any
 from rootless.check import exits
 from rootless.check.inputs import units, units_of_text
 from rootless.check.policies import load_policies, read_text
-from rootless.policy.documents import Document, InvalidPolicy, load_documents
+from rootless.policy.documents import Document, load_documents
 from rootless.policy.inputs.unit import Unit
 from rootless.policy.judge import Judge
 from rootless.policy.policy import Policy
@@ -49,20 +49,16 @@ class Outcome:
     broken: frozenset[str]
 
 
+@exits.guarded("policy test")
 def main(argv: Sequence[str]) -> int:
     """Run the command; ``argv`` is without the command's name."""
     options = _parser().parse_intermixed_args(argv)
-    try:
-        found = [
-            (document, policy_of(document, options.policy))
-            for name in options.files
-            for document in load_documents(read_text(name), name)
-        ]
-        outcomes = [o for document, policy in found for o in run(document, policy)]
-    except InvalidPolicy as error:
-        return exits.invalid(error)
-    except OSError as error:
-        return exits.complain("policy test", f"{error.filename}: {error.strerror}")
+    found = [
+        (document, policy_of(document, options.policy))
+        for name in options.files
+        for document in load_documents(read_text(name), name)
+    ]
+    outcomes = [o for document, policy in found for o in run(document, policy)]
     for outcome in outcomes:
         for problem in outcome.problems:
             print(f"{outcome.place}: {outcome.name}: {problem}")

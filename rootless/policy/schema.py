@@ -42,6 +42,8 @@ def _network(text: str) -> bool:
     return True
 
 
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+"""What policies and tests are called."""
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\*?|\*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
@@ -212,7 +214,7 @@ def _head(kind: str) -> dict[str, Any]:
             "type": "dict",
             "required": True,
             "schema": {
-                "name": {"type": "string", "regex": "[a-z0-9][a-z0-9-]{0,62}", "required": True},
+                "name": {"type": "string", "regex": NAME.pattern, "required": True},
                 "version": {"type": ["string", "integer"]},
                 "description": {"type": "string"},
             },

@@ -10,6 +10,7 @@ from typing import Any
 from rootless.policy.inputs.composeservice import service_container
 from rootless.policy.inputs.interpolate import interpolate
 from rootless.policy.inputs.read import (
+    MAX_CONTAINERS,
     InputDocument,
     NotUnderstood,
     Path,
@@ -21,6 +22,8 @@ _TOP = frozenset("version name services networks volumes configs secrets include
 _PARTS = ("volumes", "networks", "configs", "secrets")
 _MAX_FILES = 32
 _MAX_DEPTH = 8
+_MOST_NAMES = 5
+"""Services that one message names."""
 _MAX_FILE = 4 << 20
 
 
@@ -80,6 +83,10 @@ class _Project:
             return
         if not isinstance(services, dict):
             problems.append(NotUnderstood("services must be a mapping", path=("services",)))
+            return
+        if len(services) > MAX_CONTAINERS:
+            message = f"more than {MAX_CONTAINERS} services"
+            problems.append(NotUnderstood(message, path=("services",)))
             return
         volumes = document.value.get("volumes")
         declared = volumes if isinstance(volumes, dict) else {}
@@ -279,6 +286,11 @@ def _shared_volumes(containers: list[Container]) -> Iterator[Remark]:
         for mount in container.spec.mounts:
             key = mount.volume_name or mount.source
             if key and len(users[key]) > 1:
-                others = ", ".join(sorted(users[key] - {container.name}))
+                others = _listed(sorted(users[key] - {container.name}))
                 path = container.path(("HostConfig.Mounts", mount.target))
                 yield Remark("mounts.shared-volume", path, key, f"{others} mounts it as well")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rootless.policy.inputs import compose, engine, kubernetes
-from rootless.policy.inputs.read import InputDocument, NotUnderstood
+from rootless.policy.inputs.read import MAX_DOCUMENTS, InputDocument, NotUnderstood
 from rootless.policy.inputs.unit import Unit
 
 FORMS = ("pod", "compose", "oci", "inspect", "run")
@@ -29,6 +29,17 @@ def units_of(
     documents: list[InputDocument], form: str | None, directory: str | None
 ) -> Iterator[Unit]:
     """Everything in an input that is judged; what is not understood is a unit with problems."""
+    for count, unit in enumerate(_units(documents, form, directory)):
+        if count == MAX_DOCUMENTS:
+            problem = NotUnderstood(f"more than {MAX_DOCUMENTS} things to judge", path=())
+            yield Unit(unit.document, "Unknown", "", problems=(problem,))
+            return
+        yield unit
+
+
+def _units(
+    documents: list[InputDocument], form: str | None, directory: str | None
+) -> Iterator[Unit]:
     manifests = sum(1 for document in documents if kubernetes.is_manifest(document.value))
     for document in documents:
         found = form or form_of(document.value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rootless.policy.inputs.read import NotUnderstood, Path
+from rootless.policy.inputs.read import NotUnderstood, Path, shortened
 
 _START = re.compile(r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_][A-Za-z0-9_]*)|(?P<brace>\{))")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -41,7 +41,7 @@ def _expand(text: str, path: Path, depth: int) -> str:
         elif match["brace"]:
             end = _closing(text, at)
             if end < 0:
-                raise NotUnderstood(f"${{ is not closed in {text!r}", path=path)
+                raise NotUnderstood(f"${{ is not closed in {shortened(text)!r}", path=path)
             parts.append(_braced(text[at:end], path, depth))
             at = end + 1
     parts.append(text[at:])
@@ -51,13 +51,13 @@ def _expand(text: str, path: Path, depth: int) -> str:
 def _braced(body: str, path: Path, depth: int) -> str:
     name = _NAME.match(body)
     if name is None:
-        raise NotUnderstood(f"${{{body}}} names no variable", path=path)
+        raise NotUnderstood(f"${{{shortened(body)}}} names no variable", path=path)
     rest = body[name.end() :]
     if not rest:
         return ""
     operator = next((op for op in _OPERATORS if rest.startswith(op)), None)
     if operator is None:
-        raise NotUnderstood(f"${{{body}}} is no form of a variable", path=path)
+        raise NotUnderstood(f"${{{shortened(body)}}} is no form of a variable", path=path)
     word = rest[len(operator) :]
     if operator.endswith("-"):
         return _expand(word, path, depth + 1)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from functools import lru_cache
 from json.decoder import scanstring  # type: ignore[attr-defined]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_END = re.compile("\n")
 _SCALAR = re.compile(r"[^\s,\]}]+")
 
 
@@ -38,25 +41,31 @@ def _past(text: str, at: int) -> int:
     return at
 
 
-def _child(text: str, at: int, step: str | int) -> tuple[int, int] | None:
-    """Offsets of the key (or item) and of the value for one step into the value at ``at``."""
+@lru_cache(maxsize=512)
+def _children(text: str, at: int) -> dict[str | int, tuple[int, int]]:
+    """Offsets of each key (or item) and its value in the object or array at ``at``.
+
+    Remembered, or a long array would be gone through for each finding in it.
+    """
+    found: dict[str | int, tuple[int, int]] = {}
     opening = text[at]
     at = _skip(text, at + 1)
-    index = 0
     while at < len(text) and text[at] not in "}]":
-        key_at = at
+        key_at, step = at, len(found)
         if opening == "{":
-            name, at = scanstring(text, at + 1, False)
+            step, at = scanstring(text, at + 1, False)
             at = _skip(text, _skip(text, at) + 1)
-            if name == step:
-                return key_at, at
-        elif index == step:
-            return key_at, at
-        index += 1
+        found.setdefault(step, (key_at, at))
         at = _skip(text, _past(text, at))
         if at < len(text) and text[at] == ",":
             at = _skip(text, at + 1)
-    return None
+    return found
+
+
+@lru_cache(maxsize=4)
+def _ends(text: str) -> list[int]:
+    """Offsets of the line ends."""
+    return [match.start() for match in _END.finditer(text)]
 
 
 def place_in_json(text: str, offset: int, path: tuple[str | int, ...]) -> tuple[int, int]:
@@ -65,9 +74,10 @@ def place_in_json(text: str, offset: int, path: tuple[str | int, ...]) -> tuple[
     for step in path:
         if text[value : value + 1] not in ("{", "["):
             break
-        found = _child(text, value, step)
+        found = _children(text, value).get(step)
         if found is None:
             break
         shown, value = found
-    line = text.count("\n", 0, shown) + 1
-    return line, shown - text.rfind("\n", 0, shown)
+    ends = _ends(text)
+    line = bisect_left(ends, shown)
+    return line + 1, shown - (ends[line - 1] if line else -1)

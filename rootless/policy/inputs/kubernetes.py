@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from rootless.policy.inputs.body import container_spec
-from rootless.policy.inputs.read import InputDocument, NotUnderstood, Path
+from rootless.policy.inputs.read import MAX_CONTAINERS, InputDocument, NotUnderstood, Path
 from rootless.policy.inputs.unit import Container, FieldPath, Unit
 from rootless.policy.podsecurity.pod import View, pod_of
 from rootless.units import parse_quantity
@@ -79,7 +80,10 @@ def _workload(document: InputDocument, view: View, kind: str, name: str) -> Unit
         if template is None:
             raise NotUnderstood("there is no pod template", path=view.path)
         pod = pod_of(template)
-        containers = tuple(_container(pod.spec, container, name) for container in pod.containers())
+        found = list(islice(pod.containers(), MAX_CONTAINERS + 1))
+        if len(found) > MAX_CONTAINERS:
+            raise NotUnderstood(f"more than {MAX_CONTAINERS} containers", path=pod.spec.path)
+        containers = tuple(_container(pod.spec, container, name) for container in found)
         if not containers:
             _known_fields(pod.spec)
     except NotUnderstood as problem:

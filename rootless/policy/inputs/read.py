@@ -19,9 +19,13 @@ from rootless.policy.inputs.jsonplaces import place_in_json
 
 MAX_BYTES = 32 << 20
 MAX_DOCUMENTS = 10_000
+MAX_CONTAINERS = 5_000
+"""Of one pod or compose file."""
 _MAX_DEPTH = 100
 _MAX_NODES = 1_000_000
 """Values of one input, those behind aliases counted each time."""
+
+_SHOWN = 200
 
 Path = tuple[str | int, ...]
 Place = tuple[int, int]
@@ -47,6 +51,11 @@ class NotUnderstood(Exception):
         self.message = message
         self.place = place
         self.path = path
+
+
+def shortened(text: str) -> str:
+    """A text of the input for a message: its beginning, when it is long."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +260,9 @@ def read_yaml(text: str) -> list[InputDocument]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        lines = text.splitlines() or [""]
+        if place[0] > len(lines):  # the end of a file whose last line is not ended
+            place = (len(lines), len(lines[-1]) + 1)
         problem = ", ".join(filter(None, (error.context, error.problem)))
         raise NotUnderstood(f"not YAML: {problem}", place=place) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -182,3 +182,17 @@ def test_decisions_are_shown(directory: Path, capsys: pytest.CaptureFixture[str]
     assert [record["seq"] for record in shown] == [5, 6]
     assert main(["show", "--directory", str(directory / "none")]) == 2
     assert "there is no decision log" in capsys.readouterr().err
+
+
+def test_how_many_lines(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = ["--directory", str(directory)]
+    for count, shown in (("0", 0), ("1", 1), ("5", 5), ("900", 6)):
+        assert main(["tail", "-n", count, *at]) == 0
+        assert capsys.readouterr().out.count("\n") == shown
+    with pytest.raises(SystemExit):
+        main(["tail", "-n", "-1", *at])
+
+
+def test_a_key_without_end_is_none(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(directory, Path("/dev/zero")) == 2
+    assert "/dev/zero: it is no JSON web key" in capsys.readouterr().err

@@ -20,6 +20,7 @@ import pytest
 from rootless.check import policies
 from rootless.check.main import main
 from rootless.check.rules import table
+from rootless.policy.inputs import compose, detect, kubernetes
 from rootless.policy.load import PolicyFiles
 
 HEAD = "apiVersion: rootless.dev/v1alpha1\nkind: Policy\nmetadata: {name: mine}\n"
@@ -298,3 +299,71 @@ def test_the_command_starts_no_daemon_and_imports_little(pod: str, repository: P
     argv = [sys.executable, "-c", program, "builtin:pss-baseline", pod]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=repository)
     assert (done.returncode, done.stderr) == (1, "[]\n")
+
+
+def test_what_cannot_be_read_or_written_is_status_2(
+    pod: str, tmp_path: Path, capfdbinary: Any
+) -> None:
+    secret = tmp_path / "secret.yaml"
+    secret.write_text(GOOD)
+    secret.chmod(0)
+    for name, problem in (
+        ("/proc/self/mem", "Input/output error"),
+        (str(secret), "Permission denied"),
+        (str(tmp_path), "Is a directory"),
+        (str(tmp_path / "absent"), "No such file or directory"),
+    ):
+        for argv in (["builtin:pss-baseline", pod, name], [name], ["--policy", name, pod]):
+            assert main(argv) == 2, argv
+            error = capfdbinary.readouterr().err.decode()
+            assert error == f"rootless check-policy: {name}: {problem}\n"
+    code = (
+        "import sys; from rootless.check.main import main; status = main(sys.argv[1:]);"
+        "sys.stdout.flush(); sys.exit(status)"
+    )
+    for form in ("text", "json"):
+        command = [sys.executable, "-c", code, "builtin:pss-baseline", pod, "--format", form]
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        wanted = "rootless check-policy: the output: No space left on device\n"
+        assert (done.returncode, done.stderr) == (2, wanted)
+
+
+def test_inputs_of_very_many_things_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    one = {"Config": {"User": "1"}, "HostConfig": {"Privileged": True}}
+    many = tmp_path / "many.json"
+    many.write_text(json.dumps([one] * 3000))
+    found = report(capfdbinary, "builtin:default", str(many), status=1)
+    assert len(found["results"]) == 3000
+    column = found["results"][-1]["findings"][0]["at"]["column"]
+    assert many.read_text()[column - 1 :].startswith('"Privileged": true')
+    for module in (detect, compose, kubernetes):
+        for name in ("MAX_DOCUMENTS", "MAX_CONTAINERS"):
+            monkeypatch.setattr(module, name, 2, raising=False)
+    found = report(capfdbinary, "builtin:default", str(many), status=5)
+    assert [r["verdict"] for r in found["results"]] == ["fail", "fail", "not-understood"]
+    assert "more than 2 things" in found["results"][2]["findings"][0]["message"]
+    for text in (
+        "services: {a: {image: x}, b: {image: x}, c: {image: x}}",
+        POD + "    - {name: b}\n    - {name: c}\n",
+    ):
+        many.write_text(text)
+        found = report(capfdbinary, "builtin:default", str(many), status=5)
+        assert "more than 2 " in json.dumps(found)
+
+
+def test_messages_do_not_grow_with_the_input(tmp_path: Path, capfdbinary: Any) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("services: {a: {image: '" + "${" * 5000 + "'}}")
+    assert main(["builtin:default", str(path)]) == 5
+    assert len(output(capfdbinary)) < 1000
+    services = "".join(f"  s{n}: {{image: x, volumes: [vol:/a]}}\n" for n in range(40))
+    path.write_text(f"services:\n{services}")
+    found = report(capfdbinary, "builtin:cis-docker", str(path), status=1)
+    shared = [e for e in found["results"][0]["findings"] if e["rule"] == "mounts.shared-volume"]
+    assert len(shared) == 40
+    assert "and 34 more" in shared[0]["message"]

@@ -123,3 +123,12 @@ def test_exceptions_in_a_report(tmp_path: Path, capfdbinary: pytest.CaptureFixtu
     by.write_text(text.replace("DAY", str(date.today() - timedelta(days=9))))
     assert check([str(by), str(pod)]) == 1
     assert "ran out on" in capfdbinary.readouterr().out.decode()
+
+
+def test_a_name_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a: {b", "A", "-x", "", "a" * 80):
+        with pytest.raises(SystemExit) as caught:
+            init.main([f"--name={name}"])
+        assert caught.value.code == 2
+    assert init.main(["--name", "ok-1"]) == 0
+    assert "name: ok-1" in capsys.readouterr().out

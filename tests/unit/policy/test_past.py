@@ -228,3 +228,11 @@ def test_the_command(gate: Gate, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert diff.main([str(new), str(new), "--log", str(tmp_path / "audit")]) == 0
     assert diff.main([str(new), str(new), "--log", str(tmp_path / "absent")]) == 2
     assert "there is no decision log" in capsys.readouterr().err
+
+
+def test_what_is_no_log_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x"
+    for data in (b"\0\1\2\n", b"{}\n", b"[1]\n", b"\xff\xfe"):
+        path.write_bytes(data)
+        assert diff.main(["builtin:default", "builtin:default", "--log", str(path)]) == 2
+        assert f"{path}:1: this is no line of a decision log" in capsys.readouterr().err
