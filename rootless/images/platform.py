@@ -27,6 +27,10 @@ _NEWEST = 9
 """No variant of ARM or level of amd64 is higher: bounds the list of what is older."""
 
 _SYSTEMS = frozenset(("linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "wasip1"))
+_KNOWN = frozenset(
+    "386 amd64 arm arm64 loong64 mips mipsle mips64 mips64le ppc64 ppc64le riscv64 s390x".split()
+)
+"""Architectures of images; with a system's name beside it any other is taken as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,16 @@ def parse(text: str) -> Platform:
             f"invalid platform '{text[:100]}'", hint="write os/architecture[/variant]"
         )
     if len(parts) == 1:
-        if parts[0].lower() == "linux":
+        alone = parts[0].lower()
+        if alone == "linux":
             return host()
-        return normalise(Platform("linux", parts[0], ""))
+        found = normalise(Platform("linux", alone, ""))
+        if alone not in _SYSTEMS and found.architecture not in _KNOWN:
+            raise InvalidInput(
+                f'"{text}": unknown operating system or architecture: invalid argument',
+                hint="write os/architecture[/variant]",
+            )
+        return Platform(alone, host().architecture, "") if alone in _SYSTEMS else found
     if len(parts) == 2 and parts[0].lower() not in _SYSTEMS:
         return normalise(Platform("linux", parts[0], parts[1]))
     return normalise(Platform(parts[0], parts[1], parts[2] if len(parts) == 3 else ""))

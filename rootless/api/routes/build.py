@@ -25,7 +25,7 @@ async def refuse(_call: Call) -> StreamResponse:
 async def prune(call: Call) -> Response:
     """``POST /build/prune``: there is no build cache, so that ``system prune`` works."""
     call.filters()
-    return call.reply({"CachesDeleted": [], "SpaceReclaimed": 0})
+    return call.reply({"CachesDeleted": None, "SpaceReclaimed": 0})
 
 
 ROUTES = (

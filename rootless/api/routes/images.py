@@ -18,17 +18,26 @@ from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream, send_body
 from rootless.errors import InvalidInput, NotFound
 from rootless.images import platform as platforms
+from rootless.images import reference as references
 from rootless.model.records import Progress, RegistryAuth
 
 log = logging.getLogger("rootless.api")
 
 
 def auth(call: Call) -> RegistryAuth | None:
-    """The credentials of X-Registry-Auth; ``None`` without any."""
-    raw = call.base64_header("X-Registry-Auth")
-    if not raw.strip():
+    """The credentials of X-Registry-Auth; ``None`` without any.
+
+    What is none counts as none, as in Docker: clients send any word there for a push
+    without credentials.
+    """
+    try:
+        raw = call.base64_header("X-Registry-Auth")
+        if not raw.strip():
+            return None
+        body, warnings = decode(raw, AuthBody)
+    except InvalidInput as error:
+        call.warnings += [f"X-Registry-Auth was ignored: {error}"]
         return None
-    body, warnings = decode(raw, AuthBody)
     call.warnings += (f"X-Registry-Auth: {text}" for text in warnings)
     found = to_auth(body)
     return None if found == RegistryAuth() else found
@@ -150,10 +159,14 @@ async def create(call: Call) -> StreamResponse:
 
 
 def _reference(image: str, tag: str) -> str:
-    """``fromImage`` and ``tag`` in one; the tag may be a digest."""
+    """A name and ``tag``, which counts where both have one, together; it may be a digest."""
     if not tag:
         return image
-    return f"{image}@{tag}" if ":" in tag else f"{image}:{tag}"
+    name = references.parse(image)
+    if ":" in tag:
+        return name.with_digest(tag).familiar
+    digest = f"@{name.digest}" if name.digest else ""
+    return f"{name.with_tag(tag).familiar}{digest}"
 
 
 async def push(call: Call) -> StreamResponse:

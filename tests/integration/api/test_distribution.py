@@ -61,6 +61,20 @@ def test_credentials_of_the_request(engine: Engine, tmp_path: Path) -> None:
         assert Api(engine, header(PASSWORD))("GET", path)[0] == 404
 
 
+def test_what_is_no_credentials_counts_as_none(engine: Engine, tmp_path: Path) -> None:
+    """aiodocker sends a word for a push without any, and names the tag twice."""
+    with running(tmp_path) as registry:
+        name = f"{registry.host}/team/box"
+        engine.ok("tag", IMAGE, f"{name}:v1")
+        anonymous = Api(engine, {"X-Registry-Auth": "placeholder"})
+        status, headers, body = anonymous.raw("POST", f"/images/{name}:v2/push", tag="v1")
+        assert (status, "error" in body.decode()) == (200, False)
+        assert "X-Registry-Auth was ignored" in headers["Warning"]
+        engine.ok("rmi", f"{name}:v1")
+        assert anonymous.raw("POST", "/images/create", fromImage=f"{name}:v2", tag="v1")[0] == 200
+        engine.ok("rmi", f"{name}:v1")
+
+
 @pytest.mark.parametrize("name", ["UPPER", "a:b:c", "127.0.0.1:1/x@sha256:12"])
 def test_names_that_are_none(api: Api, name: str) -> None:
     status, text = api.refused("GET", f"/distribution/{name}/json")

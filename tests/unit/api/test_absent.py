@@ -64,4 +64,4 @@ async def test_refusals(served: Served, method: str, path: str, status: int, mes
 async def test_empty_lists(served: Served) -> None:
     assert await served.json("GET", '/plugins?filters={"enabled":["true"]}') == []
     found = await served.json("POST", "/build/prune?all=1")
-    assert found == {"CachesDeleted": [], "SpaceReclaimed": 0}
+    assert found == {"CachesDeleted": None, "SpaceReclaimed": 0}

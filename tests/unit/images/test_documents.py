@@ -168,6 +168,13 @@ def test_invalid_platforms(text: str) -> None:
         platform.parse(text)
 
 
+def test_one_word_is_a_system_or_an_architecture() -> None:
+    assert str(platform.parse("ARM64")) == "linux/arm64"
+    assert platform.parse("windows").os == "windows"
+    with pytest.raises(InvalidInput, match='"foo": unknown operating system or architecture'):
+        platform.parse("foo")
+
+
 def test_config_as_docker_writes_it() -> None:
     body = {
         "architecture": "amd64",
