@@ -11,8 +11,7 @@ import logging
 import os
 import re
 import socket
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from aiohttp.web_request import BaseRequest
@@ -25,6 +24,7 @@ from rootless.api.fields import check_query, warning_header
 from rootless.api.http import Connection, Runner, Server, listen
 from rootless.api.router import Router
 from rootless.api.routes.table import ROUTES
+from rootless.api.tls import Credentials
 from rootless.api.versions import API_VERSION, parse_version
 from rootless.engine.interface import Engine
 from rootless.errors import Denied, InvalidInput
@@ -208,7 +208,7 @@ def make_app(engine: Engine, *, config: ApiConfig | None = None) -> Api:
 
 
 async def serve(
-    app: Api, sockets: list[socket.socket], *, tls: Callable[[], ssl.SSLContext] | None = None
+    app: Api, sockets: list[socket.socket], *, tls: Credentials | None = None
 ) -> Runner:
     """Serve on sockets that are bound (and perhaps listening); ``Runner.close`` ends it.
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-import ssl
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
@@ -32,7 +31,7 @@ from aiohttp.web_server import Server as AioServer
 
 from rootless.api.identity import peer_identity
 from rootless.api.parser import MAX_LINE, RequestParser
-from rootless.api.tls import TlsServer
+from rootless.api.tls import Credentials, TlsServer
 from rootless.model.identity import Identity
 
 READ_BUFFER = 256 << 10
@@ -262,6 +261,11 @@ class Runner:
         self._listeners = listeners
         self._remotes = remotes
 
+    def recheck(self) -> None:
+        """End the connections of clients whose certificate was taken back."""
+        for remote in self._remotes:
+            remote.recheck()
+
     async def close(self, *, grace: float = 10.0) -> None:
         """Stop listening, end streams at once, give other requests ``grace`` seconds."""
         for listener in self._listeners:
@@ -282,7 +286,7 @@ class Runner:
 async def listen(
     server: Server,
     sockets: list[socket.socket],
-    tls: Callable[[], ssl.SSLContext] | None = None,
+    tls: Credentials | None = None,
 ) -> Runner:
     """Accept connections on bound sockets. Their paths stay when the runner closes.
 

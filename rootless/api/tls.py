@@ -13,10 +13,12 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import re
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from rootless.errors import Denied
 from rootless.model.identity import Identity
@@ -26,6 +28,10 @@ _log = logging.getLogger(__name__)
 HANDSHAKE_SECONDS = 10.0
 MAX_HANDSHAKES = 128
 """At once. The oldest makes room: one that is meant takes milliseconds."""
+MAX_BY_ADDRESS, MAX_BY_IDENTITY = 1024, 512
+"""Connections; each may be a stream. An address is that of many behind NAT."""
+_ROLE = re.compile(r"spiffe://[^/]+/role/([^/]+)/[^/]+")
+"""As ``rootless pki`` writes an identity."""
 _READ = 256 << 10
 _QUICK_ACK = (socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 _MAX_UNASKED = 16 << 20
@@ -49,27 +55,37 @@ def certificate_identity(certificate: dict[str, Any], der: bytes) -> Identity:
         if kind == "commonName"
     ]
     fingerprint = hashlib.sha256(der).hexdigest()
+    role = _ROLE.fullmatch(spiffe[0]) if spiffe else None
     name = spiffe[0].rpartition("/")[2] if spiffe else "".join(names[:1])
     return Identity(
         source="certificate",
         name=name if name and name.isprintable() else f"sha256:{fingerprint[:16]}",
+        role=role[1] if role else None,
         uri=spiffe[0] if spiffe else None,
         fingerprint=fingerprint,
     )
 
 
+class Credentials(Protocol):
+    """What a server has and whom it believes; both may change while it runs."""
+
+    def context(self) -> ssl.SSLContext:
+        """For a new connection."""
+
+    def is_revoked(self, certificate: bytes) -> bool:
+        """Whether a client's certificate (DER) was taken back."""
+
+
 class TlsServer:
-    """Makes the protocols of one listening socket.
+    """Makes the protocols of one listening socket."""
 
-    ``context`` is asked for each connection: certificates may have changed.
-    """
-
-    def __init__(
-        self, factory: Callable[[], asyncio.Protocol], context: Callable[[], ssl.SSLContext]
-    ) -> None:
+    def __init__(self, factory: Callable[[], asyncio.Protocol], credentials: Credentials) -> None:
         self._factory = factory
-        self._context = context
+        self._credentials = credentials
         self._handshakes: dict[TlsProtocol, None] = {}
+        self._clients: set[TlsProtocol] = set()
+        self._addresses: Counter[str] = Counter()
+        self._identities: Counter[str] = Counter()
 
     def __call__(self) -> TlsProtocol:
         """The protocol of a new connection."""
@@ -80,11 +96,44 @@ class TlsServer:
         if len(self._handshakes) >= MAX_HANDSHAKES:
             next(iter(self._handshakes)).abort()
         self._handshakes[protocol] = None
-        return self._context()
+        return self._credentials.context()
 
     def end(self, protocol: TlsProtocol) -> None:
         """A handshake is over, however it went."""
         self._handshakes.pop(protocol, None)
+
+    def admit(self, protocol: TlsProtocol, identity: Identity) -> None:
+        """Count a client; Denied when it has too many connections."""
+        address, key = protocol.address, identity.key
+        for counted, name, most in (
+            (self._addresses, address, MAX_BY_ADDRESS),
+            (self._identities, key, MAX_BY_IDENTITY),
+        ):
+            if counted[name] >= most:
+                raise Denied(f"{name} has {most} connections already")
+        self._clients.add(protocol)
+        self._addresses[address] += 1
+        self._identities[key] += 1
+
+    def leave(self, protocol: TlsProtocol) -> None:
+        """A client that was admitted is gone."""
+        if protocol not in self._clients:
+            return
+        self._clients.remove(protocol)
+        assert protocol.identity is not None
+        names = (self._addresses, protocol.address), (self._identities, protocol.identity.key)
+        for counted, name in names:
+            counted[name] -= 1
+            if not counted[name]:
+                del counted[name]
+
+    def recheck(self) -> None:
+        """End the connections of clients whose certificate was taken back meanwhile."""
+        for protocol in tuple(self._clients):
+            if self._credentials.is_revoked(protocol.certificate):
+                name = protocol.identity.name if protocol.identity else ""
+                _log.info("TLS client %s (%s): its certificate is revoked", protocol.address, name)
+                protocol.abort()
 
     def close(self) -> None:
         """Give up the handshakes under way."""
@@ -110,6 +159,9 @@ class TlsProtocol(asyncio.Protocol):
         """The handshake is done."""
         self.inner: asyncio.BaseProtocol | None = None
         self.identity: Identity | None = None
+        self.certificate = b""
+        """The client's, DER."""
+        self.address = "unknown"
 
     # The socket's side
 
@@ -117,6 +169,8 @@ class TlsProtocol(asyncio.Protocol):
         """Wait for the client's first message, but not for ever."""
         assert isinstance(transport, asyncio.Transport)
         self.raw = transport
+        if peer := transport.get_extra_info("peername"):
+            self.address = str(peer[0])
         self._loop = asyncio.get_running_loop()
         context = self._server.begin(self)
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -136,6 +190,7 @@ class TlsProtocol(asyncio.Protocol):
         """The socket is closed."""
         self._closing = True
         self._end_handshake()
+        self._server.leave(self)
         if self.inner is not None:
             self.inner.connection_lost(error)
 
@@ -174,7 +229,9 @@ class TlsProtocol(asyncio.Protocol):
         der = self.tls.getpeercert(binary_form=True)
         if der is None:
             raise Denied("it presented no certificate")
-        self.identity = certificate_identity(self.tls.getpeercert() or {}, der)
+        identity = certificate_identity(self.tls.getpeercert() or {}, der)
+        self._server.admit(self, identity)
+        self.identity, self.certificate = identity, der
         self._end_handshake()
         self._open = True
         self.inner = self._server.make_inner()
@@ -214,8 +271,7 @@ class TlsProtocol(asyncio.Protocol):
 
     def _refuse(self, reason: str) -> None:
         """End a connection that does not keep to the protocol; the alert tells the client why."""
-        peer = self.raw.get_extra_info("peername")
-        _log.info("TLS client %s: %s", peer[0] if peer else "unknown", reason)
+        _log.info("TLS client %s: %s", self.address, reason)
         self._flush()
         self._closing = True
         self.raw.close()

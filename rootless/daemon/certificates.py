@@ -1,7 +1,8 @@
-"""The TLS side of ``tcp://``: its three files, what is wrong with them, and the context they make.
+"""The TLS side of ``tcp://``: its four files, what is wrong with them, and the context they make.
 
-TLS 1.3 only, a client certificate is required, no session outlives its connection: a
-client whose certificate is taken from the authority's list is out at its next connection.
+TLS 1.3 only, a client certificate is required and held against the revocation list, no
+session outlives its connection. Files that change are taken at once: whoever is in the
+new list is out, open connections included.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import os
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,16 +32,19 @@ Stamp = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Paths of PEM files: the clients' authorities, the daemon's certificate, its key."""
+    """PEM files: the clients' authorities, the daemon's certificate, its key, revocation lists."""
 
     authorities: Path
     certificate: Path
     key: Path
+    revocations: Path
 
 
 def tls_files(config: DaemonConfig) -> TlsFiles:
     """The files that a complete configuration names."""
-    return TlsFiles(Path(config.tlscacert), Path(config.tlscert), Path(config.tlskey))
+    return TlsFiles(
+        Path(config.tlscacert), Path(config.tlscert), Path(config.tlskey), Path(config.tlscrl)
+    )
 
 
 class Certificates:
@@ -48,26 +52,54 @@ class Certificates:
 
     def __init__(self, files: TlsFiles) -> None:
         """Load the files; raises InvalidInput or Denied with what is wrong with which."""
-        self._files = files
+        self.files = files
         self._stamp = _stamp(files)
-        self._context = load(files)
+        self._loaded = load(files)
+        self.generation = 0
+        """How often others came into force."""
 
     def context(self) -> ssl.SSLContext:
-        """For a new connection. Files that do not fit together leave the former ones in force."""
-        stamp = _stamp(self._files)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self._context = load(self._files)
-                _log.info("TLS certificates loaded again")
-            except RootlessError as error:
-                _log.error("the former TLS certificates stay in force: %s", error)
-        return self._context
+        """For a new connection, by the files as they are now."""
+        self.refresh()
+        return self._loaded.context
+
+    def refresh(self) -> None:
+        """Take files that changed; those that do not fit together leave the former in force."""
+        stamp = _stamp(self.files)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._loaded = load(self.files)
+        except RootlessError as error:
+            _log.error("the former TLS certificates stay in force: %s", error)
+            return
+        self.generation += 1
+        _log.info("TLS certificates loaded again")
+
+    def is_revoked(self, certificate: bytes) -> bool:
+        """Whether a client's certificate (DER), which was good once, is in the lists."""
+        from cryptography import x509
+
+        found = x509.load_der_x509_certificate(certificate)
+        return any(
+            one.issuer == found.issuer
+            and one.get_revoked_certificate_by_serial_number(found.serial_number) is not None
+            for one in self._loaded.lists
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the files made."""
+
+    context: ssl.SSLContext
+    lists: tuple[x509.CertificateRevocationList, ...]
 
 
 def _stamp(files: TlsFiles) -> Stamp:
     found: list[tuple[int, ...]] = []
-    for path in (files.authorities, files.certificate, files.key):
+    for path in (files.authorities, files.certificate, files.key, files.revocations):
         try:
             facts = os.stat(path)
         except OSError:
@@ -79,17 +111,22 @@ def _stamp(files: TlsFiles) -> Stamp:
     return tuple(found)
 
 
-def load(files: TlsFiles) -> ssl.SSLContext:
-    """A server's context of the three files, checked one by one."""
+def load(files: TlsFiles) -> Loaded:
+    """A server's context of the four files, checked one by one."""
     with ExitStack() as held:
         authorities, _ = held.enter_context(_opened("tlscacert", files.authorities))
         certificate, certificate_fd = held.enter_context(_opened("tlscert", files.certificate))
         key, key_fd = held.enter_context(_opened("tlskey", files.key, private=True))
-        _check_authorities(files.authorities, authorities)
-        _check_pair(files, certificate, key)
+        revoked, revoked_fd = held.enter_context(
+            _opened("tlscrl", files.revocations, hint="rootless pki crl --out FILE")
+        )
+        trusted = _check_authorities(files.authorities, authorities)
+        chain = _check_pair(files, certificate, key)
+        lists = _check_lists(files.revocations, revoked, [*trusted, *chain])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_CRL_CHECK_LEAF
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
         context.set_alpn_protocols(["http/1.1"])
@@ -97,21 +134,24 @@ def load(files: TlsFiles) -> ssl.SSLContext:
             context.load_verify_locations(cadata=authorities.decode("ascii", "replace"))
             # By descriptor: what was checked is what is loaded.
             context.load_cert_chain(f"/proc/self/fd/{certificate_fd}", f"/proc/self/fd/{key_fd}")
+            context.load_verify_locations(f"/proc/self/fd/{revoked_fd}")
         except ssl.SSLError as error:
             raise InvalidInput(
                 f"TLS cannot be served with {files.certificate} and {files.authorities}: "
                 f"{error.reason or error}"
             ) from None
-    return context
+    return Loaded(context, tuple(lists))
 
 
 @contextmanager
-def _opened(option: str, path: Path, *, private: bool = False) -> Iterator[tuple[bytes, int]]:
+def _opened(
+    option: str, path: Path, *, private: bool = False, hint: str = ""
+) -> Iterator[tuple[bytes, int]]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise InvalidInput(
-            f"cannot read {option} {path}: {error.strerror}", hint=f"give --{option} FILE"
+            f"cannot read {option} {path}: {error.strerror}", hint=hint or f"give --{option} FILE"
         ) from error
     try:
         facts = os.fstat(fd)
@@ -156,10 +196,40 @@ def _parsed(option: str, path: Path, text: bytes) -> list[x509.Certificate]:
         ) from None
 
 
-def _check_authorities(path: Path, text: bytes) -> None:
+def _check_lists(
+    path: Path, text: bytes, issuers: Sequence[x509.Certificate]
+) -> list[x509.CertificateRevocationList]:
+    """The lists of known authorities. One that has ended lets nobody in, so it is refused here."""
+    from rootless.pki import revocation
+
+    lists = []
+    for one in revocation.read(text, path):
+        name = one.issuer.rfc4514_string()
+        # An empty list is false in itself.
+        if all(revocation.list_of([one], issuer) is None for issuer in issuers):
+            _log.warning("tlscrl %s: the list of %s is of no authority that is known", path, name)
+            continue
+        ends = one.next_update_utc
+        if ends is not None and ends < datetime.now(UTC):
+            raise InvalidInput(
+                f"tlscrl {path}: the list of {name} ended on {ends:%Y-%m-%d %H:%M} UTC, and "
+                "what was revoked since is unknown",
+                hint="rootless pki crl, on the authority's machine",
+            )
+        lists.append(one)
+    if not lists:
+        raise InvalidInput(
+            f"tlscrl {path} has no list that an authority of tlscacert or tlscert signed",
+            hint="an intermediate's certificate belongs into tlscert, behind the daemon's own",
+        )
+    return lists
+
+
+def _check_authorities(path: Path, text: bytes) -> list[x509.Certificate]:
     from cryptography import x509
 
-    for certificate in _parsed("tlscacert", path, text):
+    certificates = _parsed("tlscacert", path, text)
+    for certificate in certificates:
         _check_dates("tlscacert", path, certificate)
         try:
             found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
@@ -171,9 +241,33 @@ def _check_authorities(path: Path, text: bytes) -> None:
                 "authority",
                 hint="give the certificate that signed the clients' certificates",
             )
+        _check_strict(path, certificate)
+    return certificates
 
 
-def _check_pair(files: TlsFiles, certificate: bytes, key: bytes) -> None:
+def _check_strict(path: Path, certificate: x509.Certificate) -> None:
+    """What OpenSSL wants of an authority (X509_V_FLAG_X509_STRICT), before a client is refused."""
+    from cryptography import x509
+
+    for kind, word in (
+        (x509.BasicConstraints, "basicConstraints"),
+        (x509.KeyUsage, "keyUsage"),
+        (x509.SubjectKeyIdentifier, "subjectKeyIdentifier"),
+    ):
+        try:
+            certificate.extensions.get_extension_for_class(kind)
+        except x509.ExtensionNotFound:
+            raise InvalidInput(
+                f"tlscacert {path}: {certificate.subject.rfc4514_string()} has no {word}, which "
+                "RFC 5280 wants of an authority",
+                hint="rootless pki init makes one that has",
+            ) from None
+        except ValueError:
+            raise InvalidInput(f"tlscacert {path}: its {word} is damaged") from None
+
+
+def _check_pair(files: TlsFiles, certificate: bytes, key: bytes) -> list[x509.Certificate]:
+    """The daemon's certificate fits its key and its purpose; its whole chain."""
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import (
@@ -183,7 +277,8 @@ def _check_pair(files: TlsFiles, certificate: bytes, key: bytes) -> None:
     )
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    own = _parsed("tlscert", files.certificate, certificate)[0]
+    chain = _parsed("tlscert", files.certificate, certificate)
+    own = chain[0]
     _check_dates("tlscert", files.certificate, own)
     try:
         private = load_pem_private_key(key, None)
@@ -206,7 +301,7 @@ def _check_pair(files: TlsFiles, certificate: bytes, key: bytes) -> None:
     try:
         uses = own.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (x509.ExtensionNotFound, ValueError):
-        return
+        return chain
     allowed = {
         ExtendedKeyUsageOID.SERVER_AUTH,
         ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
@@ -216,6 +311,7 @@ def _check_pair(files: TlsFiles, certificate: bytes, key: bytes) -> None:
             f"tlscert {files.certificate} is not for servers: clients would refuse it",
             hint="its extendedKeyUsage needs serverAuth",
         )
+    return chain
 
 
 def _check_dates(option: str, path: Path, certificate: x509.Certificate) -> None:

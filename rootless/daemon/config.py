@@ -29,6 +29,7 @@ class DaemonConfig:
     tlscacert: str = ""
     tlscert: str = ""
     tlskey: str = ""
+    tlscrl: str = ""
     min_api_version: str = ""
     experimental: bool = False
     data_root: str = ""
@@ -149,7 +150,7 @@ def check_config(config: DaemonConfig) -> DaemonConfig:
             name: getattr(config, name.replace("-", "_"))
             for name in (
                 "data-root", "exec-root", "pidfile", "init-path", "seccomp-profile",
-                "tlscacert", "tlscert", "tlskey", "deprecated-key-path",
+                "tlscacert", "tlscert", "tlskey", "tlscrl", "deprecated-key-path",
             )
         }
     )  # fmt: skip
@@ -175,13 +176,15 @@ def complete(config: DaemonConfig, environ: Mapping[str, str]) -> DaemonConfig:
     def path(given: str, default: str) -> str:
         return os.path.abspath(os.path.expanduser(given or default))
 
+    authorities = path(config.tlscacert, f"{directory}/tls/ca.pem")
     return replace(
         config,
         data_root=data,
         exec_root=exec_root,
         pidfile=path(config.pidfile, f"{exec_root}/rootlessd.pid"),
-        tlscacert=path(config.tlscacert, f"{directory}/tls/ca.pem"),
+        tlscacert=authorities,
         tlscert=path(config.tlscert, f"{directory}/tls/cert.pem"),
         tlskey=path(config.tlskey, f"{directory}/tls/key.pem"),
+        tlscrl=path(config.tlscrl, f"{os.path.dirname(authorities)}/crl.pem"),
         deprecated_key_path=path(config.deprecated_key_path, f"{directory}/key.json"),
     )

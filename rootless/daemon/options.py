@@ -76,6 +76,10 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
             "tlskey", PATH, "its key, mode 0600 in a directory with mode 0700 (default tls/key.pem)"
         ),
         Option(
+            "tlscrl", PATH, "the authorities' revocation lists: whose certificate is in them is "
+            "out, at once (default crl.pem beside tlscacert)",
+        ),
+        Option(
             "min-api-version", TEXT, "oldest API version that is served (default 1.24)",
             meta="VERSION",
         ),

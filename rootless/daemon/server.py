@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,15 @@ from rootless.daemon.sources import Flags, load
 from rootless.errors import RootlessError
 
 if TYPE_CHECKING:
+    from rootless.api.http import Runner
     from rootless.daemon.certificates import Certificates
     from rootless.engine.engine import LocalEngine
 
 _log = logging.getLogger("rootlessd")
 
 
+_LOOK_SECONDS = 2.0
+"""Between looks at the TLS files, where none tells that it changed."""
 _REQUESTS = 15.0
 """Seconds that requests under way have at the end when containers have any time they want."""
 
@@ -93,8 +97,12 @@ class Daemon:
             runner = await serve(
                 app,
                 [one.socket for one in self._sockets],
-                tls=certificates.context if certificates is not None else None,
+                tls=certificates,
             )
+            if certificates is not None:
+                engine.core.background(
+                    self._follow(certificates, runner), "following the TLS certificates"
+                )
             try:
                 await self._warm(engine)
                 # What lives now lives until the end: the collector need not look at it again.
@@ -123,6 +131,29 @@ class Daemon:
             # Listing, logs and removal work without a launcher; starting will say this again.
             _log.error("%s", error)
 
+    async def _follow(self, certificates: Certificates, runner: Runner) -> None:
+        """Take new certificates as they come, and end whom a new revocation list names."""
+        assert self._engine is not None
+        path = certificates.files.revocations
+        generation = certificates.generation
+        with ExitStack() as held:
+            try:
+                changed = held.enter_context(
+                    self._engine.core.watcher.watch(path.parent, path.name)
+                )
+            except RootlessError as error:
+                _log.warning("a revocation takes up to %.0f s: %s", _LOOK_SECONDS, error)
+                changed = asyncio.Event()
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), _LOOK_SECONDS)
+                changed.clear()
+                # A connection that was made meanwhile has taken the files already.
+                certificates.refresh()
+                if certificates.generation != generation:
+                    generation = certificates.generation
+                    runner.recheck()
+
     def _publish(self, action: str, details: dict[str, str]) -> None:
         assert self._engine is not None
         core = self._engine.core
@@ -138,7 +169,7 @@ class Daemon:
         except RootlessError as error:
             _log.error("configuration not reloaded: %s", error)
         if self._certificates is not None:
-            self._certificates.context()
+            self._certificates.refresh()
         activation.notify(os.environ, "READY=1")
 
     def _take(self, new: DaemonConfig) -> None:

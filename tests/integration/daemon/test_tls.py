@@ -15,6 +15,7 @@ from tests.support import pki
 from tests.support.api import IMAGE
 from tests.support.engine import Engine, new_engine, program
 from tests.support.registry import free_port
+from tests.support.sinks import wait_for
 
 pytestmark = pytest.mark.integration
 CA = pki.authority()
@@ -45,6 +46,29 @@ class Remote:
             ],
             env=self.engine.env, input=data, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
+
+    def docker_started(self, *words: str, client: Path) -> subprocess.Popen[bytes]:
+        """Docker's client, running."""
+        return subprocess.Popen(
+            [
+                "docker", "--tlsverify", "--tlscacert", client / "ca.pem", "--tlscert",
+                client / "cert.pem", "--tlskey", client / "key.pem", "--host",
+                f"tcp://127.0.0.1:{self.port}", *words,
+            ],
+            env=self.engine.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def connections(self, name: str) -> int:
+        """How many streams the daemon's log tells that a client has asked for."""
+        text = self.engine.log.read_text()
+        return sum(
+            f"by certificate {name}" in line and _is_stream(line) for line in text.splitlines()
+        )
+
+
+def _is_stream(line: str) -> bool:
+    return any(word in line for word in ("/events", "/logs", "/start"))
 
 
 def certificates(engine: Engine) -> Path:
@@ -130,8 +154,11 @@ def test_new_certificates_are_taken_without_a_restart(remote: Remote, tmp_path: 
     client = pki.write(tmp_path / "second", CA, pki.signed(other, "bob"))
     assert remote.docker("info", client=client).returncode != 0
     authorities = certificates(remote.engine) / "ca.pem"
+    lists = certificates(remote.engine) / "crl.pem"
     try:
         authorities.write_bytes(CA.pem + other.pem)
+        assert remote.docker("info", client=client).returncode != 0, "no list says it is good"
+        lists.write_bytes(pki.revocations(CA) + pki.revocations(other))
         assert remote.docker("info", client=client).returncode == 0
         assert remote.docker("info").returncode == 0
         authorities.write_bytes(other.pem)
@@ -141,7 +168,39 @@ def test_new_certificates_are_taken_without_a_restart(remote: Remote, tmp_path: 
         assert "the former TLS certificates stay in force" in remote.engine.log.read_text()
     finally:
         authorities.write_bytes(CA.pem)
+        lists.write_bytes(pki.revocations(CA))
     assert remote.docker("info").returncode == 0
+
+
+def test_a_revocation_ends_open_streams_and_lets_nobody_in(remote: Remote, tmp_path: Path) -> None:
+    pairs = {name: pki.signed(CA, name) for name in ("mallory", "bob")}
+    clients = {name: pki.write(tmp_path / name, CA, pair) for name, pair in pairs.items()}
+    lists = certificates(remote.engine) / "crl.pem"
+    made = remote.docker("run", "-d", IMAGE, "sleep", "1000").stdout.decode().strip()
+    streams = {
+        name: [
+            remote.docker_started(*words, client=client)
+            for words in (("events",), ("logs", "-f", made), ("exec", made, "sleep", "900"))
+        ]
+        for name, client in clients.items()
+    }
+    try:
+        for name in clients:  # each is there, and its streams are
+            wait_for("streams", lambda name=name: remote.connections(name) >= len(streams[name]))
+        lists.write_bytes(pki.revocations(CA, pairs["mallory"]))
+        for process in streams["mallory"]:
+            process.wait(30)
+        done = remote.docker("info", client=clients["mallory"])
+        assert done.returncode != 0
+        assert b"revoked certificate" in done.stderr + done.stdout
+        assert all(process.poll() is None for process in streams["bob"])
+        assert remote.docker("info", client=clients["bob"]).returncode == 0
+    finally:
+        for process in (one for several in streams.values() for one in several):
+            process.kill()
+            process.wait()
+        lists.write_bytes(pki.revocations(CA))
+        remote.docker("rm", "-f", made)
 
 
 def start(engine: Engine, *words: str) -> str:

@@ -33,7 +33,22 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     directory = pki.write(
         tmp_path_factory.mktemp("tls") / "tls", CA, pki.signed(CA, "server", server=True)
     )
-    return load(TlsFiles(directory / "ca.pem", directory / "cert.pem", directory / "key.pem"))
+    names = ("ca.pem", "cert.pem", "key.pem", "crl.pem")
+    return load(TlsFiles(*(directory / name for name in names))).context
+
+
+class Fixed:
+    """Credentials that stay, and certificates (DER) that a test takes back."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self.revoked: set[bytes] = set()
+
+    def context(self) -> ssl.SSLContext:
+        return self._context
+
+    def is_revoked(self, certificate: bytes) -> bool:
+        return certificate in self.revoked
 
 
 def client_context(tmp_path: Path, pair: pki.Pair | None) -> ssl.SSLContext:
@@ -131,7 +146,7 @@ async def served(
 ) -> AsyncIterator[tuple[str, int]]:
     """The address of a server whose connections speak ``factory``'s protocol through TLS."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(TlsServer(factory, lambda: context), "127.0.0.1", 0)
+    server = await loop.create_server(TlsServer(factory, Fixed(context)), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[:2]
     finally:
@@ -145,7 +160,7 @@ async def api(context: ssl.SSLContext) -> AsyncIterator[tuple[FakeEngine, tuple[
     engine = FakeEngine()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        runner = await serve(make_app(engine), [listener], tls=lambda: context)
+        runner = await serve(make_app(engine), [listener], tls=Fixed(context))
         try:
             yield engine, listener.getsockname()
         finally:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from rootless.daemon.certificates import Certificates, TlsFiles, load
 from rootless.errors import RootlessError
@@ -21,11 +22,14 @@ SERVER = pki.signed(CA, "server", server=True)
 def files(tmp_path: Path) -> TlsFiles:
     """A right set of files."""
     directory = pki.write(tmp_path / "tls", CA, SERVER)
-    return TlsFiles(directory / "ca.pem", directory / "cert.pem", directory / "key.pem")
+    names = ("ca.pem", "cert.pem", "key.pem", "crl.pem")
+    return TlsFiles(*(directory / name for name in names))
 
 
 def test_only_tls_1_3_with_a_client_certificate_and_no_tickets(files: TlsFiles) -> None:
-    context = load(files)
+    context = load(files).context
+    assert context.verify_flags & ssl.VERIFY_X509_STRICT
+    assert context.verify_flags & ssl.VERIFY_CRL_CHECK_LEAF
     assert context.minimum_version == ssl.TLSVersion.TLSv1_3
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.num_tickets == 0
@@ -44,6 +48,14 @@ def _write(text: bytes, name: str) -> Callable[[TlsFiles], None]:
         (lambda f: f.key.unlink(), "cannot read tlskey", "--tlskey FILE"),
         (lambda f: f.key.chmod(0o640), "key.pem has mode 0640", "chmod 600"),
         (lambda f: f.key.parent.chmod(0o750), "tls has mode 0750", "chmod 700"),
+        (lambda f: f.revocations.unlink(), "cannot read tlscrl", "rootless pki crl"),
+        (_write(b"x", "crl.pem"), "holds no revocation list", "rootless pki crl"),
+        (_write(pki.revocations(CA)[:200], "crl.pem"), "is cut off", ""),
+        (_write(pki.revocations(CA, days=-1), "crl.pem"), "the list of CN=Test CA ended on",
+         "rootless pki crl"),
+        (_write(pki.revocations(pki.authority()), "crl.pem"), "no list that an authority",
+         "intermediate"),
+        (_write(pki.authority(strict=False).pem, "ca.pem"), "has no keyUsage", "pki init"),
         (_write(b"x", "ca.pem"), "holds no certificate", "BEGIN CERTIFICATE"),
         (_write(b"x", "cert.pem"), "holds no certificate", "BEGIN CERTIFICATE"),
         (_write(b"x", "key.pem"), "holds no private key", "BEGIN PRIVATE KEY"),
@@ -104,3 +116,20 @@ def test_a_key_that_others_can_read_is_not_opened_by_a_link(
     files.key.symlink_to(moved)
     with pytest.raises(RootlessError, match="open has mode 0755"):
         load(files)
+
+
+def test_whose_certificate_is_in_the_list_is_known(files: TlsFiles) -> None:
+    alice, bob = pki.signed(CA, "alice"), pki.signed(CA, "bob")
+    certificates = Certificates(files)
+    der = [pair.certificate.public_bytes(Encoding.DER) for pair in (alice, bob)]
+    assert not any(certificates.is_revoked(one) for one in der)
+    files.revocations.write_bytes(pki.revocations(CA, alice))
+    certificates.refresh()
+    assert certificates.generation == 1
+    assert [certificates.is_revoked(one) for one in der] == [True, False]
+    # Another authority's list says nothing about this one's certificates.
+    other = pki.authority("Other CA")
+    files.authorities.write_bytes(CA.pem + other.pem)
+    files.revocations.write_bytes(pki.revocations(CA) + pki.revocations(other, bob))
+    certificates.refresh()
+    assert not any(certificates.is_revoked(one) for one in der)
