@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 HANDSHAKE_SECONDS = 10.0
 MAX_HANDSHAKES = 128
 """At once. The oldest makes room: one that is meant takes milliseconds."""
+LINGER_SECONDS, MAX_LINGERING = 2.0, 64
+"""What a client that is refused has to read why, and how many of them at once."""
 MAX_BY_ADDRESS, MAX_BY_IDENTITY = 1024, 512
 """Connections; each may be a stream. An address is that of many behind NAT."""
 _ROLE = re.compile(r"spiffe://[^/]+/role/([^/]+)/[^/]+")
@@ -84,6 +86,7 @@ class TlsServer:
         self._credentials = credentials
         self._handshakes: dict[TlsProtocol, None] = {}
         self._clients: set[TlsProtocol] = set()
+        self._lingering: dict[TlsProtocol, None] = {}
         self._addresses: Counter[str] = Counter()
         self._identities: Counter[str] = Counter()
 
@@ -116,7 +119,8 @@ class TlsServer:
         self._identities[key] += 1
 
     def leave(self, protocol: TlsProtocol) -> None:
-        """A client that was admitted is gone."""
+        """A client is gone."""
+        self._lingering.pop(protocol, None)
         if protocol not in self._clients:
             return
         self._clients.remove(protocol)
@@ -126,6 +130,13 @@ class TlsServer:
             counted[name] -= 1
             if not counted[name]:
                 del counted[name]
+
+    def linger(self, protocol: TlsProtocol) -> None:
+        """Close a refused connection when its client has; it has not long for that."""
+        if len(self._lingering) >= MAX_LINGERING:
+            next(iter(self._lingering)).abort()
+        self._lingering[protocol] = None
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, protocol.abort)
 
     def recheck(self) -> None:
         """End the connections of clients whose certificate was taken back meanwhile."""
@@ -137,7 +148,7 @@ class TlsServer:
 
     def close(self) -> None:
         """Give up the handshakes under way."""
-        for protocol in tuple(self._handshakes):
+        for protocol in (*self._handshakes, *self._lingering):
             protocol.abort()
 
     def make_inner(self) -> asyncio.Protocol:
@@ -178,6 +189,8 @@ class TlsProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Ciphertext."""
+        if self._closing:
+            return
         self._incoming.write(data)
         self._pump()
 
@@ -274,7 +287,13 @@ class TlsProtocol(asyncio.Protocol):
         _log.info("TLS client %s: %s", self.address, reason)
         self._flush()
         self._closing = True
-        self.raw.close()
+        self._end_handshake()
+        if self.raw.is_closing():
+            return
+        # Closed now, with bytes of the client's unread, the socket would be reset, and the
+        # alert be lost (RFC 1122, section 4.2.2.13).
+        self.raw.write_eof()
+        self._server.linger(self)
 
     # The inner protocol's side
 

@@ -63,7 +63,24 @@ def client_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
+_REFUSALS = {
+    "CERTIFICATE_REVOKED": "your certificate was revoked",
+    "CERTIFICATE_EXPIRED": "your certificate is not valid now: it has expired or is of tomorrow",
+    "UNKNOWN_CA": "your certificate is of an authority that it does not know",
+    "UNSUPPORTED_CERTIFICATE": "your certificate is not for clients",
+    "BAD_CERTIFICATE": "your certificate is not as RFC 5280 wants it, or not yet valid",
+    "CERTIFICATE_UNKNOWN": "your certificate cannot be judged: is its revocation list up to date?",
+    "CERTIFICATE_REQUIRED": "it wants a certificate: give --tlscert and --tlskey",
+}
+"""What the other side's alerts mean (RFC 8446, section 6.2); OpenSSL has its own name for each."""
+
+
 def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        # SSLV3_ALERT_CERTIFICATE_REVOKED, TLSV1_ALERT_UNKNOWN_CA, TLSV13_ALERT_…
+        refusal = _REFUSALS.get((error.reason or "").partition("_ALERT_")[2])
+        if refusal is not None:
+            return f"the daemon refuses you: {refusal}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate verify failed: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
