@@ -440,6 +440,7 @@ def test_every_rule_has_a_case() -> None:
         "mounts.engine-socket",
         "mounts.shared-volume",
         "landlock.available",
+        "landlock.listening",
         *(f"quotas.{name}" for name in ("containers", "running", "memory", "cpus", "disk")),
         *(f"images.{name}" for name in ("allowed", "digest", "tag", "age", "size", "trust")),
     }
