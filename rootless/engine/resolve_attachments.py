@@ -93,15 +93,18 @@ def attachment(
 
 
 def _link(text: str, lookup: Lookup) -> tuple[str, str]:
-    """``NAME[:ALIAS]`` as the alias and a name that the other container always has."""
+    """``NAME[:ALIAS]`` as the alias and a name that the other container always has.
+
+    One that is not there yet is meant by the name that it will have, as in Docker.
+    """
     name, alias = links.parse(text)
     try:
-        record = lookup(name)
+        target = ids.short_id(lookup(name).id)
     except NotFound:
-        raise InvalidInput(f"could not get container for {name}") from None
-    if not _ALIAS.fullmatch(alias):
-        raise InvalidInput(f"invalid link: {text!r}")
-    return alias.lower(), ids.short_id(record.id)
+        target = name.removeprefix("/").lower()
+    if not (_ALIAS.fullmatch(alias) and _ALIAS.fullmatch(target)):
+        raise InvalidInput(f"invalid link: {text[:80]!r}")
+    return alias.lower(), target
 
 
 def final_mode(

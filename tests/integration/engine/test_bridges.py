@@ -273,8 +273,29 @@ def test_connecting_a_running_container(
     addresses = engine.ok("exec", "web", "ip", "-4", "-o", "addr")
     assert ("eth0" in addresses, "eth1" in addresses) == (False, True)
     assert "default via 10.77.3.1" in engine.ok("exec", "web", "ip", "route")
-    twice = docker_cli("network", "disconnect", "here", "web")
-    assert "is not connected to network here" in twice.stderr
+    for how in ((), ("--force",)):
+        twice = docker_cli("network", "disconnect", *how, "here", "web")
+        assert "is not connected to network here" in twice.stderr
+
+
+def test_a_container_that_was_never_started(
+    engine: Engine, networks: list[str], docker_cli: DockerCli
+) -> None:
+    """What it asks for is shown; a link may name who comes later."""
+    make(engine, networks, "for later use")
+    ref = engine.ok("create", "--name", "first", IMAGE, "sleep", "1000").strip()
+    mac = "02:00:00:00:00:77"
+    told = docker_cli("network", "connect", "--driver-opt", "x=y", "for later use", "first")
+    assert "DriverOpts" in told.stderr
+    body = {"Container": ref, "EndpointConfig": {"MacAddress": mac, "Links": ["second:shop"]}}
+    Api(engine).ok("POST", "/networks/for%20later%20use/connect", body)
+    shown = place(engine, "first", "for later use")
+    assert (shown["MacAddress"], shown["Links"]) == (mac, ["second:shop"])
+    engine.ok("start", "first")
+    serve(engine, "second", "--network", "for later use")
+    assert place(engine, "first", "for later use")["MacAddress"] == mac
+    address = place(engine, "second", "for later use")["IPAddress"]
+    assert address in engine.ok("exec", "first", "nslookup", "shop")
 
 
 def test_the_default_network_besides_one_of_the_users(engine: Engine, networks: list[str]) -> None:

@@ -470,7 +470,7 @@ async def test_networks(served: Served) -> None:
     for body, status in (
         ({"Name": "host"}, 403),
         ({"Name": ""}, 400),
-        ({"Name": "a b"}, 400),
+        ({"Name": "a/b"}, 400),
         ({"Name": "y", "Driver": "overlay"}, 404),
         ({"Name": "y", "Options": {"nope": "1"}}, 400),
         ({"Name": "y", "Options": {"com.docker.network.driver.mtu": "x"}}, 400),
