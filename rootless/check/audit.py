@@ -15,7 +15,16 @@ from typing import Any
 from rootless.check import exits
 from rootless.check.inputs import read_some
 from rootless.check.policies import home
-from rootless.policy.chain import CURRENT, HEAD, Line, Tail, problems, read_lines, signed_text
+from rootless.policy.chain import (
+    CURRENT,
+    KEPT,
+    Line,
+    problems,
+    read_head,
+    read_lines,
+    rotated,
+    signed_text,
+)
 from rootless.policy.reports.as_text import plain
 
 _POLL = 0.5
@@ -85,9 +94,10 @@ def own_directory() -> Path:
 
 def _files(directory: Path) -> list[Path]:
     current = directory / CURRENT
-    if not current.exists():
+    found = [*rotated(directory), *([current] if current.exists() else [])]
+    if not found:
         raise FileNotFoundError(2, "there is no decision log", str(current))
-    return [*sorted(directory.glob("decisions-[0-9]*.ndjson")), current]
+    return found
 
 
 def log_lines(place: Path) -> Iterator[Line]:
@@ -114,47 +124,60 @@ def _print(line: Line, form: str) -> None:
 
 
 def _follow(directory: Path, options: argparse.Namespace) -> None:
+    """Print what is appended, also to the files that follow when the log is rotated."""
     path = directory / CURRENT
     file = open(path, "rb")  # noqa: SIM115  # it is opened anew when the log is rotated
     try:
         file.seek(0, os.SEEK_END)
         rest = b""
         while True:
+            # Asked before the last read: what is read then is all that the file will ever have.
+            left = _left_behind(path, file.fileno())
             data = file.read()
-            if not data:
-                if os.fstat(file.fileno()).st_ino != os.stat(path).st_ino:
-                    file.close()
-                    file = open(path, "rb")  # noqa: SIM115
+            if data:
+                whole, newline, rest = (rest + data).rpartition(b"\n")
+                for line in read_lines(str(path), whole + newline):
+                    if _wanted(line, options):
+                        _print(line, options.format)
+            elif left:
+                file.close()
+                file = open(path, "rb")  # noqa: SIM115
+            else:
                 time.sleep(_POLL)
-                continue
-            whole, newline, rest = (rest + data).rpartition(b"\n")
-            for line in read_lines(str(path), whole + newline):
-                if _wanted(line, options):
-                    _print(line, options.format)
     finally:
         file.close()
 
 
+def _left_behind(path: Path, fd: int) -> bool:
+    """Whether another file has the name now."""
+    try:
+        return os.stat(path).st_ino != os.fstat(fd).st_ino
+    except FileNotFoundError:
+        return False  # between the rename and the new file
+
+
 def _verify(directory: Path, key: str | None) -> int:
     lines = list(log_lines(directory))
-    found = list(problems(lines, _head(directory)))
+    found = list(problems(lines, read_head(directory)))
+    found += _gone(lines, directory)
     found += _bad_signatures(lines, _public_key(key))
     for problem in found:
-        print(problem)
+        print(plain(problem))
+    for line in lines:
+        if line.record.get("lost"):
+            lost = line.record["lost"]
+            print(f"{line.file}:{line.number}: {lost} decisions before it could not be written")
     signed = sum("checkpoint" in line.record for line in lines)
     state = "broken" if found else "whole"
     print(f"{len(lines)} lines, {signed} checkpoints: the chain is {state}")
     return exits.VIOLATIONS if found else exits.HOLDS
 
 
-def _head(directory: Path) -> Tail | None:
-    try:
-        head = json.loads((directory / HEAD).read_bytes())
-        return Tail(int(head["seq"]), str(head["hash"]))
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        return Tail(-1, "")
+def _gone(lines: Sequence[Line], directory: Path) -> Iterator[str]:
+    """The oldest files, when there are not yet so many that the oldest would be removed."""
+    first = lines[0].record.get("seq") if lines else 1
+    if isinstance(first, int) and first > 1 and len(rotated(directory)) < KEPT:
+        yield f"{lines[0].file}:1: {first - 1} lines are missing at the beginning"
 
 
 def _public_key(name: str | None) -> dict[str, Any] | None:

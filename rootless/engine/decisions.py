@@ -19,12 +19,22 @@ from typing import Any
 from rootless.errors import RootlessError
 from rootless.model.decision import Finding
 from rootless.model.identity import Identity
-from rootless.policy.chain import CURRENT, HEAD, START, Tail, digest, encode, signed_text
+from rootless.policy.chain import (
+    CURRENT,
+    HEAD,
+    KEPT,
+    START,
+    Tail,
+    digest,
+    encode,
+    read_head,
+    rotated,
+    signed_text,
+)
 from rootless.policy.past import Judged
 
 _LOG = logging.getLogger(__name__)
 _MAX_FILE = 16 << 20
-_MAX_FILES = 16
 _TAIL = 1 << 20
 """Bytes at the end of a file that hold its last line."""
 _MAX_PART = 1 << 18
@@ -52,9 +62,11 @@ class DecisionLog:
         self._signed_at = time.monotonic()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._tail, torn = self._recover()
+        found = {"bytes": torn} if torn else {}
+        found |= self._missing()
         self._fd = self._open()
-        if torn:
-            self._append({"event": "recovered", "bytes": torn})
+        if found:
+            self._append({"event": "recovered", "time": _now(), **found})
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -78,6 +90,13 @@ class DecisionLog:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     return Tail(int(json.loads(lines[-1])["seq"]), digest(lines[-1])), torn
         return Tail(0, START), 0
+
+    def _missing(self) -> dict[str, Any]:
+        """What was done to the end of the log while nobody wrote it; it is told in the chain."""
+        head = read_head(self._directory)
+        if head is None or head.seq < self._tail.seq or head == self._tail:
+            return {}
+        return {"missing": head.seq - self._tail.seq, "head": head.hash}
 
     def record(
         self,
@@ -171,7 +190,7 @@ class DecisionLog:
         os.close(self._fd)
         self._fd = self._open()
         self._known.clear()
-        for path in rotated(self._directory)[:-_MAX_FILES]:
+        for path in rotated(self._directory)[:-KEPT]:
             path.unlink(missing_ok=True)
 
     def checkpoint(self) -> None:
@@ -212,11 +231,6 @@ class DecisionLog:
 def text_digest(text: str) -> str:
     """``sha256:…`` of a text, remembered for the last few."""
     return digest(text.encode(errors="surrogatepass"))
-
-
-def rotated(directory: Path) -> list[Path]:
-    """Full files, the oldest first."""
-    return sorted(directory.glob("decisions-[0-9]*.ndjson"))
 
 
 def _now() -> str:

@@ -11,12 +11,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+_MAX_HEAD = 4096
 START = "sha256:" + "0" * 64
 """What the very first line has as its predecessor's hash."""
 CURRENT = "decisions.ndjson"
 HEAD = "head.json"
+KEPT = 16
+"""Full files that are kept."""
 
 
 def digest(data: bytes) -> str:
@@ -67,6 +71,22 @@ class Tail:
     hash: str
 
 
+def rotated(directory: Path) -> list[Path]:
+    """Full files, the oldest first."""
+    return sorted(directory.glob("decisions-[0-9]*.ndjson"))
+
+
+def read_head(directory: Path) -> Tail | None:
+    """What is remembered of the last line; None when nothing is."""
+    try:
+        head = json.loads((directory / HEAD).read_bytes()[:_MAX_HEAD])
+        return Tail(int(head["seq"]), str(head["hash"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return Tail(-1, "")
+
+
 def problems(lines: Iterable[Line], head: Tail | None) -> Iterator[str]:
     """Every place where the chain is broken, as ``file:line: what``.
 
@@ -87,6 +107,8 @@ def problems(lines: Iterable[Line], head: Tail | None) -> Iterator[str]:
             yield f"{where}: line {seq} follows line {last.seq}: lines were removed or reordered"
         elif previous != last.hash:
             yield f"{where}: line {last.seq} before it is not what it was when this was written"
+        if isinstance(line.record.get("missing"), int):
+            yield f"{where}: {_gap(line.record['missing'])} when the daemon started"
         last = Tail(seq, digest(line.data))
         if head is not None and head.seq == seq and head != last:
             yield f"{where}: line {seq} is not what it was when it was the last one"
@@ -94,3 +116,9 @@ def problems(lines: Iterable[Line], head: Tail | None) -> Iterator[str]:
         yield f"{where}: {head.seq - last.seq} lines are missing at the end"
     if head is not None and last is None:
         yield f"{CURRENT}: all {head.seq} lines are missing"
+
+
+def _gap(missing: int) -> str:
+    return (
+        f"{missing} lines before it were missing" if missing else "the line before it was changed"
+    )

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import threading
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from rootless.check import audit
 from rootless.check.audit import main
 from rootless.daemon.identity import engine_key
 from rootless.engine import decisions
 from rootless.engine.decisions import DecisionLog
 from rootless.model.decision import Finding
 from rootless.model.identity import Identity
-from rootless.policy.chain import CURRENT, START
+from rootless.policy.chain import CURRENT, HEAD, START, rotated
 from rootless.policy.past import action
 
 WHO = Identity("unix", "tester", uid=1000)
@@ -124,17 +127,24 @@ def test_rotation_keeps_the_chain_and_bounds_it(
     tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decisions, "_MAX_FILE", 2000)
-    monkeypatch.setattr(decisions, "_MAX_FILES", 3)
+    for module in (decisions, audit):
+        monkeypatch.setattr(module, "KEPT", 3)
     log = DecisionLog(tmp_path, key)
     write(log, 60)
     log.close()
-    assert len(decisions.rotated(tmp_path)) == 3
+    assert len(rotated(tmp_path)) == 3
     assert verify(tmp_path, key) == 0
     again = DecisionLog(tmp_path, key)
     write(again, 1)
     again.close()
     assert verify(tmp_path, key) == 0
-    decisions.rotated(tmp_path)[1].unlink()
+    first, second, _ = rotated(tmp_path)
+    kept = second.read_bytes()
+    second.unlink()
+    assert verify(tmp_path, key) == 1
+    second.write_bytes(kept)
+    assert verify(tmp_path, key) == 0
+    first.unlink()  # what rotation would not have removed yet
     assert verify(tmp_path, key) == 1
 
 
@@ -196,3 +206,111 @@ def test_how_many_lines(directory: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_a_key_without_end_is_none(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(directory, Path("/dev/zero")) == 2
     assert "/dev/zero: it is no JSON web key" in capsys.readouterr().err
+
+
+def test_what_is_cut_off_while_nobody_writes_is_told_by_the_chain(
+    directory: Path, key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The head would be written anew by the next daemon, and the cut forgotten."""
+    rewrite(directory, lines(directory)[:4])
+    for _ in range(2):
+        log = DecisionLog(directory, key)
+        write(log, 1)
+        log.close()
+        assert verify(directory, key) == 1
+        assert (
+            ":5: 3 lines before it were missing when the daemon started" in capsys.readouterr().out
+        )
+    rewrite(directory, [*lines(directory)[:-1], lines(directory)[-1].replace(b"ES256", b"ES999")])
+    DecisionLog(directory, key).close()
+    assert verify(directory, key) == 1
+    assert "the line before it was changed when the daemon started" in capsys.readouterr().out
+
+
+def test_a_crash_at_any_byte_leaves_a_chain(tmp_path: Path, key: Path) -> None:
+    log = DecisionLog(tmp_path / "a", key)
+    heads = [b""]
+    for _ in range(3):
+        write(log, 1)
+        heads.append((tmp_path / "a" / HEAD).read_bytes())
+    log.close()
+    data = b"".join(lines(tmp_path / "a")[:3])
+    ends = [at for at, byte in enumerate(data) if byte == 10]
+    for cut in range(0, len(data) + 1, 7):
+        whole = sum(end < cut for end in ends)
+        for behind in (0, 1):  # the head is written after the line
+            place = tmp_path / f"{cut}-{behind}"
+            place.mkdir()
+            (place / CURRENT).write_bytes(data[:cut])
+            head = heads[max(whole - behind, 0)]
+            if head:
+                (place / HEAD).write_bytes(head)
+            again = DecisionLog(place, key)
+            write(again, 1)
+            again.close()
+            assert verify(place, key) == 0, (cut, behind)
+            assert json.loads(lines(place)[-1])["seq"] == len(lines(place))
+
+
+def test_a_crash_while_the_log_is_rotated(
+    directory: Path, key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / CURRENT).rename(directory / "decisions-000000000007.ndjson")
+    assert verify(directory, key) == 0
+    assert main(["tail", "-n", "1", "--directory", str(directory)]) == 0
+    assert "c0: DENIED" in capsys.readouterr().out
+    log = DecisionLog(directory, key)
+    write(log, 1)
+    log.close()
+    assert verify(directory, key) == 0
+    assert json.loads(lines(directory)[0])["seq"] == 8
+
+
+def test_following_goes_over_a_rotation(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = DecisionLog(tmp_path, key)
+    write(log, 1)
+
+    def renamed() -> None:
+        (tmp_path / CURRENT).rename(tmp_path / "decisions-000000000003.ndjson")
+
+    def opened() -> None:
+        os.close(log._fd)
+        log._fd = log._open()
+        write(log, 2)
+
+    steps = iter([partial(write, log, 2), renamed, partial(write, log, 1), opened])
+
+    def pause(_: float) -> None:
+        step = next(steps, None)
+        if step is None:
+            raise KeyboardInterrupt
+        step()
+
+    monkeypatch.setattr(audit, "time", SimpleNamespace(sleep=pause))
+    assert main(["tail", "-n", "0", "-f", "--directory", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("allowed by p@1") == 5
+    log.close()
+
+
+def test_a_clock_that_is_set_back_breaks_nothing(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = DecisionLog(tmp_path, key)
+    write(log, 1)
+    monkeypatch.setattr(decisions, "_now", lambda: "1999-01-01T00:00:00.000Z")
+    write(log, 1)
+    log.close()
+    assert verify(tmp_path, key) == 0
+
+
+def test_lines_of_every_kind_of_damage(directory: Path, key: Path) -> None:
+    """Whatever single byte is changed, verify says so."""
+    whole = b"".join(lines(directory))
+    for at in range(0, len(whole), 5):
+        changed = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+        (directory / CURRENT).write_bytes(changed)
+        assert verify(directory, key) == 1, at
+    (directory / CURRENT).write_bytes(whole)
+    assert verify(directory, key) == 0
