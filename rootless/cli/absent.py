@@ -22,8 +22,7 @@ _CLUSTER = (
 )
 _TRUST = (
     "this engine does not use Notary's signatures",
-    "cosign's are made and checked by `rootless image sign` and `rootless image verify`, and "
-    "required by a policy's images.trust",
+    "cosign's are made and checked by `rootless image sign` and `rootless image verify`",
 )
 _ABSENT = {
     "build": _BUILD,

@@ -169,7 +169,7 @@ CREATE_FLAGS: tuple[Flag, ...] = (
         "",
         LIST,
         None,
-        "Network: slirp4netns (default), NAME (several, too), none, container:NAME, host",
+        "Network: bridge (default), NAME (several, too), slirp4netns, none, container:NAME, host",
     ),
     (
         "network-alias",

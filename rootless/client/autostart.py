@@ -66,8 +66,7 @@ def connect_or_start(socket_path: str) -> Connection:
 
 
 def _start(socket_path: str, directory: str) -> Connection:
-    # The lock is held: what is there is of a command that was killed while it waited.
-    notify_path = f"{directory}/notify.sock"
+    notify_path = f"{directory}/notify-{os.getpid()}"
     _unlink(notify_path)
     notify = RawSocket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
     try:

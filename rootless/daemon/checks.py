@@ -14,7 +14,7 @@ from rootless.api.versions import API_VERSION, MIN_API_VERSION, parse_version
 from rootless.cli.nearest import nearest
 from rootless.engine import logdrivers
 from rootless.errors import InvalidInput
-from rootless.model.pools import AddressPool
+from rootless.model.pools import AddressPool, DefaultBridge
 from rootless.model.request import LogConfig, RlimitRequest
 
 if TYPE_CHECKING:
@@ -235,6 +235,32 @@ def check_pools(pools: Sequence[AddressPool]) -> None:
             if other.version == network.version and other.overlaps(network):
                 raise InvalidInput(f"default-address-pools: {pool.base} and {text} overlap")
         seen.append((network, pool.base))
+
+
+def check_bridge(wanted: DefaultBridge) -> None:
+    """The ranges of the network ``bridge``: CIDR blocks and addresses within them."""
+    from rootless.engine.default_bridge import asked
+
+    for version in (4, 6):
+        own, cidr, gateway = wanted.of(version)
+        suffix = "" if version == 4 else "6"
+        names = (f"bip{suffix}", "fixed-cidr" + ("-v6" if suffix else ""))
+        for name, text in zip(names, (own, cidr), strict=True):
+            if text and (version != _version(text) or "/" not in text):
+                raise InvalidInput(
+                    f"{name} {text!r} is no IPv{version} block", hint="ADDRESS/LENGTH"
+                )
+        if gateway and ("/" in gateway or version != _version(gateway)):
+            raise InvalidInput(f"default-gateway {gateway!r} is no IPv{version} address")
+        asked(wanted, version)
+
+
+def _version(text: str) -> int:
+    """4 or 6 of an address or block, 0 of what is neither."""
+    try:
+        return ipaddress.ip_interface(text).version
+    except ValueError:
+        return 0
 
 
 def check_ulimits(limits: Sequence[RlimitRequest]) -> None:

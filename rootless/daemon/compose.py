@@ -21,9 +21,10 @@ from rootless.engine.resolve import default_seccomp_profile
 from rootless.engine.resolve_limits import check_cgroup_parent
 from rootless.engine.settings import EngineSettings
 from rootless.errors import InvalidInput
-from rootless.linux import probe
+from rootless.linux import nftables, probe
 from rootless.model.facts import HostFacts
 from rootless.model.request import HostConfig
+from rootless.network import slirp
 from rootless.network.driver import NetworkDriver
 from rootless.policy.load import PolicyFiles, PolicyStore
 from rootless.policy.paths import EnginePaths
@@ -37,10 +38,10 @@ def settings_of(config: DaemonConfig) -> EngineSettings:
         data_root=Path(config.data_root),
         exec_root=Path(config.exec_root),
         storage_driver=config.storage_driver,
-        default_network="none"
-        if config.bridge == "none"
-        else config.default_network or "slirp4netns",
+        default_network=_default_network(config),
         bridge=config.bridge != "none",
+        default_bridge=config.default_bridge,
+        mtu=min(config.mtu, slirp.MTU),
         default_userns=config.userns,
         default_ipc=config.default_ipc_mode,
         default_cgroupns=config.default_cgroupns_mode,
@@ -75,6 +76,14 @@ def settings_of(config: DaemonConfig) -> EngineSettings:
         experimental=config.experimental,
         debug=config.debug,
     )
+
+
+def _default_network(config: DaemonConfig) -> str:
+    if config.bridge == "none":
+        return "none"
+    if config.default_network:
+        return config.default_network
+    return "bridge" if nftables.is_installed() else "slirp4netns"
 
 
 def api_config(config: DaemonConfig, facts: HostFacts) -> ApiConfig:

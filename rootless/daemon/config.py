@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from rootless.daemon import checks, hosts
 from rootless.daemon.lifecycle import private_directory
 from rootless.errors import InvalidInput
-from rootless.model.pools import AddressPool
+from rootless.model.pools import AddressPool, DefaultBridge
 from rootless.model.request import RlimitRequest
 
 
@@ -57,6 +57,13 @@ class DaemonConfig:
     live_restore: bool = True
     default_network: str = ""
     bridge: str = ""
+    icc: bool = False
+    bip: str = ""
+    bip6: str = ""
+    fixed_cidr: str = ""
+    fixed_cidr_v6: str = ""
+    default_gateway: str = ""
+    default_gateway_v6: str = ""
     ip: str = "127.0.0.1"
     ipv6: bool = True
     mtu: int = 65520
@@ -94,6 +101,13 @@ class DaemonConfig:
                 ("no-proxy", self.no_proxy),
             )
             if value
+        )
+
+    @property
+    def default_bridge(self) -> DefaultBridge:
+        """What is said of the network ``bridge``."""
+        return DefaultBridge(
+            **{field.name: getattr(self, field.name) for field in fields(DefaultBridge)}
         )
 
     @property
@@ -145,6 +159,7 @@ def check_config(config: DaemonConfig) -> DaemonConfig:
     checks.check_proxies(config.proxies)
     checks.check_api_version(config.min_api_version)
     checks.check_pools(config.default_address_pools)
+    checks.check_bridge(config.default_bridge)
     checks.check_paths(
         {
             name: getattr(config, name.replace("-", "_"))

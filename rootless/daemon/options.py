@@ -138,10 +138,20 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
                reload=True),
     ),
     "Networks": (
-        Option("default-network", TEXT, "slirp4netns, none or host (default slirp4netns)",
-               meta="NAME"),
+        Option("default-network", TEXT, "bridge, slirp4netns, none or host (default bridge; "
+               "slirp4netns where libnftables is missing)", meta="NAME"),
         Option("bridge", TEXT, "none: containers have no network unless they ask for one",
                letter="b", meta="none"),
+        Option("icc", SWITCH, "containers of the network bridge reach one another (default false)"),
+        Option("bip", TEXT, "address and range of the network bridge (default: the first free one "
+               "of the pools)", meta="CIDR"),
+        Option("bip6", TEXT, "the same for IPv6", meta="CIDR"),
+        Option("fixed-cidr", TEXT, "part of that range that containers get addresses from",
+               meta="CIDR"),
+        Option("fixed-cidr-v6", TEXT, "the same for IPv6", meta="CIDR"),
+        Option("default-gateway", TEXT, "gateway of its containers, the bridge's second address "
+               "(default: that of bip)", meta="ADDRESS"),
+        Option("default-gateway-v6", TEXT, "the same for IPv6", meta="ADDRESS"),
         Option("ip", TEXT, "address that published ports bind to (default 127.0.0.1)",
                meta="ADDRESS"),
         Option("ipv6", SWITCH, "IPv6 in containers (default true)"),

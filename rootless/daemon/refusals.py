@@ -39,16 +39,6 @@ _CONTAINERD = "this engine uses no containerd"
 _POLICY = "policies decide here, on each request's final form"
 
 REFUSALS: tuple[Refusal, ...] = (
-    Refusal("bip", TEXT, _BRIDGE, "leave it out"),
-    Refusal("bip6", TEXT, _BRIDGE, "leave it out"),
-    Refusal("fixed-cidr", TEXT, _BRIDGE, "leave it out"),
-    Refusal("fixed-cidr-v6", TEXT, _BRIDGE, "leave it out"),
-    Refusal("default-gateway", TEXT, _BRIDGE, "leave it out"),
-    Refusal("default-gateway-v6", TEXT, _BRIDGE, "leave it out"),
-    Refusal(
-        "icc", SWITCH, "containers of the default network cannot reach one another",
-        "let them share a network: --network container:NAME", holds=False,
-    ),
     Refusal("iptables", SWITCH, _FIREWALL, holds=False),
     Refusal("ip6tables", SWITCH, _FIREWALL, holds=False),
     Refusal("firewall-backend", TEXT, _FIREWALL),

@@ -306,7 +306,9 @@ class Networks(Protocol):
     async def connect(
         self, identity: Identity, ref: str, container: str, wanted: EndpointRequest
     ) -> None: ...
-    async def disconnect(self, identity: Identity, ref: str, container: str) -> None: ...
+    async def disconnect(
+        self, identity: Identity, ref: str, container: str, *, force: bool = False
+    ) -> None: ...
 
 
 class System(Protocol):

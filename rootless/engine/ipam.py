@@ -5,12 +5,14 @@ Words of errors are moby's where clients match on them.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 
 from rootless.errors import Denied, Exhausted, InvalidInput
 from rootless.model.network import NetworkRecord, Subnet
+from rootless.model.pools import AddressPool
 from rootless.model.request import SubnetRequest
 
 Net = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -24,6 +26,21 @@ DEFAULT_POOLS: tuple[tuple[str, int], ...] = (
 
 WAY_OUT = ("10.0.2.0/24", "fd00::/64")
 """What slirp4netns uses (``network.addresses``)."""
+
+
+def pools(given: Sequence[AddressPool], seed: str) -> list[tuple[str, int]]:
+    """``default-address-pools``, and what is there for a family that they lack.
+
+    ``seed`` is this engine's own, and so the local IPv6 prefix (RFC 4193, 3.2.1).
+    """
+    found = [(str(pool.base), pool.size) for pool in given]
+    if not any(ipaddress.ip_network(base).version == 4 for base, _ in found):
+        found += DEFAULT_POOLS
+    if not any(ipaddress.ip_network(base).version == 6 for base, _ in found):
+        digest = hashlib.sha256(seed.encode()).digest()
+        prefix = ipaddress.IPv6Network((bytes([0xFD, *digest[:5]]) + bytes(10), 48))
+        found.append((str(prefix), 64))
+    return found
 
 
 def check(wanted: Sequence[SubnetRequest], *, ipv6: bool) -> tuple[Subnet, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from rootless.engine.resolve_network import Lookup
 from rootless.errors import HostUnsupported, InvalidInput, NotFound
+from rootless.model.records import ContainerRecord
 
 
 def parse(text: str) -> tuple[str, str]:
@@ -24,6 +25,14 @@ def parse(text: str) -> tuple[str, str]:
     return name, alias.rpartition("/")[2] if parts[0].startswith("/") else alias
 
 
+def linked(name: str, lookup: Lookup) -> ContainerRecord:
+    """The container a link is to; a missing one is an InvalidInput: a 404 would mean the image."""
+    try:
+        return lookup(name)
+    except NotFound as error:
+        raise InvalidInput(f"could not get container for {name}: {error.message}") from None
+
+
 def refuse(links: Sequence[str], mode: str, lookup: Lookup) -> None:
     """Raise for the first link, if there is any; ``mode`` is the new container's network."""
     for text in links:
@@ -33,10 +42,7 @@ def refuse(links: Sequence[str], mode: str, lookup: Lookup) -> None:
                 "conflicting options: host type networking can't be used with links. "
                 "This would result in undefined behavior"
             )
-        try:
-            other = lookup(name)
-        except NotFound as error:
-            raise InvalidInput(f"could not get container for {name}: {error.message}") from None
+        other = linked(name, lookup)
         raise HostUnsupported(
             f"cannot link to {other.name}: containers of network {other.spec.network.mode} "
             "have no address that another container reaches",

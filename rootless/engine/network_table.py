@@ -6,20 +6,37 @@ to those that are being started; a container that ended has none.
 
 from __future__ import annotations
 
+import logging
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from rootless import ids
-from rootless.engine import ipam
+from rootless.engine import default_bridge, ipam
 from rootless.engine.registry import Registry
+from rootless.engine.settings import EngineSettings
 from rootless.engine.state import State
 from rootless.engine.unit import Unit
-from rootless.errors import Conflict, Denied, InvalidInput, NotFound
-from rootless.model.network import Attachment, Endpoint, NetworkRecord
+from rootless.errors import Conflict, Denied, InvalidInput, NotFound, RootlessError
+from rootless.model.network import BRIDGE, Attachment, Endpoint, NetworkRecord
 from rootless.model.spec import ContainerSpec
 from rootless.network.bridges import BridgePlan
-from rootless.network.predefined import PREDEFINED
+from rootless.network.predefined import BRIDGE_ID, PREDEFINED
+
+
+def host_routes() -> tuple[str, ...]:
+    """Networks that the host reaches now; no container shall be kept from them."""
+    with open("/proc/net/route", encoding="ascii") as file:
+        return ipam.host_routes(file.read())
+
+
+def is_predefined(record: NetworkRecord) -> bool:
+    """True for a network that exists by definition, and not because somebody made it."""
+    return record.driver != BRIDGE or record.id == BRIDGE_ID
+
+
+_log = logging.getLogger(__name__)
 
 
 class NetworkTable:
@@ -35,6 +52,34 @@ class NetworkTable:
     def load(self) -> None:
         """Read all records."""
         self._records = {record.id: record for record in self._state.networks()}
+
+    def settle_default(self, settings: EngineSettings) -> None:
+        """Make the network called bridge what the configuration says.
+
+        It stays what it was while a container runs on it.
+        """
+        before = self._records.get(BRIDGE_ID)
+        if before is not None and self.users(BRIDGE_ID):
+            return
+        wanted = None
+        if settings.bridge:
+            others = [record for record in self if record.id != BRIDGE_ID]
+            now = time.time_ns()
+            try:
+                wanted = default_bridge.describe(
+                    settings, before, others, host_routes(), created_ns=now
+                )
+            except RootlessError as error:  # the others' networks are not to blame
+                _log.error("there is no network bridge: %s", error)
+        if wanted != before:
+            if before is not None:
+                self.remove(before)
+            if wanted is not None:
+                self.add(wanted)
+
+    def users_own(self) -> list[NetworkRecord]:
+        """Those that users made."""
+        return [record for record in self if not is_predefined(record)]
 
     def __iter__(self) -> Iterator[NetworkRecord]:
         return iter(tuple(self._records.values()))
@@ -133,7 +178,7 @@ class NetworkTable:
             id=ids.new_id(),
             interface=interface,
             mac_address=attachment.mac_address.lower().replace("-", ":") or _random_mac(),
-            names=names_of(spec, attachment.aliases),
+            names=names_of(spec, network.id, attachment.aliases),
             links=attachment.links,
         )
         four, prefix, gateway = self._address(network, 4, attachment.ipv4_address, taken)
@@ -184,8 +229,13 @@ class NetworkTable:
         return tuple(replace(e, default_ipv4=e.id == four, default_ipv6=e.id == six) for e in found)
 
 
-def names_of(spec: ContainerSpec, aliases: Iterable[str]) -> tuple[str, ...]:
-    """What a container is found by: name, aliases, short id, host name, as in Docker."""
+def names_of(spec: ContainerSpec, network_id: str, aliases: Iterable[str]) -> tuple[str, ...]:
+    """What a container is found by: name, aliases, short id, host name, as in Docker.
+
+    On the default bridge by nothing but links, which lead to the short id.
+    """
+    if network_id == BRIDGE_ID:
+        return (ids.short_id(spec.id),)
     found = (spec.name, *aliases, ids.short_id(spec.id), spec.hostname)
     return tuple(dict.fromkeys(name for name in found if name))
 
@@ -194,7 +244,8 @@ def renamed(unit: Unit, spec: ContainerSpec) -> tuple[Endpoint, ...]:
     """The endpoints of a running container with the names of its changed spec."""
     aliases = {a.network_id: a.aliases for a in spec.network.attachments}
     return tuple(
-        replace(e, names=names_of(spec, aliases.get(e.network_id, ()))) for e in unit.endpoints
+        replace(e, names=names_of(spec, e.network_id, aliases.get(e.network_id, ())))
+        for e in unit.endpoints
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import ipaddress
 import re
 import time
@@ -14,7 +13,7 @@ from rootless import ids
 from rootless.engine import etcfiles, ipam, notices, starting
 from rootless.engine.core import Core
 from rootless.engine.filters import Filters, check_filters, match_labels, single_bool, until
-from rootless.engine.network_table import renamed
+from rootless.engine.network_table import host_routes, is_predefined, renamed
 from rootless.engine.resolve_attachments import attachment
 from rootless.engine.unit import Unit
 from rootless.errors import Conflict, Denied, HostUnsupported, InvalidInput, NotFound
@@ -28,8 +27,8 @@ from rootless.network.predefined import PREDEFINED, network_id
 
 _LIST = frozenset(("dangling", "driver", "id", "label", "name", "scope", "type"))
 _PRUNE = frozenset(("label", "label!", "until"))
-_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_. -]*[a-zA-Z0-9_.-])?")
-_TAKEN = (*PREDEFINED, "bridge", "default", "container", "nat")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_TAKEN = (*PREDEFINED, "bridge", "default", "private", "container", "nat")
 
 
 class Networks:
@@ -82,28 +81,16 @@ class Networks:
                 found += own
                 continue
             if version == 4:
-                with open("/proc/net/route", encoding="ascii") as file:
-                    taken += ipam.host_routes(file.read())
-            found.append(ipam.choose(self._pools(), taken, version=version))
+                taken += host_routes()
+            pools = ipam.pools(core.settings.address_pools, str(core.settings.data_root))
+            found.append(ipam.choose(pools, taken, version=version))
         return tuple(found)
-
-    def _pools(self) -> list[tuple[str, int]]:
-        """``default-address-pools``, and what is there for a family that they lack."""
-        pools = [(str(pool.base), pool.size) for pool in self._core.settings.address_pools]
-        if not any(ipaddress.ip_network(base).version == 4 for base, _ in pools):
-            pools += ipam.DEFAULT_POOLS
-        if not any(ipaddress.ip_network(base).version == 6 for base, _ in pools):
-            # A local prefix of this engine's own (RFC 4193, 3.2.1).
-            seed = hashlib.sha256(str(self._core.settings.data_root).encode()).digest()
-            prefix = ipaddress.IPv6Network((bytes([0xFD, *seed[:5]]) + bytes(10), 48))
-            pools.append((str(prefix), 64))
-        return pools
 
     async def remove(self, identity: Identity, ref: str) -> None:
         """Remove a network no container is on."""
         self._core.policy.admit_action(identity, "network.remove", ref)
         record = self._find(ref)
-        if record.driver != BRIDGE:
+        if is_predefined(record):
             raise Denied(f"{record.name} is a pre-defined network and cannot be removed")
         users = self._core.networks.users(record.id)
         if users:
@@ -132,7 +119,8 @@ class Networks:
         for record in self._core.networks:
             labels = dict(record.labels)
             if (
-                (bound and record.created_ns >= bound)
+                is_predefined(record)
+                or (bound and record.created_ns >= bound)
                 or not match_labels(labels, filters.get("label", ()))
                 or any(match_labels(labels, [text]) for text in filters.get("label!", ()))
                 or self._core.networks.users(record.id)
@@ -158,7 +146,7 @@ class Networks:
         return [NetworkView(r) for r in records if self._matches(r, filters)]
 
     def _matches(self, record: NetworkRecord, filters: Filters) -> bool:
-        builtin = record.driver != BRIDGE
+        builtin = is_predefined(record)
         if filters.get("dangling"):
             used = builtin or bool(self._core.networks.users(record.id))
             if single_bool(filters, "dangling", default=True) == used:
@@ -189,7 +177,7 @@ class Networks:
         return NetworkView(record, tuple(found))
 
     def _find(self, ref: str) -> NetworkRecord:
-        name = "slirp4netns" if ref in ("default", "bridge") else ref
+        name = self._core.settings.default_network if ref == "default" else ref
         for record in predefined():
             if name in (record.name, record.id):
                 return record
@@ -251,8 +239,10 @@ class Networks:
         if not before:
             etcfiles.use_resolver(unit.directory, spec)
 
-    async def disconnect(self, identity: Identity, ref: str, container: str) -> None:
-        """Take a container off a network."""
+    async def disconnect(
+        self, identity: Identity, ref: str, container: str, *, force: bool = False
+    ) -> None:
+        """Take a container off a network; ``force`` changes nothing here, it always works."""
         core = self._core
         core.policy.admit_action(identity, "network.disconnect", ref)
         record, unit = self._find(ref), core.registry.find(container)
@@ -266,6 +256,8 @@ class Networks:
                         "which it was made with",
                         hint="make it with --network NAME",
                     )
+                if force:
+                    return
                 raise Denied(f"container {unit.id} is not connected to network {record.name}")
             changed = replace(spec, network=replace(spec.network, attachments=left))
             gone = [e for e in unit.endpoints if e.network_id == record.id]
@@ -341,7 +333,7 @@ def check_creation(wanted: NetworkCreation) -> None:
     if not _NAME.fullmatch(name):
         raise InvalidInput(
             f"invalid network name {name[:80]!r}",
-            hint="letters, digits, '_', '.', '-' and blanks, a letter or digit first",
+            hint="letters, digits, '_', '.' and '-', a letter or digit first",
         )
     if wanted.driver != BRIDGE:
         raise NotFound(

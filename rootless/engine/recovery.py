@@ -71,6 +71,7 @@ class Recovery:
                 ended.append(unit)
         self._sweep_leftovers()
         await cgroups.sweep(core)
+        core.networks.settle_default(core.settings)
         await core.network.bridges.reconcile(frozenset(n.id for n in core.networks))
         # A start that a crash cut short leaves a directory although its container exists.
         running = (unit.id for unit in core.registry if unit.record.state.running)

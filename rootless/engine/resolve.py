@@ -27,7 +27,7 @@ from rootless.engine.resolve_attachments import (
     Networks,
     final_mode,
     find_attachments,
-    is_users,
+    is_bridge,
 )
 from rootless.engine.resolve_mounts import MountedImage, VolumeUse
 from rootless.engine.resolve_network import Lookup
@@ -118,8 +118,10 @@ def resolve(
         resolve_network.check_joining(request)
     resolve_network.check_endpoints(request.endpoints, host, settings)
     attachments: tuple[Attachment, ...] = ()
-    if mode == BRIDGE or any(is_users(endpoint.network) for endpoint in request.endpoints):
-        attachments = find_attachments(host, request.endpoints, world.networks, world.lookup)
+    if mode == BRIDGE or request.endpoints:
+        attachments = find_attachments(
+            host, request.endpoints, settings, world.networks, world.lookup
+        )
         mode = final_mode(mode, host, request.endpoints, attachments)
     if not attachments:
         links.refuse(host.links, mode, world.lookup)
@@ -163,7 +165,7 @@ def resolve(
             config,
             mode,
             settings,
-            mac_address=_mac(request),
+            mac_address=_mac(request, settings),
             attachments=attachments,
         ),
         resources=resolve_limits.resolve_limits(host.resources, facts),
@@ -275,9 +277,9 @@ def _inherited(volumes_from: Sequence[str], lookup: Lookup) -> tuple[MountSpec, 
     return tuple(found)
 
 
-def _mac(request: ContainerRequest) -> str:
+def _mac(request: ContainerRequest, settings: EngineSettings) -> str:
     """Of the container's own slirp4netns."""
-    own = (e.mac_address for e in request.endpoints if not is_users(e.network))
+    own = (e.mac_address for e in request.endpoints if not is_bridge(e.network, settings))
     return next(filter(None, own), "")
 
 

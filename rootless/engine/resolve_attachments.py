@@ -4,49 +4,62 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rootless import ids
 from rootless.engine import ipam, links
-from rootless.engine.resolve_network import Lookup, check_mac
-from rootless.errors import InvalidInput, NotFound
-from rootless.model.network import BRIDGE, Attachment, NetworkRecord
+from rootless.engine.resolve_network import UNNAMED, Lookup, check_endpoint, check_mac, plain
+from rootless.engine.settings import EngineSettings
+from rootless.errors import HostUnsupported, InvalidInput, NotFound
+from rootless.model.network import BRIDGE, ICC, Attachment, NetworkRecord
 from rootless.model.request import EndpointRequest, HostConfig
-from rootless.network.predefined import PREDEFINED
+from rootless.network.predefined import BRIDGE_ID, PREDEFINED
 
 Networks = Callable[[str], NetworkRecord]
-"""A user's network by id, prefix or name; NotFound."""
+"""A bridge network by id, prefix or name; NotFound."""
 
-DEFAULTS = ("", "default")
-OWN = ("bridge", "private", "slirp4netns")
+OWN = ("private", "slirp4netns")
 """Names of the network that is one slirp4netns of the container's own."""
 
 _ALIAS = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?")
-
-
-def is_users(name: str) -> bool:
-    """True for a name that only a network of the user's can have."""
-    return name not in (*DEFAULTS, *OWN, *PREDEFINED) and not name.startswith("container:")
-
 
 MOST = 64
 """Networks of a container; aliases and links on each."""
 
 
+def is_bridge(name: str, settings: EngineSettings) -> bool:
+    """True for a name that means a bridge network."""
+    name = plain(name, settings)
+    return name not in PREDEFINED and not name.startswith("container:")
+
+
 def find_attachments(
-    host: HostConfig, endpoints: Sequence[EndpointRequest], networks: Networks, lookup: Lookup
+    host: HostConfig,
+    endpoints: Sequence[EndpointRequest],
+    settings: EngineSettings,
+    networks: Networks,
+    lookup: Lookup,
 ) -> tuple[Attachment, ...]:
-    """The networks by mode and ``EndpointsConfig``, that of the mode first, each once."""
+    """The networks by mode and ``EndpointsConfig``, that of the mode first, each once.
+
+    A client that names networks and leaves the mode out means those networks alone.
+    """
     found: dict[str, Attachment] = {}
-    asked = list(endpoints)
-    if is_users(host.network_mode):
-        first = _network(host.network_mode, networks)
-        named = [e for e in asked if is_users(e.network) and _same(e.network, first, networks)]
-        asked = [*(named[:1] or [EndpointRequest(host.network_mode)]), *asked]
+    asked = [
+        replace(e, network=plain(e.network, settings))
+        for e in endpoints
+        if is_bridge(e.network, settings)
+    ]
+    named = host.network_mode not in UNNAMED
+    if is_bridge(host.network_mode, settings) and (named or not endpoints):
+        name = plain(host.network_mode, settings)
+        first = _network(name, networks)
+        again = [e for e in asked if _same(e.network, first, networks)]
+        asked = [*(again[:1] or [EndpointRequest(name)]), *asked]
     for endpoint in asked:
-        if is_users(endpoint.network):
-            record = _network(endpoint.network, networks)
-            linked = (*endpoint.links, *host.links)
-            found.setdefault(record.id, attachment(record, endpoint, lookup, linked))
+        record = _network(endpoint.network, networks)
+        linked = (*endpoint.links, *host.links)
+        found.setdefault(record.id, attachment(record, endpoint, lookup, linked))
     if len(found) > MOST:
         raise InvalidInput(f"a container is on at most {MOST} networks")
     return tuple(found.values())
@@ -79,6 +92,8 @@ def attachment(
         if not _ALIAS.fullmatch(alias):
             raise InvalidInput(f"invalid network alias: {alias[:80]!r}")
     check_mac(asked.mac_address)
+    if record.id == BRIDGE_ID:
+        _check_default(record, asked, linked, lookup)
     four, six = asked.ipv4_address, asked.ipv6_address
     return Attachment(
         network_id=record.id,
@@ -93,18 +108,27 @@ def attachment(
 
 
 def _link(text: str, lookup: Lookup) -> tuple[str, str]:
-    """``NAME[:ALIAS]`` as the alias and a name that the other container always has.
-
-    One that is not there yet is meant by the name that it will have, as in Docker.
-    """
+    """``NAME[:ALIAS]`` as the alias and a name that the other container always has."""
     name, alias = links.parse(text)
-    try:
-        target = ids.short_id(lookup(name).id)
-    except NotFound:
-        target = name.removeprefix("/").lower()
-    if not (_ALIAS.fullmatch(alias) and _ALIAS.fullmatch(target)):
-        raise InvalidInput(f"invalid link: {text[:80]!r}")
-    return alias.lower(), target
+    record = links.linked(name, lookup)
+    if not _ALIAS.fullmatch(alias):
+        raise InvalidInput(f"invalid link: {text!r}")
+    return alias.lower(), ids.short_id(record.id)
+
+
+def _check_default(
+    record: NetworkRecord, asked: EndpointRequest, linked: Sequence[str], lookup: Lookup
+) -> None:
+    """What only networks of one's own can keep, or those whose containers reach one another."""
+    check_endpoint(asked)
+    if linked and not record.flag(ICC, default=True):
+        other = links.linked(links.parse(linked[0])[0], lookup)
+        raise HostUnsupported(
+            f"cannot link to {other.name}: containers of the default network do not reach one "
+            "another",
+            hint="rootless network create NAME, and --network NAME for both; or --network "
+            f'container:{other.name}: it is at localhost then; or "icc": true in daemon.json',
+        )
 
 
 def final_mode(
@@ -113,15 +137,12 @@ def final_mode(
     endpoints: Sequence[EndpointRequest],
     attachments: Sequence[Attachment],
 ) -> str:
-    """The mode with what ``EndpointsConfig`` makes of it: bridge, or a slirp4netns besides.
-
-    A client that names networks and leaves the mode out means those networks alone.
-    """
-    if not attachments:
-        return mode
-    if mode in ("none", "host") or mode.startswith("container:"):
+    """The mode with what ``EndpointsConfig`` makes of it: bridge, or a slirp4netns besides."""
+    named = host.network_mode not in UNNAMED
+    if attachments and named and (mode in ("none", "host") or mode.startswith("container:")):
         raise InvalidInput(
             f"conflicting options: network mode {mode} and network {attachments[0].network}"
         )
-    own = any(endpoint.network in (*OWN, *DEFAULTS) for endpoint in endpoints)
-    return mode if own or host.network_mode in OWN else BRIDGE
+    if any(name in OWN for name in (host.network_mode, *(e.network for e in endpoints))):
+        return "slirp4netns"
+    return BRIDGE if attachments else mode

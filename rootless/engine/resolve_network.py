@@ -23,10 +23,14 @@ from rootless.model.request import (
 from rootless.model.spec import NamespacesSpec, NetworkSpec
 from rootless.model.sysctls import network_sysctls
 from rootless.network import files
+from rootless.network.predefined import PREDEFINED
 from rootless.units import whole_number
 
 Lookup = Callable[[str], ContainerRecord]
 """A container by id, prefix or name; NotFound."""
+
+UNNAMED = ("", "default")
+"""Names of no network in particular."""
 
 _MAC = re.compile(r"([0-9A-Fa-f]{2})(?::[0-9A-Fa-f]{2}){5}", re.ASCII)
 _PROTOCOLS = ("tcp", "udp", "sctp")
@@ -72,25 +76,20 @@ def _joined(mode: str, lookup: Lookup) -> str:
 
 def network_mode(host: HostConfig, config: ContainerConfig, settings: EngineSettings,
                  lookup: Lookup) -> str:  # fmt: skip
-    """slirp4netns, none, host or ``container:ID`` from what clients write."""
-    mode = host.network_mode
+    """slirp4netns, bridge, none, host or ``container:ID`` from what clients write."""
+    mode = plain(host.network_mode, settings)
     if config.network_disabled:
         return "none"
-    if mode in ("", "default"):
-        mode = settings.default_network
     if mode == "bridge" and not settings.bridge:
         raise InvalidInput(
             "network bridge not found: the daemon's configuration says bridge: none",
             hint="--network slirp4netns asks for a network by name",
         )
-    if mode in ("bridge", "private", "slirp4netns"):
-        # Docker's default name: clients send it without meaning a bridge.
-        return "slirp4netns"
-    if mode in ("none", "host"):
+    if mode in ("slirp4netns", "none", "host"):
         return mode
     if mode.startswith("container:"):
         return f"container:{_joined(mode, lookup)}"
-    return BRIDGE  # on a network of the user's
+    return BRIDGE  # that of the name, or a network of the user's
 
 
 def check_endpoints(
@@ -101,22 +100,23 @@ def check_endpoints(
     Whoever asks for none and gets it must be able to rely on it. Networks of the
     user's are looked at elsewhere (``resolve_attachments``).
     """
-    mode = host.network_mode or "default"
+    mode = plain(host.network_mode, settings)
     for endpoint in endpoints:
-        wanted = endpoint.network or "default"
-        if not _is_predefined(wanted):
+        wanted = plain(endpoint.network, settings)
+        if not _is_alone(wanted):
             continue
-        if not _is_predefined(mode) and _plain(wanted, settings) == "slirp4netns":
-            continue  # besides networks of the user's
-        if wanted != mode and _plain(wanted, settings) != _plain(mode, settings):
+        if not _is_alone(mode) and wanted == "slirp4netns":
+            continue  # besides bridges
+        if wanted != mode:
             raise InvalidInput(
-                f"conflicting options: network mode {mode} and network {wanted}",
+                f"conflicting options: network mode {host.network_mode or 'default'} and network "
+                f"{endpoint.network or 'default'}",
                 hint="only slirp4netns can be had together with other networks",
             )
-        _check_endpoint(endpoint)
+        check_endpoint(endpoint)
 
 
-def _check_endpoint(endpoint: EndpointRequest) -> None:
+def check_endpoint(endpoint: EndpointRequest) -> None:
     """Refuse what only networks of one's own could keep; an address that is not given is a lie."""
     if endpoint.ipv4_address or endpoint.ipv6_address or endpoint.link_local_ips:
         raise InvalidInput(
@@ -131,10 +131,9 @@ def _check_endpoint(endpoint: EndpointRequest) -> None:
     check_mac(endpoint.mac_address)
 
 
-def _is_predefined(name: str) -> bool:
-    return name.startswith("container:") or name in (
-        "default", "bridge", "private", "slirp4netns", "none", "host"
-    )  # fmt: skip
+def _is_alone(name: str) -> bool:
+    """True for a network that is no bridge."""
+    return name.startswith("container:") or name in PREDEFINED
 
 
 def check_mac(text: str) -> None:
@@ -152,11 +151,11 @@ def _is_unicast(text: str) -> bool:
     return found is not None and not int(found[1], 16) & 1 and set(text) - {":", "-"} != {"0"}
 
 
-def _plain(name: str, settings: EngineSettings) -> str:
+def plain(name: str, settings: EngineSettings) -> str:
     """The network that several names mean."""
-    if name in ("", "default"):
+    if name in UNNAMED:
         name = settings.default_network
-    return "slirp4netns" if name in ("bridge", "private") else name
+    return "slirp4netns" if name == "private" else name
 
 
 def resolve_network(
@@ -185,9 +184,19 @@ def resolve_network(
         ),
         mac_address=mac_address,
         attachments=attachments,
-        asked_mode=host.network_mode if attachments else "",
+        asked_mode=_shown_mode(host, mode, settings, attachments),
         ipv6=settings.ipv6,
     )
+
+
+def _shown_mode(
+    host: HostConfig, mode: str, settings: EngineSettings, attachments: Sequence[Attachment]
+) -> str:
+    """What inspect shows as the mode of a container on bridges; '' for the mode itself."""
+    if not attachments or mode != BRIDGE:
+        return ""
+    name = plain(host.network_mode, settings)
+    return attachments[0].network if name in PREDEFINED else name
 
 
 def check_joining(request: ContainerRequest) -> None:

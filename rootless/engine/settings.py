@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rootless.model.pools import AddressPool
+from rootless.model.pools import AddressPool, DefaultBridge
 from rootless.model.request import RlimitRequest
 
 
@@ -16,9 +16,12 @@ class EngineSettings:
     data_root: Path
     exec_root: Path
     storage_driver: str = ""
-    default_network: str = "slirp4netns"
+    default_network: str = "bridge"
     bridge: bool = True
     """False: there is no network called bridge (``bridge: none``)."""
+    default_bridge: DefaultBridge = DefaultBridge()
+    mtu: int = 65520
+    """Bytes, of that bridge."""
     default_userns: str = "shared"
     default_ipc: str = "private"
     default_cgroupns: str = "private"

@@ -8,6 +8,7 @@ instead of the start of a process. It is a part of Debian's package ``nftables``
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import cache
 
 from rootless.errors import HostUnsupported, RootlessError
@@ -35,6 +36,12 @@ def _library() -> ctypes.CDLL:
         function.argtypes = [ctypes.c_void_p]
         function.restype = ctypes.c_char_p
     return library
+
+
+def is_installed() -> bool:
+    """True when the library is where Debian and others put it; it is not loaded."""
+    own = f"/usr/lib/{os.uname().machine}-linux-gnu"
+    return any(os.path.exists(f"{at}/{LIBRARY}") for at in (own, "/usr/lib64", "/usr/lib", "/lib"))
 
 
 def check() -> None:

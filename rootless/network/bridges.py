@@ -69,12 +69,25 @@ class Bridges:
         self._opening = asyncio.Lock()
         self._attached: dict[str, _Attached] = {}
         self._repair: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
         self._closed = False
 
     def prepare(self, namespaces: Namespaces, *, ipv6: bool) -> None:
         """Say where the holder belongs, and whether the way out has IPv6."""
         self._namespaces = namespaces
         self._ipv6 = ipv6
+
+    def expect(self) -> None:
+        """A container will want a bridge soon: what it would wait for is started meanwhile."""
+        if self._client is None and self._warming is None and not self._closed:
+            self._warming = asyncio.ensure_future(self._warm())
+
+    async def _warm(self) -> None:
+        try:
+            with contextlib.suppress(RootlessError, OSError):  # whoever needs it hears why
+                await self._holder()
+        finally:
+            self._warming = None
 
     async def warm(self) -> None:
         """Start what the first container would wait for."""
@@ -236,9 +249,10 @@ class Bridges:
     async def let_go(self) -> None:
         """The daemon stops; holder and slirp4netns live on while containers do."""
         self._closed = True
-        if self._repair is not None:
-            self._repair.cancel()
-            await asyncio.wait([self._repair])
+        for task in (self._repair, self._warming):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         if self._slirp is not None:
             helper.close(self._slirp)
             self._slirp = None

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from rootless.errors import Denied
 from rootless.model.identity import Identity
-from rootless.model.image import ImageFacts
 from rootless.model.mounts import MountSpec
 from rootless.model.request import (
     ContainerConfig,
@@ -36,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """``kind`` is container, exec, update, image, pull or action.
+    """``kind`` is container, exec, update, image or action.
 
     ``facts`` are written with each decision, ``parts`` once for many: they are
     what requests have in common.
@@ -113,14 +112,9 @@ def _container(spec: ContainerSpec, paths: EnginePaths) -> dict[str, Any]:
     return {"spec": sparse(kept), "profile": spec.seccomp.profile}
 
 
-def container(
-    spec: ContainerSpec, paths: EnginePaths, images: tuple[ImageFacts, ...] = ()
-) -> Judged:
-    """A container that is created, started …, of these images."""
-    parts = _container(spec, paths)
-    if images:
-        parts["images"] = sparse(images)
-    return Judged("container", {"name": spec.name}, parts)
+def container(spec: ContainerSpec, paths: EnginePaths) -> Judged:
+    """A container that is created, started …"""
+    return Judged("container", {"name": spec.name}, _container(spec, paths))
 
 
 def process(spec: ContainerSpec, request: ExecRequest, paths: EnginePaths) -> Judged:
@@ -136,13 +130,8 @@ def update(spec: ContainerSpec, changed: Resources, paths: EnginePaths) -> Judge
 
 
 def image() -> Judged:
-    """Pulling or pushing an image: verb and target say all."""
+    """Pulling, pushing, running an image: verb and target say all."""
     return Judged("image")
-
-
-def pull(image: ImageFacts) -> Judged:
-    """What a registry served."""
-    return Judged("pull", parts={"image": sparse(image)})
 
 
 def action() -> Judged:
@@ -195,22 +184,16 @@ class Past:
         if kind == "image":
             action = verb.removeprefix("image.")
             return lambda policy: admission.admit_image(identity, action, target, policy)
-        if kind == "pull":
-            served = _typed(self.parts[judged["image"]], ImageFacts)
-            return lambda policy: admission.admit_pull(identity, served, policy)
         spec = self._spec(judged)
         if kind == "exec":
             request = ExecRequest((), user=judged["user"], privileged=judged["privileged"])
             return lambda policy: admission.admit_exec(identity, request, spec, policy)
         rules: Sequence[Rule] = RULES
-        images: tuple[ImageFacts, ...] = ()
-        if "images" in judged:
-            images = _typed(self.parts[judged["images"]], tuple[ImageFacts, ...])
         if kind == "update":
             spec = replace(spec, resources=_typed(judged["resources"], Resources))
             rules = resources.RULES
         return lambda policy: admission.admit_offline(
-            identity, spec, policy, verb=verb, rules=rules, image_facts=images
+            identity, spec, policy, verb=verb, rules=rules
         )
 
     def _spec(self, judged: Mapping[str, Any]) -> ContainerSpec:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rootless.policy import trust
 from rootless.policy.clauses import word
 from rootless.policy.documents import InvalidPolicy
 from rootless.policy.kinds import Constraint
@@ -25,9 +24,7 @@ def document(policy: Policy) -> dict[str, Any]:
     spec: dict[str, dict[str, Any]] = {}
     for key, value in sorted(policy.constraints.items()):
         area, name = key.split(".")
-        shown: Any = sorted(value) if isinstance(value, frozenset) else value
-        if key == trust.KEY:
-            shown = [trust.document(text) for text in shown]
+        shown = sorted(value) if isinstance(value, frozenset) else value
         if area == "landlock":
             name, shown = _landlock(name, shown)
         spec.setdefault(area, {})[name] = shown

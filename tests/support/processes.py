@@ -48,12 +48,12 @@ def _is_spare(pid: int) -> bool:
     return False
 
 
-_OF_BRIDGES = ("rootless-net", "rootless-dns", "slirp4netns")
+_OF_BRIDGES = ("rootless-net", "rootless-dns", "rootless-ports", "slirp4netns")
 """What an engine keeps that has had containers on bridge networks."""
 
 
 def _serves_bridges(pid: int) -> bool:
-    """Network holder, resolver, and their slirp4netns: a container's own has an address."""
+    """The network holder, its children and slirp4netns: a container's own has an address."""
     try:
         name, words = procfs.stat(pid).comm, procfs.cmdline(pid)
     except ProcessLookupError:
@@ -65,7 +65,7 @@ def new_since(before: dict[int, str], *, seconds: float = 30.0, spare: bool = Fa
     """What runs now and did not ``before``, once it had ``seconds`` to end.
 
     With ``spare`` one sandbox that waits for the next container is no leftover, nor
-    are the three processes that serve bridge networks: an engine that runs keeps
+    are the four processes that serve bridge networks: an engine that runs keeps
     them. The wait is a bound on how long clean-up may
     take, not a condition to reach: it returns as soon as nothing is left. Ten
     seconds were too few for removing a distribution's files on a busy disk.

@@ -137,7 +137,7 @@ class Host(Limits, frozen=True):
     network_mode: Annotated[
         str,
         limited(
-            "slirp4netns (also as default, bridge), none, host, container:NAME, a network's name"
+            "bridge (also as default), slirp4netns, none, host, container:NAME, a network's name"
         ),
     ] = ""
     port_bindings: dict[str, list[HostPort]] = {}

@@ -13,7 +13,7 @@ from rootless.api.fields import limited, refused
 from rootless.model.network import BRIDGE, Attachment, Endpoint, NetworkRecord
 from rootless.model.records import ContainerRecord, NetworkView
 from rootless.model.request import NetworkCreation, SubnetRequest
-from rootless.network.predefined import PREDEFINED, network_id
+from rootless.network.predefined import BRIDGE_ID, PREDEFINED, network_id
 
 _SWARM = "this engine is in no swarm"
 
@@ -76,9 +76,7 @@ class DisconnectBody(Body, frozen=True):
     """The body of ``POST /networks/{id}/disconnect``."""
 
     container: str = ""
-    force: Annotated[bool, limited("a container that is on a network can always be taken off")] = (
-        False
-    )
+    force: bool = False
 
 
 def to_creation(body: NetworkBody) -> NetworkCreation:
@@ -207,7 +205,7 @@ def _on_bridge(asked: Attachment, found: Endpoint | None) -> dict[str, object]:
         "IPAMConfig": ipam if ipam else None,
         "Links": [f"{name}:{alias}" for alias, name in asked.links] or None,
         "Aliases": list(asked.aliases) or None,
-        "MacAddress": place.mac_address or asked.mac_address,
+        "MacAddress": place.mac_address,
         "DriverOpts": None,
         "GwPriority": asked.gateway_priority,
         "NetworkID": asked.network_id,
@@ -218,5 +216,5 @@ def _on_bridge(asked: Attachment, found: Endpoint | None) -> dict[str, object]:
         "IPv6Gateway": place.ipv6_gateway,
         "GlobalIPv6Address": place.ipv6_address,
         "GlobalIPv6PrefixLen": place.ipv6_prefix,
-        "DNSNames": list(place.names) or None,
+        "DNSNames": (list(place.names) if asked.network_id != BRIDGE_ID else []) or None,
     }

@@ -58,8 +58,8 @@ LS = Command(
     usage="network ls [OPTIONS]",
     summary="List networks",
     description="""
-Built in are slirp4netns (the default), none and host; others are made with `rootless
-network create`. Filters: dangling=true|false, driver=NAME, id=ID, label=NAME[=VALUE],
+Built in are bridge (the default), slirp4netns, none and host; others are made with
+`rootless network create`. Filters: dangling=true|false, driver=NAME, id=ID, label=NAME[=VALUE],
 name=NAME, scope=local, type=builtin|custom.
 """,
     aliases="network ls, network list",

@@ -19,7 +19,7 @@ from typing import Any
 from rootless.linux import isolated
 from rootless.network import confine
 from rootless.network.dns.forward import PORT
-from rootless.network.dns.server import Server
+from rootless.network.dns.server import Sees, Server
 from rootless.network.dns.zone import Entry
 
 RESOLVER = "rootless-dns"
@@ -61,8 +61,13 @@ def main(arguments: Sequence[str]) -> int:
 def obey(server: Server, message: dict[str, Any], fds: list[int]) -> None:
     """One message of the holder's (see ``holder.service``)."""
     if "client" in message:
-        networks, servers = tuple(message["networks"]), tuple(message["servers"])
-        server.put(message["client"], networks, servers, message["links"], fds)
+        sees = Sees(
+            tuple(message["networks"]),
+            tuple(message["linked"]),
+            tuple(message["servers"]),
+            message["links"],
+        )
+        server.put(message["client"], sees, fds)
     elif "drop" in message:
         server.drop(message["drop"])
     elif "endpoint" in message:

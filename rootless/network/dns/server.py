@@ -24,18 +24,27 @@ STREAM_SECONDS = 10.0
 """After which a connection that asks nothing is closed."""
 
 
-@dataclass(slots=True, eq=False)
-class Client:
-    """A container: the networks whose names it sees and where its other questions go.
+@dataclass(frozen=True, slots=True)
+class Sees:
+    """What a container is answered.
 
-    No ``servers``: only names of its networks are answered.
+    ``linked`` are networks whose names ``links`` lead to. No ``servers``: only names
+    of its ``networks`` are answered.
     """
 
-    id: str
     networks: tuple[str, ...]
+    linked: tuple[str, ...]
     servers: tuple[str, ...]
     links: dict[str, str]
     """What only this one calls others, and a name they have."""
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """A container."""
+
+    id: str
+    sees: Sees
     datagrams: socket.socket
     connections: socket.socket
     streams: dict[socket.socket, _Stream] = field(default_factory=dict)
@@ -57,24 +66,17 @@ class Server:
         self._forwarder = Forwarder(selector)
         self._clients: dict[str, Client] = {}
 
-    def put(
-        self,
-        client_id: str,
-        networks: tuple[str, ...],
-        servers: tuple[str, ...],
-        links: dict[str, str],
-        fds: list[int],
-    ) -> None:
+    def put(self, client_id: str, sees: Sees, fds: list[int]) -> None:
         """Serve a container on two sockets, or serve it differently."""
         known = self._clients.get(client_id)
         made = [socket.socket(fileno=fd) for fd in fds]
         if known is not None:
             for one in made:
                 one.close()
-            known.networks, known.servers, known.links = networks, servers, links
+            known.sees = sees
             return
         datagrams, connections = made
-        client = Client(client_id, networks, servers, links, datagrams, connections)
+        client = Client(client_id, sees, datagrams, connections)
         self._clients[client_id] = client
         read = selectors.EVENT_READ
         self._selector.register(datagrams, read, partial(self._datagrams, client))
@@ -136,8 +138,8 @@ class Server:
         answer = self._own(client, question, limit)
         if answer is not None:
             reply(answer)
-        elif client.servers:
-            servers = client.servers
+        elif client.sees.servers:
+            servers = client.sees.servers
             self._forwarder.ask(client.id, data, question, servers, reply, stream=stream)
         else:
             reply(message.compose(question, message.NO_NAME))
@@ -146,12 +148,14 @@ class Server:
         """The answer when the question is about a name of the client's networks."""
         if question.klass not in (message.IN, message.ANY_CLASS):
             return None
+        sees = client.sees
         if question.type == message.PTR:
-            name = self.zone.pointer(client.networks, question.name)
+            name = self.zone.pointer(sees.networks, question.name)
             records = None if name is None else [message.pointer_record(name)]
         else:
-            name = client.links.get(question.name, question.name)
-            found = self.zone.addresses(client.networks, name)
+            link = sees.links.get(question.name)
+            networks = sees.networks if link is None else sees.linked
+            found = self.zone.addresses(networks, link or question.name)
             if found is None:
                 return None
             version = {message.A: 4, message.AAAA: 16}.get(question.type)

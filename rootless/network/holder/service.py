@@ -34,6 +34,7 @@ from rootless.network.holder import rules, translation
 from rootless.network.holder.child import Child
 from rootless.network.holder.links import Netlink, netlink, set_sysctl
 from rootless.network.holder.templates import Template
+from rootless.network.predefined import BRIDGE_ID
 
 DEFAULT_MTU = 65520
 """Bytes: nothing here touches a wire, and slirp4netns takes as much."""
@@ -329,9 +330,14 @@ class Service:
     # -- networks -----------------------------------------------------------------------
 
     def _ensure(self, network: NetworkRecord) -> None:
-        """The network's bridge, with its addresses and rules."""
-        if network.id in self.networks:
+        """The network's bridge, with its addresses and rules.
+
+        The default one may have become another since: then nobody is on it.
+        """
+        known = self.networks.get(network.id)
+        if known == network or (known is not None and self._has_users(network.id)):
             return
+        self.remove_network(network.id)
         name = rules.bridge_name(network.id)
         self.networks[network.id] = network
         try:
@@ -349,6 +355,9 @@ class Service:
             self._route.remove(name)
             raise
 
+    def _has_users(self, network_id: str) -> bool:
+        return any(network_id in found.endpoints for found in self.containers.values())
+
     def remove_network(self, network_id: str) -> None:
         """Remove a bridge that no container is on; fine when there is none."""
         network = self.networks.pop(network_id, None)
@@ -358,7 +367,12 @@ class Service:
         self._rules.run(rules.of_network(network, add=False))
 
     def leftovers(self) -> list[str]:
-        """Links and elements of rules, as text: none where nothing is attached, for tests."""
+        """Links and elements of rules, as text: none where nothing is attached, for tests.
+
+        The default bridge, which nobody makes or removes, goes for it if nobody is on it.
+        """
+        if not self._has_users(BRIDGE_ID):
+            self.remove_network(BRIDGE_ID)
         names = (name for _, name in socket.if_nameindex())
         found = [f"link {name}" for name in names if name not in ("lo", rules.OUT)]
         found += [f"container {container_id}" for container_id in self.containers]
@@ -384,7 +398,9 @@ class Service:
         outward = any(not self.networks[key].internal for key in found.endpoints)
         return {
             "client": container_id,
-            "networks": list(found.endpoints),
+            # Names on the default bridge are there for links only.
+            "networks": [key for key in found.endpoints if key != BRIDGE_ID],
+            "linked": list(found.endpoints),
             "servers": list(found.servers) if outward else [],
             "links": dict(pair for e in found.endpoints.values() for pair in e.links),
         }

@@ -226,9 +226,9 @@ def _mounts(body: Body, host: Fields) -> Iterator[MountSpec]:
     if body.get("Mounts"):  # as an engine reports them: everything, resolved
         found = Fields(body, "")
         yield from filter(None, (_mount(m, observed=True) for m in found.objects("Mounts")))
-    else:
-        yield from map(_bind, host.texts("Binds"))
-        yield from filter(None, (_mount(m, observed=False) for m in host.objects("Mounts")))
+        return
+    yield from map(_bind, host.texts("Binds"))
+    yield from filter(None, (_mount(m, observed=False) for m in host.objects("Mounts")))
     for target in host.object("Tmpfs").value:
         yield MountSpec("tmpfs", target)
 
@@ -309,8 +309,7 @@ def _shared(mode: str) -> str:
 def _network(request: ContainerRequest) -> NetworkSpec:
     mode = request.host.network_mode
     known = mode in {"none", "host", "slirp4netns"} or mode.startswith("container:")
-    default = "slirp4netns" if mode in {"", "default"} else "bridge"
-    return NetworkSpec(mode if known else default, request.host.port_bindings)
+    return NetworkSpec(mode if known else "bridge", request.host.port_bindings)
 
 
 def _seccomp(request: ContainerRequest) -> SeccompSpec:

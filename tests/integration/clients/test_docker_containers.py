@@ -99,7 +99,16 @@ def test_the_process_is_what_the_flags_say(docker_cli: DockerCli, tmp_path: Path
     script = "ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj; df -k /dev/shm | tail -1"
     shown = ok(docker_cli, *RUN, *limits, IMAGE, "sh", "-c", script).split()
     assert shown[:3] + shown[4:5] == ["100", "200", "500", "1024"]
-    host = ("--add-host", "a.example:1.2.3.4", "--dns", "9.9.9.9", "--dns-search", "x.example")
+    host = (
+        "--network",
+        "slirp4netns",
+        "--add-host",
+        "a.example:1.2.3.4",
+        "--dns",
+        "9.9.9.9",
+        "--dns-search",
+        "x.example",
+    )
     files = ok(docker_cli, "run", "--rm", *host, IMAGE, "cat", "/etc/hosts", "/etc/resolv.conf")
     assert "1.2.3.4\ta.example" in files
     assert "nameserver 9.9.9.9\nsearch x.example" in files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import json
 import os
+import re
 import stat
 import time
 from pathlib import Path
@@ -37,7 +38,7 @@ def test_containers_without_a_network_by_default(setting: dict[str, str]) -> Non
         if "bridge" in setting:
             assert "network bridge not found" in named.stderr
         else:
-            assert "tap0" in named.stdout
+            assert "eth0" in named.stdout
 
 
 def test_userns_auto_gives_each_container_ids_of_its_own() -> None:
@@ -114,3 +115,26 @@ def test_the_log_level_is_the_least_that_is_logged() -> None:
         log = engine.log.read_text()
         assert " INFO " not in log
         assert "WARNING rootlessd: the group cannot reach its socket" in log
+
+
+def test_the_default_bridge_is_what_daemon_json_says() -> None:
+    with new_engine(
+        icc=True, bip="10.211.3.5/24", fixed_cidr="10.211.3.128/25", default_gateway="10.211.3.6",
+        mtu=1400, ipv6=False, ip="127.0.0.2",
+    ) as engine:  # fmt: skip
+        serve = "echo page > /tmp/page && exec httpd -f -p 8000 -h /tmp"
+        engine.ok("run", "-d", "--name", "web", "-p", "8000", IMAGE, "sh", "-c", serve)
+        assert engine.ok("port", "web", "8000").startswith("127.0.0.2:")
+        text = ran(engine, "ip -4 addr; ip route; cat /sys/class/net/eth0/mtu; ip -6 addr")
+        address = re.search(r"inet (10\.211\.3\.\d+)/24", text)
+        assert address is not None
+        assert int(address[1].rpartition(".")[2]) > 128
+        assert "default via 10.211.3.6 " in text
+        assert "\n1400\n" in text
+        assert "eth0" not in text.rpartition("\n1400\n")[2]
+        fetch = "until wget -q -O - http://{}:8000/page; do sleep 0.1; done"
+        there = engine.ok("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "web")
+        assert ran(engine, fetch.format(there)) == "page"
+        assert ran(engine, fetch.format("shop"), "--link", "web:shop") == "page"
+        assert "can't" in ran(engine, "nslookup web 2>&1; true")
+        engine.ok("rm", "-f", "web")

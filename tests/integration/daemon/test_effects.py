@@ -85,7 +85,7 @@ def test_a_container_has_the_daemons_defaults(tuned: Engine) -> None:
         "cat /proc/1/comm /proc/self/limits /etc/resolv.conf /etc/hosts /sys/class/net/tap0/mtu; "
         "ip addr show tap0"
     )
-    text = ran(tuned, script, "--add-host", "gw:host-gateway")
+    text = ran(tuned, script, "--add-host", "gw:host-gateway", "--network", "slirp4netns")
     assert text.startswith("123\n456\n"), "default-ulimits"
     assert re.search(r"^Max file locks +77 +77 ", text, re.MULTILINE), "default-ulimits"
     assert re.search(r"^\S+ +7 ", text, re.MULTILINE), "default-shm-size"
@@ -105,6 +105,7 @@ def test_containers_own_words_come_before_the_defaults(tuned: Engine) -> None:
         tuned,
         "ulimit -Sn; df -m /dev/shm | tail -1; cat /etc/resolv.conf /proc/1/comm; true",
         *"--ulimit nofile=99 --shm-size 5m --dns 192.0.2.54 --init=false".split(),
+        *("--network", "slirp4netns"),
     )
     assert text.startswith("99\n")
     assert re.search(r"^\S+ +5 ", text, re.MULTILINE)

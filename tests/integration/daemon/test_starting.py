@@ -74,7 +74,7 @@ def _notes(engine: Engine) -> tuple[str, ...]:
         (lambda _: ("-G", "root"), "group 'root' is not one of yours"),
         (lambda _: ("-H", "fd://"), "no socket was passed"),
         (lambda _: ("--default-ulimit", "nofile=-1"), "nofile: hard -1 is above your own"),
-        (lambda _: ("--icc",), "icc cannot be true here"),
+        (lambda _: ("--raw-logs=false",), "raw-logs cannot be false here"),
         (lambda _: ("--bridge=docker0",), "only root can join containers to it"),
     ],
 )

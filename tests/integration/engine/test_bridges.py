@@ -273,35 +273,14 @@ def test_connecting_a_running_container(
     addresses = engine.ok("exec", "web", "ip", "-4", "-o", "addr")
     assert ("eth0" in addresses, "eth1" in addresses) == (False, True)
     assert "default via 10.77.3.1" in engine.ok("exec", "web", "ip", "route")
-    for how in ((), ("--force",)):
-        twice = docker_cli("network", "disconnect", *how, "here", "web")
-        assert "is not connected to network here" in twice.stderr
+    twice = docker_cli("network", "disconnect", "here", "web")
+    assert "is not connected to network here" in twice.stderr
 
 
-def test_a_container_that_was_never_started(
-    engine: Engine, networks: list[str], docker_cli: DockerCli
-) -> None:
-    """What it asks for is shown; a link may name who comes later."""
-    make(engine, networks, "for later use")
-    ref = engine.ok("create", "--name", "first", IMAGE, "sleep", "1000").strip()
-    mac = "02:00:00:00:00:77"
-    told = docker_cli("network", "connect", "--driver-opt", "x=y", "for later use", "first")
-    assert "DriverOpts" in told.stderr
-    body = {"Container": ref, "EndpointConfig": {"MacAddress": mac, "Links": ["second:shop"]}}
-    Api(engine).ok("POST", "/networks/for%20later%20use/connect", body)
-    shown = place(engine, "first", "for later use")
-    assert (shown["MacAddress"], shown["Links"]) == (mac, ["second:shop"])
-    engine.ok("start", "first")
-    serve(engine, "second", "--network", "for later use")
-    assert place(engine, "first", "for later use")["MacAddress"] == mac
-    address = place(engine, "second", "for later use")["IPAddress"]
-    assert address in engine.ok("exec", "first", "nslookup", "shop")
-
-
-def test_the_default_network_besides_one_of_the_users(engine: Engine, networks: list[str]) -> None:
+def test_a_slirp4netns_besides_a_bridge(engine: Engine, networks: list[str]) -> None:
     make(engine, networks, "extra")
     serve(engine, "web", "--network", "extra")
-    engine.ok("run", "-d", "--name", "box", IMAGE, "sleep", "1000")
+    engine.ok("run", "-d", "--name", "box", "--network", "slirp4netns", IMAGE, "sleep", "1000")
     assert engine.run("exec", "box", "nslookup", "web").returncode != 0
     engine.ok("network", "connect", "extra", "box")
     assert engine.ok("exec", "box", "nslookup", "web").count(
@@ -310,6 +289,46 @@ def test_the_default_network_besides_one_of_the_users(engine: Engine, networks: 
     both = set(inspect(engine, "box")["NetworkSettings"]["Networks"])
     assert both == {"slirp4netns", "extra"}
     assert "tap0" in engine.ok("exec", "box", "ip", "route", "show", "default")
+
+
+def test_the_default_bridge(engine: Engine, api: Api, docker_cli: DockerCli) -> None:
+    serve(engine, "web", "-p", "8000")
+    found = inspect(engine, "web")
+    assert found["HostConfig"]["NetworkMode"] == "bridge"
+    shown = found["NetworkSettings"]["Networks"]["bridge"]
+    subnet = json.loads(engine.ok("network", "inspect", "bridge"))[0]
+    assert shown["Gateway"] == subnet["IPAM"]["Config"][0]["Gateway"]
+    assert (shown["Aliases"], shown["DNSNames"]) == (None, None)
+    assert subnet["Containers"][found["Id"]]["IPv4Address"].startswith(shown["IPAddress"] + "/")
+    assert _page(int(found["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"])) == b"page\n"
+    # Nobody on it finds or reaches another one; whoever names a network alone is not on it.
+    engine.ok("run", "-d", "--name", "box", IMAGE, "sleep", "1000")
+    for name in ("web", found["Id"][:12]):
+        assert engine.run("exec", "box", "nslookup", name).returncode != 0
+    out = (
+        f"import socket; s = socket.socket(); s.settimeout(1)\n"
+        f"print(s.connect_ex(('{shown['IPAddress']}', 8000)))"
+    )
+    assert inside(engine, "web", out) == "0"
+    assert inside(engine, "box", out) != "0"
+    status, answer = api("POST", "/networks/bridge/connect",
+                         {"Container": "box", "EndpointConfig": {"Aliases": ["x"]}})  # fmt: skip
+    assert (status, answer["message"]) == (
+        403, "endpoint with name box already exists in network bridge"
+    )  # fmt: skip
+    told = docker_cli("run", "--rm", "--network-alias", "x", IMAGE, "true")
+    assert "only supported for user-defined networks" in told.stderr
+    told = docker_cli("run", "--rm", "--ip", "172.17.0.9", IMAGE, "true")
+    assert "user specified IP address is supported on user defined networks only" in told.stderr
+    told = docker_cli("run", "--rm", "--link", "web:shop", IMAGE, "true")
+    assert "containers of the default network do not reach one another" in told.stderr
+    assert api("DELETE", "/networks/bridge")[0] == 403
+    assert docker_cli("network", "prune", "-f").returncode == 0
+    assert docker_cli("network", "disconnect", "bridge", "box").returncode == 0
+    assert "eth0" not in engine.ok("exec", "box", "ls", "/sys/class/net")
+    assert docker_cli("network", "connect", "bridge", "box").returncode == 0
+    assert place(engine, "box", "bridge")["IPAddress"]
+    engine.ok("rm", "-f", "web", "box")
 
 
 def test_static_addresses_and_what_cannot_be(engine: Engine, networks: list[str], api: Api) -> None:
@@ -568,12 +587,13 @@ def test_a_policy_may_forbid_bridges(fresh_engine: Engine) -> None:
     engine = fresh_engine
     engine.ok("network", "create", "front")
     engine.ok("run", "-d", "--name", "free", "--network", "front", IMAGE, "sleep", "1000")
-    engine.ok("run", "-d", "--name", "plain", IMAGE, "sleep", "1000")
+    engine.ok("run", "-d", "--name", "plain", "--network", "slirp4netns", IMAGE, "sleep", "1000")
     (engine.root / "c/rootless").mkdir(exist_ok=True)
     (engine.root / "c/rootless/policy.yaml").write_text(POLICY)
     engine.stop()
     engine.start()
     for words in (
+        ("run", "--rm", IMAGE, "true"),
         ("run", "--rm", "--network", "front", IMAGE, "true"),
         ("run", "--rm", "--network", "slirp4netns", "--network", "front", IMAGE, "true"),
         ("network", "connect", "front", "plain"),

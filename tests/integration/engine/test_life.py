@@ -49,7 +49,7 @@ def test_missing_command_leaves_nothing_with_rm_and_a_reason_without(engine: Eng
     engine.ok("rm", "bad")
 
 
-@pytest.mark.parametrize("network", ["none", "slirp4netns"])
+@pytest.mark.parametrize("network", ["none", "slirp4netns", "bridge"])
 def test_a_sandbox_that_fails_is_the_reason_and_changes_no_state(
     engine: Engine, network: str
 ) -> None:

@@ -18,6 +18,7 @@ from tests.support.engine import Engine
 
 pytestmark = pytest.mark.integration
 IMAGE = "rootless/busybox"
+OWN = ("--network", "slirp4netns")
 SERVER = ("sh", "-c", "echo page > /tmp/page && exec httpd -f -p 8000 -h /tmp")
 
 
@@ -64,7 +65,7 @@ def _kill(pid: int) -> None:
 
 
 def test_a_killed_slirp4netns_is_started_again(engine: Engine) -> None:
-    engine.ok("run", "-d", "--name", "web", "-p", "8000", "-p", "[::1]::8000", IMAGE, *SERVER)
+    engine.ok("run", "-d", "--name", "web", *OWN, "-p", "8000", "-p", "[::1]::8000", IMAGE, *SERVER)
     before = _inspect(engine, "web")["NetworkSettings"]
     ports = {p["HostIp"]: int(p["HostPort"]) for p in before["Ports"]["8000/tcp"]}
     assert set(ports) == {"127.0.0.1", "::1"}
@@ -89,7 +90,7 @@ def test_a_killed_slirp4netns_is_started_again(engine: Engine) -> None:
 
 def test_a_slirp4netns_killed_while_the_daemon_is_away(fresh_engine: Engine) -> None:
     engine = fresh_engine
-    engine.ok("run", "-d", "--name", "web", "-p", "8000", IMAGE, *SERVER)
+    engine.ok("run", "-d", "--name", "web", *OWN, "-p", "8000", IMAGE, *SERVER)
     before = _inspect(engine, "web")["NetworkSettings"]
     slirp = _slirp_of(engine, "web")
     engine.kill()

@@ -55,7 +55,8 @@ def test_a_link_to_what_only_an_init_system_makes(engine: Engine, places: Path) 
     )
     for _ in range(2):  # the second in a spare, where there is one
         made = engine.ok(
-            *("run", "--rm", "--dns", "192.0.2.1", "--workdir", "/one/here"),
+            *("run", "--rm", "--network", "slirp4netns", "--dns", "192.0.2.1"),
+            *("--workdir", "/one/here"),
             *(NAME, "busybox", "sh", "-c"),
             "busybox pwd; busybox cat /run/systemd/resolve/stub-resolv.conf; "
             "busybox grep -o localhost /up/hosts",

@@ -113,7 +113,7 @@ def test_one_more_and_other_names(table: NetworkTable, registry: Registry) -> No
     more = table.one_more(one, one.record.spec, on(BACK))
     assert (more.interface, more.network) == ("eth1", "back")
     spec = replace(one.record.spec, name="shop")
-    assert renamed(one, spec)[0].names == names_of(spec, ())
+    assert renamed(one, spec)[0].names == names_of(spec, FRONT.id, ())
     plain = unit(registry, "plain", mode="none")
     assert table.allocate(plain, plain.record.spec, ()) is None
     table.remove(FRONT)

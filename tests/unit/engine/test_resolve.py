@@ -21,7 +21,7 @@ from rootless.errors import HostUnsupported, InvalidInput, NotFound, RootlessErr
 from rootless.model.defaults import DEFAULT_CAPABILITIES
 from rootless.model.facts import CgroupFacts, HostFacts
 from rootless.model.mounts import IdMap, MountSpec, RootfsMount
-from rootless.model.network import NetworkRecord, Subnet
+from rootless.model.network import ICC, NetworkRecord, Subnet
 from rootless.model.records import ContainerRecord, ImageRecord
 from rootless.model.request import (
     ContainerConfig,
@@ -39,6 +39,7 @@ from rootless.model.request import (
 )
 from rootless.model.spec import UsernsSpec
 from rootless.model.sysctls import network_sysctls
+from rootless.network.predefined import BRIDGE_ID
 from rootless.storage.volumes import Volume
 from tests.support.facts import HOST
 
@@ -66,6 +67,9 @@ BACKEND = NetworkRecord("b" * 64, "backend", 1, (Subnet("10.9.0.0/24", "10.9.0.1
 INNER = NetworkRecord(
     "c" * 64, "inner", 2, (Subnet("10.8.0.0/24", "10.8.0.1", asked=False),), internal=True
 )
+DEFAULT = NetworkRecord(
+    BRIDGE_ID, "bridge", 3, (Subnet("172.17.0.0/16", "172.17.0.1"),), options=((ICC, "false"),)
+)
 
 
 _LONG = "9" * 5000
@@ -82,7 +86,7 @@ def _lookup(ref: str) -> ContainerRecord:
 
 
 def _network(ref: str) -> NetworkRecord:
-    for network in (BACKEND, INNER):
+    for network in (BACKEND, INNER, DEFAULT):
         if ref in (network.id, network.name):
             return network
     raise NotFound(f"network {ref} not found")
@@ -130,7 +134,8 @@ def test_image_defaults() -> None:
         "LANG=C",
     )
     assert spec.hostname == ids.short_id(spec.id)
-    assert spec.network.mode == "slirp4netns"
+    assert (spec.network.mode, spec.network.shown_mode) == ("bridge", "bridge")
+    assert [a.network for a in spec.network.attachments] == ["bridge"]
     assert spec.privileges.capabilities == tuple(
         sorted(DEFAULT_CAPABILITIES, key=DEFAULT_CAPABILITIES.index)
     )
@@ -321,12 +326,13 @@ def test_ports_bind_to_loopback_unless_asked() -> None:
     ("mode", "networks", "fits"),
     [
         ("none", ("host",), False),
-        ("none", ("none", "bridge"), False),
+        ("none", ("none", "slirp4netns"), False),
         ("", ("host",), False),
         ("host", ("none",), False),
         ("bridge", ("bridge",), True),
         ("bridge", ("default",), True),
         ("default", ("slirp4netns",), True),
+        ("slirp4netns", ("private",), True),
         ("", ("",), True),
         ("none", ("none",), True),
         ("container:other", ("container:other",), True),

@@ -148,7 +148,9 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
         asker.settimeout(20)
         addresses = datagrams.getsockname(), connections.getsockname()
         fds = [datagrams.detach(), connections.detach()]
-        made.put("box", ("n1",), ("127.0.0.1",), {"shop": "web"}, fds)
+        links = {"shop": "web", "store": "db"}
+        sees = server.Sees(("n1",), ("n1", "n2"), ("127.0.0.1",), links)
+        made.put("box", sees, fds)
         yield Resolver(selector, made, asker, *addresses, world)
         made.drop("box")
 
@@ -160,6 +162,8 @@ def test_own_names_are_answered_and_not_asked_for(resolver: Resolver) -> None:
     # No record of that type, but the name is there: not "no such name".
     assert resolver.ask(question("web2", AAAA))[3] & 15 == message.OK
     assert resolver.ask(question("shop"))[-4:] == bytes((10, 1, 0, 2))
+    # A network whose names are there for links only.
+    assert resolver.ask(question("store"))[-4:] == bytes((10, 2, 0, 2))
     assert b"\x03Web\x05front" in resolver.ask(question("2.0.1.10.in-addr.arpa", PTR))
     assert resolver.ask(b"\0\1\0\0\0\0\0\0\0\0\0\0")[3] & 15 == message.FORMAT_ERROR
     assert resolver.ask(question("web", flags=0x1000))[3] & 15 == message.NOT_IMPLEMENTED
@@ -190,7 +194,7 @@ def test_other_names_go_out_under_other_ids(resolver: Resolver) -> None:
 
 
 def test_internal_networks_have_no_world(resolver: Resolver) -> None:
-    resolver.server.put("box", ("n2",), (), {}, [])
+    resolver.server.put("box", server.Sees(("n2",), ("n2",), (), {}), [])
     assert resolver.ask(question("example.org"))[3] & 15 == message.NO_NAME
     assert resolver.ask(question("web"))[3] & 15 == message.NO_NAME
     assert resolver.ask(question("db"))[-4:] == bytes((10, 2, 0, 2))

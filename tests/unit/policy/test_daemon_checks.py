@@ -30,7 +30,7 @@ def without(option: str) -> dict[str, Any]:
 
 BAD: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("2.1", without("rootless"), {}),
-    ("2.2", {}, {"default-network": "bridge"}),
+    ("2.2", {}, {"icc": True}),
     ("2.3", {"Debug": True}, {}),
     ("2.3", {}, {"log-level": "error"}),
     ("2.5", {"RegistryConfig": {"InsecureRegistryCIDRs": ["10.0.0.0/8"]}}, {}),
