@@ -306,9 +306,7 @@ class Networks(Protocol):
     async def connect(
         self, identity: Identity, ref: str, container: str, wanted: EndpointRequest
     ) -> None: ...
-    async def disconnect(
-        self, identity: Identity, ref: str, container: str, *, force: bool = False
-    ) -> None: ...
+    async def disconnect(self, identity: Identity, ref: str, container: str) -> None: ...
 
 
 class System(Protocol):

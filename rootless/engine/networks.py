@@ -27,7 +27,7 @@ from rootless.network.predefined import PREDEFINED, network_id
 
 _LIST = frozenset(("dangling", "driver", "id", "label", "name", "scope", "type"))
 _PRUNE = frozenset(("label", "label!", "until"))
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_. -]*[a-zA-Z0-9_.-])?")
 _TAKEN = (*PREDEFINED, "bridge", "default", "private", "container", "nat")
 
 
@@ -239,10 +239,8 @@ class Networks:
         if not before:
             etcfiles.use_resolver(unit.directory, spec)
 
-    async def disconnect(
-        self, identity: Identity, ref: str, container: str, *, force: bool = False
-    ) -> None:
-        """Take a container off a network; ``force`` changes nothing here, it always works."""
+    async def disconnect(self, identity: Identity, ref: str, container: str) -> None:
+        """Take a container off a network."""
         core = self._core
         core.policy.admit_action(identity, "network.disconnect", ref)
         record, unit = self._find(ref), core.registry.find(container)
@@ -256,8 +254,6 @@ class Networks:
                         "which it was made with",
                         hint="make it with --network NAME",
                     )
-                if force:
-                    return
                 raise Denied(f"container {unit.id} is not connected to network {record.name}")
             changed = replace(spec, network=replace(spec.network, attachments=left))
             gone = [e for e in unit.endpoints if e.network_id == record.id]
@@ -333,7 +329,7 @@ def check_creation(wanted: NetworkCreation) -> None:
     if not _NAME.fullmatch(name):
         raise InvalidInput(
             f"invalid network name {name[:80]!r}",
-            hint="letters, digits, '_', '.' and '-', a letter or digit first",
+            hint="letters, digits, '_', '.', '-' and blanks, a letter or digit first",
         )
     if wanted.driver != BRIDGE:
         raise NotFound(

@@ -8,7 +8,14 @@ from dataclasses import replace
 
 from rootless import ids
 from rootless.engine import ipam, links
-from rootless.engine.resolve_network import UNNAMED, Lookup, check_endpoint, check_mac, plain
+from rootless.engine.resolve_network import (
+    UNNAMED,
+    Lookup,
+    check_endpoint,
+    check_mac,
+    check_options,
+    plain,
+)
 from rootless.engine.settings import EngineSettings
 from rootless.errors import HostUnsupported, InvalidInput, NotFound
 from rootless.model.network import BRIDGE, ICC, Attachment, NetworkRecord
@@ -92,6 +99,7 @@ def attachment(
         if not _ALIAS.fullmatch(alias):
             raise InvalidInput(f"invalid network alias: {alias[:80]!r}")
     check_mac(asked.mac_address)
+    check_options(asked)
     if record.id == BRIDGE_ID:
         _check_default(record, asked, linked, lookup)
     four, six = asked.ipv4_address, asked.ipv6_address
@@ -103,17 +111,25 @@ def attachment(
         ipv6_address=ipam.check_static(record, six, 6) if six else "",
         mac_address=asked.mac_address,
         gateway_priority=asked.gateway_priority,
-        links=tuple(_link(text, lookup) for text in linked),
+        links=tuple(_link(text, lookup, own=record.id != BRIDGE_ID) for text in linked),
+        driver_opts=asked.driver_opts,
     )
 
 
-def _link(text: str, lookup: Lookup) -> tuple[str, str]:
-    """``NAME[:ALIAS]`` as the alias and a name that the other container always has."""
+def _link(text: str, lookup: Lookup, *, own: bool) -> tuple[str, str]:
+    """``NAME[:ALIAS]`` as the alias and a name that the other container always has.
+
+    On a network of the user's own it may be one that is not there yet, as in Docker: it is
+    meant by the name that it will have.
+    """
     name, alias = links.parse(text)
-    record = links.linked(name, lookup)
-    if not _ALIAS.fullmatch(alias):
-        raise InvalidInput(f"invalid link: {text!r}")
-    return alias.lower(), ids.short_id(record.id)
+    try:
+        target = ids.short_id(lookup(name).id)
+    except NotFound:
+        target = name.lower() if own else ids.short_id(links.linked(name, lookup).id)
+    if not (_ALIAS.fullmatch(alias) and _ALIAS.fullmatch(target)):
+        raise InvalidInput(f"invalid link: {text[:80]!r}")
+    return alias.lower(), target
 
 
 def _check_default(

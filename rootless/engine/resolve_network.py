@@ -129,6 +129,17 @@ def check_endpoint(endpoint: EndpointRequest) -> None:
             hint="rootless network create NAME",
         )
     check_mac(endpoint.mac_address)
+    check_options(endpoint)
+
+
+def check_options(endpoint: EndpointRequest) -> None:
+    """Only options that mean something to drivers of Docker's are missed when they do nothing."""
+    for key, _ in endpoint.driver_opts:
+        if key.startswith("com.docker.network."):
+            raise InvalidInput(
+                f"network option {key[:80]} of a container is not supported",
+                hint="leave it out; sysctls of the container's network can be set with --sysctl",
+            )
 
 
 def _is_alone(name: str) -> bool:

@@ -69,6 +69,8 @@ class Attachment:
     gateway_priority: int = 0
     links: tuple[tuple[str, str], ...] = ()
     """(alias, name): what only this container calls another one on its networks."""
+    driver_opts: tuple[tuple[str, str], ...] = ()
+    """What is only kept and shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,9 @@ class DisconnectBody(Body, frozen=True):
     """The body of ``POST /networks/{id}/disconnect``."""
 
     container: str = ""
-    force: bool = False
+    force: Annotated[bool, limited("a container that is on a network can always be taken off")] = (
+        False
+    )
 
 
 def to_creation(body: NetworkBody) -> NetworkCreation:
@@ -205,8 +207,8 @@ def _on_bridge(asked: Attachment, found: Endpoint | None) -> dict[str, object]:
         "IPAMConfig": ipam if ipam else None,
         "Links": [f"{name}:{alias}" for alias, name in asked.links] or None,
         "Aliases": list(asked.aliases) or None,
-        "MacAddress": place.mac_address,
-        "DriverOpts": None,
+        "MacAddress": place.mac_address or asked.mac_address,
+        "DriverOpts": dict(asked.driver_opts) or None,
         "GwPriority": asked.gateway_priority,
         "NetworkID": asked.network_id,
         "EndpointID": place.id,

@@ -58,9 +58,7 @@ async def connect(call: Call) -> Response:
 async def disconnect(call: Call) -> Response:
     """``POST /networks/{ref}/disconnect``."""
     body = await call.json(DisconnectBody, required=True)
-    await call.engine.networks.disconnect(
-        call.identity, call.fields["ref"], body.container, force=body.force
-    )
+    await call.engine.networks.disconnect(call.identity, call.fields["ref"], body.container)
     return call.empty(200)
 
 

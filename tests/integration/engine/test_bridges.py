@@ -273,8 +273,34 @@ def test_connecting_a_running_container(
     addresses = engine.ok("exec", "web", "ip", "-4", "-o", "addr")
     assert ("eth0" in addresses, "eth1" in addresses) == (False, True)
     assert "default via 10.77.3.1" in engine.ok("exec", "web", "ip", "route")
-    twice = docker_cli("network", "disconnect", "here", "web")
-    assert "is not connected to network here" in twice.stderr
+    for how in ((), ("--force",)):
+        twice = docker_cli("network", "disconnect", *how, "here", "web")
+        assert "is not connected to network here" in twice.stderr
+
+
+def test_a_container_that_was_never_started(
+    engine: Engine, networks: list[str], docker_cli: DockerCli
+) -> None:
+    """What it asks for is shown; a link may name who comes later."""
+    make(engine, networks, "for later use")
+    ref = engine.ok("create", "--name", "first", IMAGE, "sleep", "1000").strip()
+    option = "com.docker.network.endpoint.ifname=e"
+    told = docker_cli("network", "connect", "--driver-opt", option, "for later use", "first")
+    assert "com.docker.network.endpoint.ifname of a container is not supported" in told.stderr
+    asked = {
+        "MacAddress": "02:00:00:00:00:77",
+        "Links": ["second:shop"],
+        "DriverOpts": {"org.some": "x"},
+    }
+    body = {"Container": ref, "EndpointConfig": asked}
+    Api(engine).ok("POST", "/networks/for%20later%20use/connect", body)
+    shown = place(engine, "first", "for later use")
+    assert {key: shown[key] for key in asked} == asked
+    engine.ok("start", "first")
+    serve(engine, "second", "--network", "for later use")
+    assert place(engine, "first", "for later use")["MacAddress"] == asked["MacAddress"]
+    address = place(engine, "second", "for later use")["IPAddress"]
+    assert address in engine.ok("exec", "first", "nslookup", "shop")
 
 
 def test_a_slirp4netns_besides_a_bridge(engine: Engine, networks: list[str]) -> None:

@@ -592,10 +592,8 @@ class FakeNetworks:
     ) -> None:
         self.calls.append((ref, container, wanted))
 
-    async def disconnect(
-        self, identity: Identity, ref: str, container: str, *, force: bool = False
-    ) -> None:
-        self.calls.append((ref, container, force))
+    async def disconnect(self, identity: Identity, ref: str, container: str) -> None:
+        self.calls.append((ref, container))
 
 
 class FakeSystem:

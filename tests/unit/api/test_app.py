@@ -470,7 +470,7 @@ async def test_networks(served: Served) -> None:
     for body, status in (
         ({"Name": "host"}, 403),
         ({"Name": ""}, 400),
-        ({"Name": "a b"}, 400),
+        ({"Name": "a/b"}, 400),
         ({"Name": "y", "Driver": "overlay"}, 404),
         ({"Name": "y", "Options": {"nope": "1"}}, 400),
         ({"Name": "y", "Options": {"com.docker.network.driver.mtu": "x"}}, 400),
@@ -485,7 +485,7 @@ async def test_networks(served: Served) -> None:
     await served.json("POST", "/networks/x/disconnect", {"Container": "box"}, status=200)
     asked = served.engine.networks.calls[-2][2]
     assert (asked.aliases, asked.gateway_priority) == (("db",), 2)
-    assert served.engine.networks.calls[-1] == ("x", "box", False)
+    assert served.engine.networks.calls[-1] == ("x", "box")
     assert (await served.request("GET", "/networks/absent")).status == 404
     assert (await served.request("DELETE", "/networks/host")).status == 403
 

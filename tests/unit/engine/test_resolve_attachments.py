@@ -113,6 +113,13 @@ def test_what_is_asked_of_a_network() -> None:
     assert found[0].gateway_priority == 4
 
 
+def test_a_link_to_what_is_not_there_yet() -> None:
+    settings = EngineSettings(Path("/d"), Path("/r"))
+    asked = EndpointRequest("front", links=("/Later:shop", "soon"))
+    found = find_attachments(HostConfig(network_mode="front"), [asked], settings, networks, lookup)
+    assert found[0].links == (("shop", "later"), ("soon", "soon"))
+
+
 @pytest.mark.parametrize(
     ("mode", "asked", "said"),
     [
@@ -123,8 +130,9 @@ def test_what_is_asked_of_a_network() -> None:
         ("front", {"mac_address": "x"}, "invalid MAC address"),
         ("front", {"link_local_ips": ("169.254.0.1",)}, "link-local"),
         ("front", {"ipv4_address": "10.9.0.1"}, "no configured subnet"),
-        ("front", {"links": ("nobody",)}, "could not get container for nobody"),
+        ("front", {"links": ("a b:c",)}, "invalid link"),
         ("front", {"links": (":x",)}, "bad format for links"),
+        ("front", {"driver_opts": (("com.docker.network.endpoint.ifname", "e"),)}, "ifname"),
     ],
 )
 def test_what_cannot_be(mode: str, asked: dict[str, Any], said: str) -> None:
