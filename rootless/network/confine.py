@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from rootless.linux import landlock, process
+from rootless.linux import landlock, process, seccomp
 
 
 def become_nobody(userns_fd: int, name: str) -> None:
@@ -30,6 +30,11 @@ def give_up_privileges(name: str) -> None:
     process.prctl(process.PR_SET_NO_NEW_PRIVS, 1, what="PR_SET_NO_NEW_PRIVS")
     process.prctl(process.PR_SET_DUMPABLE, 0, what="PR_SET_DUMPABLE")
     process.set_name(name)
+
+
+def give_up_calls(bpf: bytes) -> None:
+    """Every system call but those of ``profiles/seccomp/network.json``, compiled."""
+    seccomp.load_filter(bpf)
 
 
 def give_up_files(tcp_ports: Sequence[int] | None = None) -> None:

@@ -35,8 +35,11 @@ _SHARE = 16
 """No container's clients get more than this part of them."""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Serve the socket whose descriptor is the first argument; the second is a user namespace."""
+def main(arguments: Sequence[str], calls: bytes) -> int:
+    """Serve the socket whose descriptor is the first argument; the second is a user namespace.
+
+    ``calls`` is the filter of its system calls.
+    """
     holder_fd, userns_fd = map(int, arguments)
     holder = socket.socket(fileno=holder_fd)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     confine.become_nobody(userns_fd, PUBLISHER)
     confine.give_up_files()
     isolated.forbid_imports()
+    confine.give_up_calls(calls)
     publisher = Publisher(descriptors=limit)
     return publisher.serve(holder)
 

@@ -31,8 +31,11 @@ _DESCRIPTORS = 16384
 """Descriptors it may have: two for each container, and the questions under way."""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Serve the socket whose descriptor is the first argument; the second is a user namespace."""
+def main(arguments: Sequence[str], calls: bytes) -> int:
+    """Serve the socket whose descriptor is the first argument; the second is a user namespace.
+
+    ``calls`` is the filter of its system calls.
+    """
     holder_fd, userns_fd = map(int, arguments)
     holder = socket.socket(fileno=holder_fd)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
@@ -43,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     confine.become_nobody(userns_fd, RESOLVER)
     confine.give_up_files([PORT])
     isolated.forbid_imports()
+    confine.give_up_calls(calls)
     selector = selectors.DefaultSelector()
     server = Server(selector)
     selector.register(holder, selectors.EVENT_READ, None)

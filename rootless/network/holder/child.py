@@ -28,7 +28,7 @@ _SERVED, _USERNS, _ABOVE = 3, 4, 8
 _ALL = 1 << 20
 """More descriptors than a process has."""
 
-Main = Callable[[Sequence[str]], int]
+Main = Callable[[Sequence[str], bytes], int]
 Everything = Callable[[], Iterable[tuple[dict[str, Any], list[int]]]]
 
 
@@ -44,9 +44,14 @@ class Child:
         userns_fd: int,
         everything: Everything,
         selector: selectors.BaseSelector,
+        calls: bytes,
     ) -> None:
-        """``everything`` gives the messages and descriptors that a new one has to be told."""
+        """``calls`` is the filter of its system calls.
+
+        ``everything`` gives the messages and descriptors that a new one has to be told.
+        """
         self._main = main
+        self._calls = calls
         self._userns_fd = userns_fd
         self._everything = everything
         self._selector = selector
@@ -80,7 +85,7 @@ class Child:
             os.dup2(given[0], _SERVED)
             os.dup2(given[1], _USERNS)
             os.closerange(_USERNS + 1, _ALL)
-            status = self._main([str(_SERVED), str(_USERNS)])
+            status = self._main([str(_SERVED), str(_USERNS)], self._calls)
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
         finally:

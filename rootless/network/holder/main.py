@@ -140,13 +140,14 @@ class Holder:
     """The event loop: daemons, requests, containers that end, a resolver that dies."""
 
     def __init__(self, listener: socket.socket, owner: int) -> None:
-        from rootless.network.holder import templates
+        from rootless.linux import seccomp
+        from rootless.network.holder import ahead
         from rootless.network.holder.service import Service
 
         # What collections do not touch any more stays shared with the children.
         gc.collect()
         gc.freeze()
-        messages = templates.begin()
+        prepared = ahead.begin()
         self._userns_fd, netns_fd = _own_namespaces(owner)
         process.setns(netns_fd, process.CLONE_NEWNET, "the engine's network namespace")
         self._netns_fd = netns_fd
@@ -154,7 +155,9 @@ class Holder:
         # What serves the namespace from outside ends when this end closes.
         self._exit_read, self._exit_write = os.pipe2(os.O_CLOEXEC)
         self._selector = selectors.DefaultSelector()
-        self._service = Service(netns_fd, self._userns_fd, self._selector, messages())
+        made = prepared()
+        self._service = Service(netns_fd, self._userns_fd, self._selector, made)
+        seccomp.load_filter(made.own_calls)
         self._listener = listener
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ, self._accept)

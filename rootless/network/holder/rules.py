@@ -4,7 +4,8 @@ Two tables. ``bridge rootless`` binds each port of a bridge to the one hardware
 address and the addresses of the container behind it: nothing else comes in
 there, so that a container can neither speak for another nor draw its traffic.
 ``inet rootless`` decides what is forwarded: out through slirp4netns for
-networks that are not internal, never from one bridge to another, and nothing
+networks that are not internal, never from one bridge to another, so many
+connections of a container that the table of them has room for the others', and nothing
 to the namespace's own addresses but echo requests to a bridge's own gateway.
 """
 
@@ -18,8 +19,13 @@ from rootless.model.network import ICC, Endpoint, NetworkRecord
 OUT = "tap0"
 """The device of slirp4netns."""
 
+FLOWS = 4096
+"""Connections and streams of datagrams that one address may have under way to the outside."""
+
 BASE = f"""
 table inet rootless {{
+  set flows4 {{ type ipv4_addr; size 65535; flags dynamic; }}
+  set flows6 {{ type ipv6_addr; size 65535; flags dynamic; }}
   set outward {{ type ifname; }}
   set same {{ type ifname . ifname; }}
   set own4 {{ type ifname . ipv4_addr; }}
@@ -37,6 +43,8 @@ table inet rootless {{
     type filter hook forward priority filter; policy drop;
     ct state invalid drop
     ct state established,related accept
+    add @flows4 {{ ip saddr ct count over {FLOWS} }} counter drop
+    add @flows6 {{ ip6 saddr ct count over {FLOWS} }} counter drop
     iifname . oifname @same accept
     iifname @outward oifname "{OUT}" accept
   }}

@@ -12,7 +12,7 @@ import errno
 import os
 import selectors
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -31,9 +31,9 @@ from rootless.network import publish_main
 from rootless.network.addresses import RESOLVER
 from rootless.network.dns import main as dns_main
 from rootless.network.holder import rules, translation
+from rootless.network.holder.ahead import Prepared
 from rootless.network.holder.child import Child
 from rootless.network.holder.links import Netlink, netlink, set_sysctl
-from rootless.network.holder.templates import Template
 from rootless.network.predefined import BRIDGE_ID
 
 DEFAULT_MTU = 65520
@@ -75,7 +75,7 @@ class Service:
         home_fd: int,
         userns_fd: int,
         selector: selectors.BaseSelector,
-        templates: Mapping[str, Template],
+        prepared: Prepared,
     ) -> None:
         """``home_fd`` is the engine's network namespace, which the caller is in.
 
@@ -83,8 +83,8 @@ class Service:
         """
         self._home_fd = home_fd
         self._selector = selector
-        self._templates = templates
-        self._route = Netlink(templates)
+        self._templates = prepared.messages
+        self._route = Netlink(self._templates)
         self._route.set_up("lo")
         for path, value in (("ipv4/ip_forward", "1"), ("ipv4/conf/all/arp_ignore", "1")):
             set_sysctl(path, value)
@@ -105,9 +105,10 @@ class Service:
         self.containers: dict[str, Container] = {}
         self.lingering: set[str] = set()
         """Ports of containers that are off; see :meth:`tidy`."""
-        self.resolver = Child(dns_main.main, userns_fd, self._everything, selector)
+        calls = prepared.small_calls
+        self.resolver = Child(dns_main.main, userns_fd, self._everything, selector, calls)
         self.resolver.start()
-        self.publisher = Child(publish_main.main, userns_fd, self._all_ports, selector)
+        self.publisher = Child(publish_main.main, userns_fd, self._all_ports, selector, calls)
 
     # -- containers --------------------------------------------------------------------
 

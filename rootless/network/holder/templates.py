@@ -2,23 +2,19 @@
 
 pyroute2 takes 16 MiB of memory and a tenth of a second to load, and a
 millisecond to encode a message. So a child of the holder makes one of each
-kind and is gone; what differs from message to message are bytes at fixed
+kind and is gone (``ahead``); what differs from message to message are bytes at fixed
 places, found by encoding each with two values and looking where they differ.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import json
-import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
-
-from rootless.errors import RootlessError
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWNEIGH = 16, 17, 20, 24, 28
 """rtnetlink(7)."""
@@ -127,49 +123,6 @@ def make_all() -> dict[str, Template]:
         made[f"address {version}"] = prepare(_address, fields)
         made[f"default {version}"] = prepare(_default, {**link, "gateway": version})
     return made
-
-
-def begin() -> Callable[[], dict[str, Template]]:
-    """Have a child make them all; what is returned waits for it and gives them.
-
-    RootlessError from that when the child failed; it has said why on standard error.
-    """
-    read, write = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            told = json.dumps(
-                {
-                    name: [template.data.hex(), [[f, s.kind, s.offsets] for f, s in slots.items()]]
-                    for name, template in make_all().items()
-                    if (slots := template.slots)
-                }
-            ).encode()
-            with open(write, "wb", closefd=False) as file:
-                file.write(told)
-            status = 0
-        except BaseException as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-        finally:
-            os._exit(status)
-    os.close(write)
-
-    def finish() -> dict[str, Template]:
-        with open(read, "rb") as file:
-            told = file.read()
-        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
-            raise RootlessError(
-                "pyroute2 cannot make the network's messages", hint="see holder.log"
-            )
-        return {
-            name: Template(
-                bytes.fromhex(data), {f: Slot(kind, tuple(offsets)) for f, kind, offsets in slots}
-            )
-            for name, (data, slots) in json.loads(told).items()
-        }
-
-    return finish
 
 
 def _encoded(message: Any, kind: int, flags: int = 0) -> bytes:

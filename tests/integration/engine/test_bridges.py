@@ -542,6 +542,56 @@ def _kill(pid: int) -> None:
     os.close(pidfd)
 
 
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def test_the_small_processes_have_given_everything_up(engine: Engine, networks: list[str]) -> None:
+    make(engine, networks, "front")
+    serve(engine, "web", "--network", "front", "-p", "8000")
+    for name in ("rootless-dns", "rootless-ports"):
+        found = _status(_named(name, engine.root))
+        assert (found["Seccomp"], found["NoNewPrivs"]) == ("2", "1"), name
+        for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb"):
+            assert int(found[f"Cap{kind}"], 16) == 0, name
+        assert found["Uid"].split()[0] != str(os.getuid())
+        assert found["Groups"] == ""
+    holder = _status(_named("rootless-net", engine.root))
+    assert (holder["Seccomp"], holder["NoNewPrivs"]) == ("2", "1")
+    kept = sum(1 << number for number in (6, 7, 8, 12, 21))  # linux/capability.h
+    assert {int(holder[f"Cap{kind}"], 16) for kind in ("Prm", "Eff", "Bnd")} == {kept}
+    way_out = _status(_named("slirp4netns", engine.root))
+    assert (way_out["Seccomp"], way_out["NoNewPrivs"]) == ("2", "1")
+
+
+FLOOD = """
+import errno, resource, socket
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+sent = []
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('0.0.0.0', 40000))
+for n in range(4500):
+    s.sendto(b'x', ('198.51.100.%d' % (n % 200 + 1), 1000 + n // 200))
+"""
+
+
+def test_no_container_takes_all_connections(engine: Engine, networks: list[str]) -> None:
+    make(engine, networks, "front")
+    for name in ("greedy", "modest"):
+        engine.ok("run", "-d", "--name", name, "--network", "front", IMAGE, "sleep", "1000")
+    with socket.create_server((own_address(), 0)) as server:
+        out = (
+            "import socket; s = socket.socket(); s.settimeout(3)\n"
+            f"print(s.connect_ex(('{own_address()}', {server.getsockname()[1]})))"
+        )
+        assert inside(engine, "greedy", out) == "0"
+        inside(engine, "greedy", FLOOD)
+        assert inside(engine, "greedy", out) != "0"
+        assert inside(engine, "modest", out) == "0"
+
+
 @pytest.mark.parametrize(
     "victim",
     ["rootless-net", "rootless-dns", "rootless-ports", "slirp4netns", "daemon", "both"],

@@ -141,15 +141,19 @@ async def test_datagrams(driver: NetworkDriver, sandbox: Sandbox, family: str, i
 
 async def test_every_ipv6_address_and_no_ipv4_one(driver: NetworkDriver, sandbox: Sandbox) -> None:
     """Answers to datagrams come from the address that was asked."""
-    both = PortBinding(8000, "tcp", "::"), PortBinding(8000, "udp", "::")
-    state = await connect(driver, sandbox, *both)
-    tcp, udp = (port.host_port for port in state.ports)
+    # The same port of IPv4 is bound, but not listened on, so that no other engine has it.
+    with socket.socket() as bound:
+        bound.bind(("0.0.0.0", 0))
+        tcp = bound.getsockname()[1]
+        both = PortBinding(8000, "tcp", "::", tcp), PortBinding(8000, "udp", "::")
+        state = await connect(driver, sandbox, *both)
+        udp = next(port.host_port for port in state.ports if port.protocol == "udp")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", tcp)).close()
     for address in filter(None, ("::1", own_address(socket.AF_INET6))):
         sandbox.send(ECHO_UDP.format(family="socket.AF_INET", address="0.0.0.0"))
         assert await asyncio.to_thread(ask_udp, address, udp) == b"hello"
         assert await asyncio.to_thread(sandbox.receive) == 5
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", tcp)).close()
     # The same port of IPv4 is another port.
     driver.ports.reserve("c2", (PortBinding(8000, "tcp", "0.0.0.0", tcp),))
     with pytest.raises(Conflict, match=rf"Bind for \[::1\]:{tcp} failed: port is already alloc"):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootless.network.holder import templates
+from rootless.network.holder import ahead, templates
 
 ALL = templates.make_all()
 
@@ -51,4 +51,7 @@ def test_what_does_not_fit() -> None:
 
 
 def test_the_child_gives_the_same() -> None:
-    assert templates.begin()() == ALL
+    found = ahead.begin()()
+    assert found.messages == ALL
+    assert found.own_calls
+    assert found.small_calls
