@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from aiohttp.web_response import Response, StreamResponse
 
@@ -12,11 +13,11 @@ from rootless.api.dto import compat
 from rootless.api.dto import image as view
 from rootless.api.dto.decode import decode
 from rootless.api.dto.system import AuthBody, to_auth
-from rootless.api.errors import status_and_message
+from rootless.api.errors import HttpError, status_and_message
 from rootless.api.fields import limited, query, since
 from rootless.api.router import Route
 from rootless.api.streams import Closing, open_stream, send_body
-from rootless.errors import InvalidInput, NotFound
+from rootless.errors import InvalidInput, NotFound, Unauthorized
 from rootless.images import platform as platforms
 from rootless.images import reference as references
 from rootless.model.records import Progress, RegistryAuth
@@ -41,6 +42,19 @@ def auth(call: Call) -> RegistryAuth | None:
     call.warnings += (f"X-Registry-Auth: {text}" for text in warnings)
     found = to_auth(body)
     return None if found == RegistryAuth() else found
+
+
+@contextlib.contextmanager
+def _credentials_wanted() -> Iterator[None]:
+    """What a registry refuses for want of credentials is 500, as Docker answers it.
+
+    At 401 Docker's command line asks for a name and a password, and waits for ever where
+    nobody is there to answer.
+    """
+    try:
+        yield
+    except Unauthorized as error:
+        raise HttpError(500, str(error)) from None
 
 
 async def _send_progress(
@@ -132,13 +146,14 @@ async def create(call: Call) -> StreamResponse:
     tag = call.text("tag")
     image = call.text("fromImage")
     if image:
-        source = await call.engine.images.pull(
-            call.identity,
-            _reference(image, tag),
-            platform=platform,
-            auth=auth(call),
-            all_tags=not tag,
-        )
+        with _credentials_wanted():
+            source = await call.engine.images.pull(
+                call.identity,
+                _reference(image, tag),
+                platform=platform,
+                auth=auth(call),
+                all_tags=not tag,
+            )
         return await _send_progress(call, source)
     origin = call.text("fromSrc")
     if origin != "-":
@@ -174,7 +189,8 @@ async def push(call: Call) -> StreamResponse:
     reference = _reference(call.fields["name"], call.text("tag"))
     if call.text("tag"):  # without one all tags are pushed
         await _check_platform(call, [reference], [call.text("platform")])
-    source = await call.engine.images.push(call.identity, reference, auth=auth(call))
+    with _credentials_wanted():
+        source = await call.engine.images.push(call.identity, reference, auth=auth(call))
     return await _send_progress(call, source)
 
 
@@ -238,13 +254,14 @@ async def _failed(error: InvalidInput) -> AsyncIterator[Progress]:
 
 async def search(call: Call) -> Response:
     """``GET /images/search``."""
-    found = await call.engine.images.search(
-        call.identity,
-        call.text("term"),
-        limit=call.number("limit") or 0,
-        filters=call.filters(),
-        auth=auth(call),
-    )
+    with _credentials_wanted():
+        found = await call.engine.images.search(
+            call.identity,
+            call.text("term"),
+            limit=call.number("limit") or 0,
+            filters=call.filters(),
+            auth=auth(call),
+        )
     return call.reply([dict(result) for result in found])
 
 

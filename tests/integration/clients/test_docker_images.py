@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.clients.commands import ok
+from tests.integration.images.test_registry import HTPASSWD
 from tests.support import registry
 from tests.support.engine import Engine
 from tests.support.fixtures import DockerCli
@@ -93,6 +94,16 @@ def test_what_a_registry_does_not_have(docker_cli: DockerCli, plain: RunningRegi
     done = docker_cli("pull", "--platform", "linux/arm64", f"{plain.host}/team/one:1")
     assert "does not match the specified platform: wanted linux/arm64" in done.stderr
     ok(docker_cli, "rmi", "-f", f"{plain.host}/team/one:1")
+
+
+def test_a_pull_without_credentials_ends(docker_cli: DockerCli, tmp_path: Path) -> None:
+    """At a 401 of the daemon the client would ask for a name, and wait for ever without anybody."""
+    passwords = tmp_path / "htpasswd"
+    passwords.write_text(HTPASSWD)
+    auth = {"htpasswd": {"realm": "tests", "path": str(passwords)}}
+    with registry.running(tmp_path / "registry", auth=auth) as found:
+        done = docker_cli("pull", f"{found.host}/x:1")
+        assert (done.returncode, "no basic auth credentials" in done.stderr) == (1, True)
 
 
 def test_login_and_what_is_kept(
