@@ -12,6 +12,7 @@ MAX_NUMBER = (1 << 63) - 1
 _SIZE = re.compile(r"(?P<n>\d{1,19}(\.\d{1,19})?)\s*(?P<u>[kmgtp]?)i?b?", re.IGNORECASE | re.ASCII)
 _FACTOR = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _DURATION = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)(ns|us|µs|ms|s|m|h)")
+_DAYS = re.compile(r"([0-9]{1,9})([dw])")
 _NANOS = {
     "ns": 1,
     "us": 10**3,
@@ -63,6 +64,18 @@ def parse_duration(text: str) -> int:
     if not body or end != len(body) or total > MAX_NUMBER:
         raise InvalidInput(f"invalid duration: {text!r}", hint="write for example 1m30s or 500ms")
     return sign * int(total)
+
+
+def parse_seconds(text: str) -> int:
+    """Whole seconds from days and weeks (``90d``, ``2w``) or Go's duration format (``36h``)."""
+    match = _DAYS.fullmatch(text.strip())
+    if match is None:
+        seconds = parse_duration(text) // 10**9
+    else:
+        seconds = int(match[1]) * (7 if match[2] == "w" else 1) * 86_400
+    if seconds > MAX_NUMBER // 10**9:
+        raise InvalidInput(f"invalid duration: {text!r} is more than 64 bits can count")
+    return seconds
 
 
 def go_duration(ns: int) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import load, memory, pull, report, runs, startup
+from benchmarks import load, memory, pull, remote, report, runs, startup
 from benchmarks.measure import BenchFailed
 from benchmarks.world import World
 
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "cli": runs.cli,
     "throughput": runs.throughput,
     "load": load.load,
+    "remote": remote.remote,
 }
 
 

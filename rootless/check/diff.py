@@ -17,6 +17,7 @@ from rootless.check.show import shown
 from rootless.errors import InvalidInput
 from rootless.policy.chain import Line
 from rootless.policy.judge import Judge
+from rootless.policy.kinds import Constraint
 from rootless.policy.past import Past, past
 from rootless.policy.policy import Policy
 from rootless.policy.reports.as_text import plain
@@ -116,13 +117,12 @@ def _fields(old: Policy, new: Policy) -> Iterator[str]:
     for key in sorted({*old.constraints, *new.constraints}):
         a, b = old.constraints.get(key), new.constraints.get(key)
         if isinstance(a, frozenset) and isinstance(b, frozenset):
-            added, gone = " ".join(sorted(b - a)), " ".join(sorted(a - b))
-            if added or gone:
-                parts = [f"+ {added}"] if added else []
-                parts += [f"- {gone}"] if gone else []
+            if a != b:
+                parts = [f"+ {shown(b - a, key)}"] if b - a else []
+                parts += [f"- {shown(a - b, key)}"] if a - b else []
                 yield f"{key}: {' '.join(parts)}"
         elif a != b:
-            yield f"{key}: {_value(a)} -> {_value(b)}"
+            yield f"{key}: {_value(a, key)} -> {_value(b, key)}"
     for key in sorted({*old.defaults, *new.defaults}):
         a, b = old.defaults.get(key), new.defaults.get(key)
         if a != b:
@@ -131,8 +131,8 @@ def _fields(old: Policy, new: Policy) -> Iterator[str]:
         yield "selectors or exceptions differ"
 
 
-def _value(value: object) -> str:
-    return "(not set)" if value is None else shown(value)  # type: ignore[arg-type]
+def _value(value: Constraint | None, key: str = "") -> str:
+    return "(not set)" if value is None else shown(value, key)
 
 
 def _verdicts(old: Policy, new: Policy, inputs: Sequence[str]) -> Iterator[str]:

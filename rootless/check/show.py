@@ -10,6 +10,7 @@ from typing import Any
 
 from rootless.check import exits
 from rootless.check.policies import in_force, load_policies
+from rootless.policy import trust
 from rootless.policy.fields import FIELDS
 from rootless.policy.kinds import Constraint
 from rootless.policy.matching import Layer
@@ -51,8 +52,10 @@ def main(argv: Sequence[str]) -> int:
     return exits.HOLDS
 
 
-def shown(value: Constraint) -> str:
-    """A field's value on one line."""
+def shown(value: Constraint, key: str = "") -> str:
+    """The value of the field ``key`` on one line."""
+    if isinstance(value, frozenset) and key == trust.KEY:
+        return " ".join(map(trust.shown, sorted(value))) or "(nothing)"
     if isinstance(value, frozenset):
         return " ".join(sorted(value)) or "(nothing)"
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -71,7 +74,7 @@ def _explain(policy: Policy, key: str) -> int:
     if value is None:
         lines.append("  not set: it does not constrain")
     else:
-        lines.append(f"  value: {shown(value)}")
+        lines.append(f"  value: {shown(value, key)}")
         lines += [f"  from: {place}" for place in sorted(policy.sources.get(key, ()))]
     sys.stdout.write("\n".join(lines) + "\n")
     return exits.HOLDS
@@ -83,7 +86,7 @@ def render(policy: Policy) -> str:
     for rule, mode in sorted(policy.rule_modes.items()):
         lines.append(f"  rule {rule}: {mode}")
     for key, value in sorted(policy.constraints.items()):
-        lines.append(f"  {key}: {shown(value)}  [{policy.source_of(key)}]")
+        lines.append(f"  {key}: {shown(value, key)}  [{policy.source_of(key)}]")
     for name, value in sorted(policy.defaults.items()):
         lines.append(f"  default {name}: {shown(value)}  [{policy.source_of(f'defaults.{name}')}]")
     for layer in policy.layers:

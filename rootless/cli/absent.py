@@ -22,7 +22,8 @@ _CLUSTER = (
 )
 _TRUST = (
     "this engine does not use Notary's signatures",
-    "cosign's are made and checked by `rootless image sign` and `rootless image verify`",
+    "cosign's are made and checked by `rootless image sign` and `rootless image verify`, and "
+    "required by a policy's images.trust",
 )
 _ABSENT = {
     "build": _BUILD,

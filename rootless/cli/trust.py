@@ -14,7 +14,7 @@ TRUST_FLAG: Flag = (
     "",
     BOOL,
     True,
-    "Skip image verification; false is refused, as signatures are not checked",
+    "Skip image verification; false is refused, as Notary is not asked",
 )
 
 
@@ -22,6 +22,6 @@ def refuse_trust(call: Invocation) -> None:
     """Refuse ``--disable-content-trust=false``: a protection asked for that we do not have."""
     if not call["disable-content-trust"]:
         raise UsageError(
-            "--disable-content-trust=false is not supported: image signatures are not checked",
-            hint="pull by digest instead: NAME@sha256:…",
+            "--disable-content-trust=false is not supported: Notary's signatures are not checked",
+            hint="have a policy require cosign's: images.trust (docs/policy.md)",
         )

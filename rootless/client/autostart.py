@@ -66,7 +66,8 @@ def connect_or_start(socket_path: str) -> Connection:
 
 
 def _start(socket_path: str, directory: str) -> Connection:
-    notify_path = f"{directory}/notify-{os.getpid()}"
+    # The lock is held: what is there is of a command that was killed while it waited.
+    notify_path = f"{directory}/notify.sock"
     _unlink(notify_path)
     notify = RawSocket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
     try:

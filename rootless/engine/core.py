@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rootless.engine.events import EventBus
 from rootless.engine.gate import Gate
@@ -23,6 +23,8 @@ from rootless.engine.watch import FileWatcher
 from rootless.errors import RootlessError, Unavailable
 from rootless.linux import cgroupfs, procfs
 from rootless.model.facts import HostFacts
+from rootless.model.image import ImageFacts
+from rootless.model.spec import ContainerSpec, ImageSpec
 from rootless.storage import idranges
 from rootless.storage.layers import LayerStore
 from rootless.storage.volumes import VolumeStore
@@ -54,8 +56,23 @@ class EngineNamespaces:
         return os.stat(f"/proc/{(await self._launcher()).pid}/ns/user").st_ino
 
 
+class ImageSource(Protocol):
+    """What the policy is told of images: :class:`.image_facts.ImageInspector`."""
+
+    async def facts(self, image: ImageSpec) -> ImageFacts:
+        """All that any rule looks at."""
+        ...
+
+    async def of(self, spec: ContainerSpec) -> tuple[ImageFacts, ...]:
+        """The image of a container and those it mounts."""
+        ...
+
+
 class Core:
     """Shared parts and the background work of the engine."""
+
+    images: ImageSource
+    """Set by the part that knows images."""
 
     def __init__(
         self, settings: EngineSettings, facts: HostFacts, policy: Gate, network: NetworkDriver

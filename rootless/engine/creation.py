@@ -25,6 +25,7 @@ from rootless.errors import Denied, HostUnsupported, InvalidInput, NotFound
 from rootless.linux import cgrouplimits
 from rootless.model.decision import Decision, merged
 from rootless.model.identity import Identity
+from rootless.model.image import ImageFacts
 from rootless.model.mounts import RootfsMount
 from rootless.model.records import ContainerRecord, ImageRecord, PlanReport
 from rootless.model.request import ContainerRequest
@@ -86,15 +87,14 @@ class Creator:
         """The new container's id and warnings."""
         image = await self._images.for_container(request.config.image, request.platform)
         shown = await self._shown(request)
-        names = map(self._images.full_name, (request.config.image, *shown))
-        decisions = [self._core.policy.admit_image(identity, "run", name) for name in names]
+        image_facts = await self._admit_images(identity, {request.config.image: image, **shown})
         request = self._with_defaults(identity, request)
         disk = await quotas.disk(self._core, identity)
         async with self._allocating, self._volumes.lock:
             resolved = self._resolve(request, image, shown, self._core.spare_cgroup.next_id)
             spec = resolved.spec
             usage = quotas.for_create(self._core, identity, spec.resources, disk)
-            admitted = self._core.policy.admit(identity, spec, usage=usage)
+            admitted = self._core.policy.admit(identity, spec, usage=usage, image_facts=image_facts)
             unit = self._record(identity, admitted, resolved)
         if spec.network.attachments:
             self._core.network.bridges.expect()
@@ -104,7 +104,7 @@ class Creator:
             await self._undo(unit, resolved)
             raise
         self._core.registry.publish(unit, "create")
-        return unit.id, (*resolved.warnings, *_warnings(*decisions, admitted.decision))
+        return unit.id, (*resolved.warnings, *_warnings(admitted.decision))
 
     async def plan(self, identity: Identity, request: ContainerRequest) -> PlanReport:
         """What :meth:`create` and a start would do; nothing is made."""
@@ -112,15 +112,21 @@ class Creator:
         shown = await self._shown(request)
         request = self._with_defaults(identity, request)
         resolved = self._resolve(request, image, shown, lambda _: ids.new_id())
-        denial = self._image_denial(identity, request)
-        if denial is not None:
-            return PlanReport(resolved.spec, denial, resolved.warnings, ())
+        try:
+            known = {request.config.image: image, **shown}
+            image_facts = await self._admit_images(identity, known)
+        except Denied as denied:
+            return PlanReport(resolved.spec, self._denial(denied), resolved.warnings, ())
         disk = await quotas.disk(self._core, identity)
         usage = quotas.for_create(self._core, identity, resolved.spec.resources, disk)
-        decision = self._core.policy.preview(identity, resolved.spec, usage)
+        decision = self._core.policy.preview(
+            identity, resolved.spec, usage=usage, image_facts=image_facts
+        )
         if not decision.allowed:
             return PlanReport(resolved.spec, decision, resolved.warnings, ())
-        admitted = self._core.policy.admit(identity, resolved.spec)
+        admitted = self._core.policy.admit(
+            identity, resolved.spec, usage=usage, image_facts=image_facts
+        )
         return PlanReport(
             admitted.spec, admitted.decision, resolved.warnings, self._steps(admitted)
         )
@@ -130,17 +136,25 @@ class Creator:
         full = self._images.full_name(request.config.image)
         return self._core.policy.with_defaults(identity, request, full)
 
-    def _image_denial(self, identity: Identity, request: ContainerRequest) -> Decision | None:
-        """The decision when the policy does not let this image run."""
-        try:
-            for reference in (request.config.image, *_mounted(request)):
-                full = self._images.full_name(reference)
-                self._core.policy.admit_image(identity, "run", full)
-        except Denied as denied:
-            found = denied.context.get("findings", ())
-            assert isinstance(found, tuple)
-            return Decision(allowed=False, policy=self._core.policy.name, findings=found)
-        return None
+    async def _admit_images(
+        self, identity: Identity, images: Mapping[str, ImageRecord]
+    ) -> tuple[ImageFacts, ...]:
+        """The images of a request, by reference, as far as they are judged with its container."""
+        found = []
+        for reference, record in images.items():
+            image = self._image_spec(reference, record)
+            self._core.policy.admit_action(identity, "image.run", image.name)
+            found.append(await self._core.images.facts(image))
+        return tuple(found)
+
+    def _image_spec(self, reference: str, image: ImageRecord) -> ImageSpec:
+        name = self._images.full_name(reference)
+        return ImageSpec(image.id, reference, image.diff_ids, name)
+
+    def _denial(self, denied: Denied) -> Decision:
+        found = denied.context.get("findings", ())
+        assert isinstance(found, tuple)
+        return Decision(allowed=False, policy=self._core.policy.name, findings=found)
 
     def _steps(self, admitted: AdmittedSpec) -> tuple[tuple[str, str], ...]:
         from rootless.runtime.planner import describe, plan_container
@@ -187,10 +201,12 @@ class Creator:
             images={ref: self._image_mount(ref, i, userns) for ref, i in shown.items()},
         )
         try:
-            return resolve(request, image, allocation, world)
+            resolved = resolve(request, image, allocation, world)
         except NotFound as error:
             # Clients take 404 for an image that is missing, pull it and ask again.
             raise InvalidInput(error.message, hint=error.hint) from error
+        named = self._image_spec(request.config.image, image)
+        return replace(resolved, spec=replace(resolved.spec, image=named))
 
     def _known_volumes(self, request: ContainerRequest, image: ImageRecord) -> dict[str, Volume]:
         if not (request.host.mounts or request.config.volumes or image.config.volumes):
@@ -249,7 +265,7 @@ class Creator:
             )
         plan = driver.plan("", lowers, id_maps=userns.maps if auto else ())
         layers = replace(plan, upper="", work="", read_only=True)
-        return MountedImage(ImageSpec(image.id, reference, image.diff_ids), layers)
+        return MountedImage(self._image_spec(reference, image), layers)
 
     def _record(self, identity: Identity, admitted: AdmittedSpec, resolved: Resolved) -> Unit:
         # What was asked for: each start is told anew how long it may last.

@@ -12,13 +12,15 @@ from rootless.errors import Denied
 from rootless.model.decision import Decision, Finding
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
+from rootless.model.image import ImageFacts
 from rootless.model.request import ContainerRequest, ExecRequest, Resources
 from rootless.model.spec import AdmittedSpec, ContainerSpec
 from rootless.model.usage import Usage
-from rootless.policy import admission, past
+from rootless.policy import admission, past, trust
 from rootless.policy.defaulting import with_defaults
 from rootless.policy.load import PolicyStore
 from rootless.policy.paths import EnginePaths
+from rootless.publickeys import PublicKey
 
 Keep = Callable[[], past.Judged]
 """Makes what the log keeps of a request, when it is written at all."""
@@ -93,24 +95,45 @@ class Gate:
         *,
         verb: str = "container.create",
         usage: Usage | None = None,
+        image_facts: tuple[ImageFacts, ...] = (),
     ) -> AdmittedSpec:
         """A spec that may be launched by the action ``verb``."""
         policy = self._store.current()
-        keep = partial(past.container, spec, self._paths)
+        keep = partial(past.container, spec, self._paths, image_facts)
         brief = _brief(spec)
         with self._recording(identity, verb, spec.name or spec.id, brief, keep) as decided:
             admitted = admission.admit(
-                identity, spec, policy, self._facts, self._paths, verb=verb, usage=usage
+                identity,
+                spec,
+                policy,
+                self._facts,
+                self._paths,
+                verb=verb,
+                usage=usage,
+                image_facts=image_facts,
             )
             decided.append(admitted.decision)
         return admitted
 
     def preview(
-        self, identity: Identity, spec: ContainerSpec, usage: Usage | None = None
+        self,
+        identity: Identity,
+        spec: ContainerSpec,
+        *,
+        usage: Usage | None = None,
+        image_facts: tuple[ImageFacts, ...] = (),
     ) -> Decision:
         """What :meth:`admit` would say, without raising."""
         policy = self._store.current()
-        return admission.preview(identity, spec, policy, self._facts, self._paths, usage=usage)
+        return admission.preview(
+            identity,
+            spec,
+            policy,
+            self._facts,
+            self._paths,
+            usage=usage,
+            image_facts=image_facts,
+        )
 
     def constrains(self, key: str) -> bool:
         """Whether the policy in force has the field, for anybody."""
@@ -157,12 +180,38 @@ class Gate:
             )
 
     def admit_image(self, identity: Identity, verb: str, reference: str) -> Decision:
-        """Pulling, pushing or running an image; ``reference`` is in full."""
+        """Pulling or pushing an image by its name; ``reference`` is in full."""
         policy = self._store.current()
         action = f"image.{verb}"
         with self._recording(identity, action, reference, reference, past.image) as decided:
             decided.append(admission.admit_image(identity, verb, reference, policy))
         return decided[0]
+
+    def admit_pull(self, identity: Identity, image: ImageFacts) -> Decision:
+        """An image that a registry served, before its layers are fetched."""
+        policy = self._store.current()
+        keep = partial(past.pull, image)
+        with self._recording(identity, "image.pull", image.name, image, keep) as decided:
+            decided.append(admission.admit_pull(identity, image, policy))
+        return decided[0]
+
+    @property
+    def looks_into_pulls(self) -> bool:
+        """Whether the policy judges more of an image that is pulled than its name."""
+        return self.constrains("images.maximumAge") or self.constrains(trust.KEY)
+
+    def trusted_keys(self, repository: str) -> tuple[PublicKey, ...]:
+        """Keys whose signatures somebody's policy wants of images of this repository."""
+        policy = self._store.current()
+        parts = (policy, *(layer.policy for layer in policy.layers))
+        found = {
+            key
+            for part in parts
+            for requirement in trust.requirements(part.names_of(trust.KEY))
+            if requirement.concerns(repository)
+            for key in requirement.keys
+        }
+        return tuple(sorted(found, key=lambda key: key.fingerprint))
 
     def admit_action(self, identity: Identity, verb: str, target: str = "") -> None:
         """Any other request, such as ``container.stop``."""

@@ -14,6 +14,7 @@ from rootless.images import reference as references
 from rootless.images.content import ContentStore
 from rootless.images.image import Image
 from rootless.images.reference import Reference
+from rootless.model.image import Voucher
 from rootless.model.records import ImageRecord
 from rootless.storage.layers import LayerStore
 
@@ -120,12 +121,27 @@ class ImageIndex:
         entry = self.find(ref)
         return [(entry, (name,) if name in entry.tags else ())]
 
-    def put(self, image: Image, names: Sequence[Reference], *, parent: str = "") -> Entry:
-        """Record an image under names; they move from what they named before."""
+    def put(
+        self,
+        image: Image,
+        names: Sequence[Reference],
+        *,
+        parent: str = "",
+        vouchers: Sequence[Voucher] = (),
+    ) -> Entry:
+        """Record an image under names; they move from what they named before.
+
+        ``vouchers`` are the signatures of it that were verified, added to those it has.
+        """
         texts = [str(name) for name in names]
         now = time.time_ns()
         self._state.put_image(
-            image.id, image.manifest_digest, parent=parent, tagged_ns=now, names=texts
+            image.id,
+            image.manifest_digest,
+            parent=parent,
+            tagged_ns=now,
+            names=texts,
+            vouchers=vouchers,
         )
         entry = self._entries.get(image.id)
         if entry is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rootless.engine.core import Core
 from rootless.engine.filters import Filters, check_filters, match_labels, single_bool, until
+from rootless.engine.image_facts import ImageInspector
 from rootless.engine.image_index import Entry, ImageIndex
 from rootless.engine.image_removal import ImageRemoval
 from rootless.engine.progress import ProgressStream
@@ -46,6 +47,7 @@ class Images:
         self._core = core
         self.content = ContentStore(core.settings.data_root / "content")
         self.index = ImageIndex(core.state, self.content, core.layers)
+        core.images = ImageInspector(core.state, self.index, core.layers)
         self.unpacker = Unpacker(core, self.content)
         self.transfers = Transfers(core, self.content, self.index, self.unpacker)
         self._lock = self.transfers.lock

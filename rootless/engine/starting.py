@@ -14,6 +14,7 @@ from rootless.engine.unit import Unit
 from rootless.errors import Conflict, NotFound, NotModified, RootlessError, StartFailed
 from rootless.linux import procfs
 from rootless.model.identity import Identity
+from rootless.model.image import ImageFacts
 from rootless.model.spec import AdmittedSpec, ContainerSpec
 from rootless.model.usage import Usage
 
@@ -40,19 +41,28 @@ def check_startable(unit: Unit) -> None:
 async def admit(core: Core, unit: Unit, identity: Identity) -> AdmittedSpec:
     """What may run by quotas too; from here on the container counts as one that runs."""
     disk = await quotas.disk(core, unit.record.identity)
+    seen = await core.images.of(unit.record.spec)
     usage = quotas.for_start(core, unit, unit.record.spec.resources, disk)
-    admitted = admit_again(core, unit, identity, verb="container.start", usage=usage)
+    admitted = admit_again(
+        core, unit, identity, verb="container.start", usage=usage, image_facts=seen
+    )
     unit.starting = True
     return admitted
 
 
 def admit_again(
-    core: Core, unit: Unit, identity: Identity, *, verb: str, usage: Usage | None = None
+    core: Core,
+    unit: Unit,
+    identity: Identity,
+    *,
+    verb: str,
+    usage: Usage | None = None,
+    image_facts: tuple[ImageFacts, ...] = (),
 ) -> AdmittedSpec:
     """What may run: the policy decides anew, on the bind sources as they are now."""
     spec = unit.record.spec
     fresh = replace(spec, mounts=tuple(stat_source(mount) for mount in spec.mounts))
-    admitted = core.policy.admit(identity, fresh, verb=verb, usage=usage)
+    admitted = core.policy.admit(identity, fresh, verb=verb, usage=usage, image_facts=image_facts)
     require_sources(admitted.spec.mounts)
     return admitted
 

@@ -25,10 +25,11 @@ import msgspec
 
 from rootless.engine import reserve
 from rootless.errors import Conflict, Exhausted, RootlessError, Unavailable, no_space
+from rootless.model.image import Voucher
 from rootless.model.network import NetworkRecord
 from rootless.model.records import ContainerRecord, ContainerState, ExecRecord, NetworkState
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _PROFILES = """
 CREATE TABLE profiles (
@@ -43,6 +44,16 @@ CREATE TABLE networks (
     name TEXT NOT NULL UNIQUE,
     created_ns INTEGER NOT NULL,
     body BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+
+_VOUCHERS = """
+CREATE TABLE vouchers (
+    image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    PRIMARY KEY (image_id, key, digest, repository)
 ) WITHOUT ROWID;
 """
 
@@ -74,9 +85,9 @@ CREATE TABLE settings (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;
-"""
+{_VOUCHERS}"""
 
-_MIGRATIONS: dict[int, str] = {1: _PROFILES, 2: _NETWORKS}
+_MIGRATIONS: dict[int, str] = {1: _PROFILES, 2: _NETWORKS, 3: _VOUCHERS}
 """SQL that takes a database from version N to N + 1."""
 
 
@@ -308,6 +319,7 @@ class State:
         parent: str,
         tagged_ns: int,
         names: Sequence[str],
+        vouchers: Sequence[Voucher] = (),
     ) -> None:
         """Insert or update an image; ``names`` move to it from whatever they named before."""
         image = (
@@ -320,7 +332,16 @@ class State:
             "ON CONFLICT(reference) DO UPDATE SET image_id = excluded.image_id",
             [(name, image_id) for name in names],
         )
-        self._write(image, named)
+        vouched = (
+            "INSERT OR IGNORE INTO vouchers VALUES (?, ?, ?, ?)",
+            [(image_id, each.key, each.digest, each.repository) for each in vouchers],
+        )
+        self._write(image, named, vouched)
+
+    def vouchers(self, image_id: str) -> Sequence[Voucher]:
+        """The signatures of an image that were verified when it was pulled or loaded."""
+        sql = "SELECT key, digest, repository FROM vouchers WHERE image_id = ?"
+        return [Voucher(*row) for row in self._db.execute(sql, (image_id,))]
 
     def remove_image_name(self, reference: str) -> None:
         """Forget one name."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from rootless.archive.limits import Limits
 from rootless.engine.core import Core
+from rootless.engine.fetching import Fetching
 from rootless.engine.files import read_pipe, write_pipe
 from rootless.engine.filters import Filters
 from rootless.engine.image_index import ImageIndex
@@ -23,9 +24,10 @@ from rootless.images import manifest as manifests
 from rootless.images import platform as platforms
 from rootless.images import reference as references
 from rootless.images.content import ContentStore
-from rootless.images.image import Image, Layer
+from rootless.images.image import Image
 from rootless.images.reference import Reference
 from rootless.model.identity import Identity
+from rootless.model.image import Voucher
 from rootless.model.records import DistributionInfo, RegistryAuth
 from rootless.model.request import ContainerConfig
 
@@ -70,10 +72,11 @@ class Transfers:
         *,
         parent: str = "",
         meter_of: MeterOf | None = None,
+        vouchers: Sequence[Voucher] = (),
     ) -> None:
         await self._unpacker.image(image, meter_of)
         async with self.lock:
-            self._index.put(image, names, parent=parent)
+            self._index.put(image, names, parent=parent, vouchers=vouchers)
 
     # -- registries --------------------------------------------------------------
 
@@ -122,7 +125,9 @@ class Transfers:
                     if name.familiar == NAME:
                         await self._make_builtin(name, wanted, report)
                         continue
-                    await self._pull(name, wanted, report, explicit=bool(platform), auth=auth)
+                    await self._pull(
+                        identity, name, wanted, report, explicit=bool(platform), auth=auth
+                    )
 
         return await ProgressStream(work).begun()
 
@@ -158,6 +163,7 @@ class Transfers:
 
     async def _pull(
         self,
+        identity: Identity,
         name: Reference,
         wanted: platforms.Platform,
         report: Report,
@@ -165,35 +171,25 @@ class Transfers:
         explicit: bool,
         auth: RegistryAuth | None,
     ) -> None:
-        from rootless.images.registry import pull as pulling
-        from rootless.images.registry.progress import Meter
+        from rootless.images.registry.pull import final_status
 
-        async def unpack(layer: Layer, meter: Meter) -> None:
-            meter.restart()
-            await self._unpacker.layer(
-                layer.descriptor.digest,
-                layer.diff_id,
-                lambda count: meter.at("Extracting", count),
-            )
-
-        pulled = await pulling.pull(
+        pulled, vouchers = await Fetching(
+            self._core, self._content, self._unpacker, self._settings()
+        ).fetch(
+            identity,
             name,
-            self._content,
-            self._settings(),
+            report,
             wanted=wanted,
-            explicit_platform=explicit,
+            explicit=explicit,
             credentials=credentials_of(auth),
-            progress=report,
-            is_unpacked=self._unpacker.has,
-            unpack=unpack,
         )
         before = self._index.by_name(name)
         newer = before is None or before.image.id != pulled.image.id
         names = [name.with_digest(pulled.digest)]
         if name.tag:
             names.append(name.with_tag(name.tag))
-        await self._record(pulled.image, names)
-        report(pulling.final_status(name, newer=newer))
+        await self._record(pulled.image, names, vouchers=vouchers)
+        report(final_status(name, newer=newer))
         self.event("pull", pulled.image, name.familiar_name, actor=name.familiar)
 
     async def push(

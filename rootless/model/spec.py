@@ -47,6 +47,8 @@ class ImageSpec:
     reference: str
     diff_ids: tuple[str, ...]
     """Lowest layer first."""
+    name: str = ""
+    """The reference in full, as policies read it; '' in records of older versions."""
 
 
 @dataclass(frozen=True, slots=True)

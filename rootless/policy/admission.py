@@ -17,6 +17,7 @@ from rootless.errors import Denied
 from rootless.model.decision import Decision, Finding, merged
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
+from rootless.model.image import ImageFacts
 from rootless.model.mounts import MountSpec
 from rootless.model.request import ExecRequest, Resources
 from rootless.model.spec import AdmittedSpec, ContainerSpec, LandlockSpec
@@ -71,7 +72,8 @@ _FLOOR = frozenset(rule.id for rule in RULES if rule.floor)
 
 def subject_of(spec: ContainerSpec, identity: Identity | None) -> Subject:
     """What selectors and exceptions look at."""
-    return Subject(spec.image.reference, spec.name, dict(spec.labels), identity)
+    name = spec.image.name or images.full_name(spec.image.reference)
+    return Subject(name, spec.name, dict(spec.labels), identity)
 
 
 def _judged(
@@ -177,6 +179,7 @@ def admit(
     *,
     verb: str = "container.create",
     usage: Usage | None = None,
+    image_facts: tuple[ImageFacts, ...] = (),
 ) -> AdmittedSpec:
     """Let a spec through, with the policy's obligations on it, or raise Denied.
 
@@ -184,6 +187,8 @@ def admit(
     by who may start but not create, as long as its spec is still allowed.
 
     ``usage`` is what its owner would then have; without it quotas are not looked at.
+    ``image_facts`` are the images it is made from and mounts; without them rules on images are
+    not looked at either (a container that runs, and gets one more network).
 
     The result ends when the policy says so (``timeout``), if it does.
     The result's mounts are pinned to the files that were judged, and
@@ -192,9 +197,8 @@ def admit(
     subject = subject_of(spec, identity)
     action_findings = _action_findings(identity, verb, policy, subject)
     pinned = replace(spec, mounts=tuple(_pin(mount) for mount in spec.mounts))
-    findings = action_findings + evaluate(
-        Case(pinned, policy, facts, paths, usage=usage or Usage(identity)), identity
-    )
+    case = Case(pinned, policy, facts, paths, usage=usage or Usage(identity), images=image_facts)
+    findings = action_findings + evaluate(case, identity)
     weakened = tuple(_weakened(pinned))
     decision = _decide(findings, policy, f"container {spec.name or spec.id[:12]}", weakened)
     process = replace(pinned.process, landlock=landlock_of(policy, subject, facts))
@@ -268,10 +272,11 @@ def preview(
     paths: EnginePaths,
     *,
     usage: Usage | None = None,
+    image_facts: tuple[ImageFacts, ...] = (),
 ) -> Decision:
     """What :func:`admit` would decide, without raising (``run --dry-run``)."""
     case = Case(replace(spec, mounts=tuple(map(_pin, spec.mounts))), policy, facts, paths)
-    case = replace(case, usage=usage or Usage(identity))
+    case = replace(case, usage=usage or Usage(identity), images=image_facts)
     subject = subject_of(spec, identity)
     findings = _action_findings(identity, "container.create", policy, subject)
     findings += evaluate(case, identity)
@@ -286,12 +291,13 @@ def admit_offline(
     *,
     verb: str,
     rules: Sequence[Rule] = RULES,
+    image_facts: tuple[ImageFacts, ...] = (),
 ) -> Decision:
     """What a policy says to a request of the past, without a look at any host; raises Denied.
 
     Paths in ``spec`` are resolved already. ``rules`` are those that the request was judged by.
     """
-    case = Case(spec, policy, ANY_HOST, NO_PATHS, offline=True)
+    case = Case(spec, policy, ANY_HOST, NO_PATHS, offline=True, images=image_facts)
     findings = _action_findings(identity, verb, policy, subject_of(spec, identity))
     findings += evaluate(case, identity, rules)
     return _decide(findings, policy, f"container {spec.name}")
@@ -346,7 +352,7 @@ def admit_update(
 
 
 def admit_image(identity: Identity, verb: str, reference: str, policy: Policy) -> Decision:
-    """Decide on pulling (or running, pushing …) an image.
+    """Decide on pulling or pushing an image of this name.
 
     ``reference`` is in full: ``docker.io/library/busybox:latest`` or with ``@sha256:…``.
     Raises Denied.
@@ -362,12 +368,28 @@ def admit_image(identity: Identity, verb: str, reference: str, policy: Policy) -
     return _decide(findings, policy, f"image {reference}")
 
 
+def admit_pull(identity: Identity, image: ImageFacts, policy: Policy) -> Decision:
+    """Decide on an image that a registry served, before its layers are fetched; raises Denied."""
+    subject = Subject(image=image.name, identity=identity)
+
+    def find(part: Policy) -> Iterator[Finding]:
+        for rule, violation in images.pull_violations(image, part):
+            yield _finding(part, rule, violation)
+
+    return _decide(_judged(policy, subject, find), policy, f"image {image.name}")
+
+
 def admit_action(identity: Identity, verb: str, target: str, policy: Policy) -> Decision:
     """Decide on any other request; ``verb`` as ``container.stop``, ``volume.remove``.
 
     ``target`` is the object's name, for the message. Raises Denied.
     """
-    subject = Subject(name=target if verb.startswith("container.") else "", identity=identity)
+    kind = verb.partition(".")[0]
+    subject = Subject(
+        image=target if kind == "image" else "",
+        name=target if kind == "container" else "",
+        identity=identity,
+    )
     findings = _action_findings(identity, verb, policy, subject)
     return _decide(findings, policy, f"{verb} {target}".rstrip())
 

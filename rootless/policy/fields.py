@@ -23,6 +23,7 @@ from rootless.policy.kinds import (
     REQUIRE,
     Kind,
 )
+from rootless.policy.trust import TRUST
 
 NAMESPACES = ("network", "ipc", "pid", "uts", "cgroup")
 CIS_CHECKS = (
@@ -105,6 +106,10 @@ FIELDS: dict[str, Field] = {
     "images.deny": Field(DENY_PATTERNS, format="image"),
     "images.denyTags": Field(DENY_PATTERNS, format="tag"),
     "images.requireDigest": Field(REQUIRE),
+    "images.allowRegistries": Field(ALLOW, format="registry"),
+    "images.maximumAge": Field(MAXIMUM_TIME),
+    "images.maximumSize": Field(MAXIMUM_SIZE),
+    "images.trust": Field(TRUST),
     "env.deny": Field(DENY_PATTERNS, format="variable"),
     "env.denySecrets": Field(REQUIRE),
     "labels.require": Field(DENY, format="label"),

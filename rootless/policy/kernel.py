@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rootless.linux.peek import settings_of
 from rootless.linux.process import CAPABILITIES
 from rootless.model.spec import ContainerSpec
+from rootless.policy.mounted import Drift, Mounted, mount_drifts
+from rootless.policy.paths import MountTable
 
 _FILTERED = 2
 """Seccomp: mode "filter" (proc_pid_status(5))."""
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 _OCTAL = re.compile(r"\\([0-7]{3})")
-_ENGINES = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
 _LISTEN = "0A"
+_SETS = ("Bnd", "Eff", "Prm", "Inh", "Amb")
+_MOST_CAPABILITIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Mounted:
-    """One line of proc_pid_mountinfo(5)."""
+class Companion:
+    """Another process of the container: what it may that the first one may not counts too."""
 
-    point: str
-    root: str
-    kind: str
-    read_only: bool
+    pid: int
+    name: str
+    capabilities: frozenset[str]
+    no_new_privileges: bool
+    filtered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,13 @@ class KernelView:
     mounts: tuple[Mounted, ...]
     memory: int | None = None
     pids: int | None = None
-    listening: tuple[int, ...] = field(default=())
+    listening: tuple[int, ...] = ()
+    present: frozenset[str] = frozenset()
+    """Of the paths that were asked for those that there are in the container."""
+    companions: tuple[Companion, ...] = ()
+    """The other processes of its PID and mount namespace."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Kernel parameters that were asked for."""
 
 
 def _names(mask: str) -> tuple[str, ...]:
@@ -70,7 +81,9 @@ def parse_mountinfo(text: str) -> tuple[Mounted, ...]:
         dash = fields.index("-", 6)
         options = fields[5].split(",")
         found.append(
-            Mounted(_plain(fields[4]), _plain(fields[3]), fields[dash + 1], "ro" in options)
+            Mounted(
+                _plain(fields[4]), _plain(fields[3]), fields[dash + 1], "ro" in options, fields[2]
+            )
         )
     return tuple(found)
 
@@ -104,16 +117,24 @@ def _read(path: str) -> str:
         return file.read()
 
 
+_HIERARCHIES = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+"""Where version 2 may be mounted; the first on hosts that have version 1 beside it."""
+
+
 def _limit(name: str, group: str) -> int | None:
+    root = next((r for r in _HIERARCHIES if os.path.exists(f"{r}/cgroup.controllers")), "")
     try:
-        text = _read(f"/sys/fs/cgroup{group}/{name}").strip()
+        text = _read(f"{root}{group}/{name}").strip()
     except OSError:
         return None
     return -1 if text == "max" else int(text)
 
 
-def look(pid: int) -> KernelView:
-    """Read what the kernel shows of a process; OSError when it is gone or not ours to see."""
+def look(pid: int, paths: Iterable[str] = (), settings: Sequence[str] = ()) -> KernelView:
+    """Read what the kernel shows of a process; OSError when it is gone or not ours to see.
+
+    ``paths`` and ``settings`` (names of kernel parameters) are looked for in the container.
+    """
     base = f"/proc/{pid}"
     status = parse_status(_read(f"{base}/status"))
     id_map = parse_id_map(_read(f"{base}/uid_map"))
@@ -121,21 +142,47 @@ def look(pid: int) -> KernelView:
     groups = [line for line in _read(f"{base}/cgroup").splitlines() if line.startswith("0::")]
     group = groups[0].removeprefix("0::").rstrip("/") if groups else ""
     root = next((outside for inside, outside, _ in id_map if inside == 0), None)
+    shared = frozenset(name for name in NAMESPACES if _same(base, name))
     return KernelView(
         uid=_inside(int(status["Uid"].split()[1]), id_map),
         gid=_inside(int(status["Gid"].split()[1]), gid_map),
-        capabilities={
-            name: _names(status[f"Cap{name}"]) for name in ("Bnd", "Eff", "Prm", "Inh", "Amb")
-        },
+        capabilities={name: _names(status[f"Cap{name}"]) for name in _SETS},
         no_new_privileges=status.get("NoNewPrivs") == "1",
         filtered=int(status.get("Seccomp", "0")) == _FILTERED,
-        shared=frozenset(name for name in NAMESPACES if _same(base, name)),
+        shared=shared,
         outside_root=root,
         mounts=parse_mountinfo(_read(f"{base}/mountinfo")),
         memory=_limit("memory.max", group) if group else None,
         pids=_limit("pids.max", group) if group else None,
-        listening=_listening(base),
+        listening=() if "net" in shared else _listening(base),
+        present=frozenset(path for path in paths if os.path.lexists(f"{base}/root{path}")),
+        companions=() if {"pid", "mnt"} & shared else tuple(_companions(pid)),
+        settings=settings_of(pid, settings),
     )
+
+
+def _companions(pid: int) -> Iterator[Companion]:
+    """The processes that have the PID and the mount namespace of ``pid``."""
+    wanted = _place(pid)
+    for name in os.listdir("/proc"):
+        if not name.isdecimal() or int(name) == pid:
+            continue
+        try:
+            if _place(int(name)) == wanted:
+                status = parse_status(_read(f"/proc/{name}/status"))
+                yield Companion(
+                    int(name),
+                    status["Name"],
+                    frozenset(cap for each in _SETS for cap in _names(status[f"Cap{each}"])),
+                    status.get("NoNewPrivs") == "1",
+                    int(status.get("Seccomp", "0")) == _FILTERED,
+                )
+        except (OSError, KeyError):
+            continue  # it ended, or it is somebody else's
+
+
+def _place(pid: int) -> tuple[str, str]:
+    return os.readlink(f"/proc/{pid}/ns/pid"), os.readlink(f"/proc/{pid}/ns/mnt")
 
 
 def _same(base: str, name: str) -> bool:
@@ -152,19 +199,12 @@ def _listening(base: str) -> tuple[int, ...]:
     return tuple(sorted(ports))
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """A difference that makes the container weaker than its record."""
-
-    field: str
-    recorded: str
-    found: str
-
-
-def drifts(spec: ContainerSpec, seen: KernelView, own_uid: int) -> Iterator[Drift]:
-    """Where the kernel shows less protection than the record says."""
+def drifts(
+    spec: ContainerSpec, seen: KernelView, own_uid: int, table: MountTable
+) -> Iterator[Drift]:
+    """Where the kernel shows less protection than the record says; ``table`` is the host's."""
     granted = frozenset(spec.privileges.capabilities)
-    for name in ("Bnd", "Eff", "Prm", "Inh", "Amb"):
+    for name in _SETS:
         more = sorted(set(seen.capabilities[name]) - granted)
         if more:
             shown = " ".join(cap.removeprefix("CAP_") for cap in more)
@@ -173,13 +213,13 @@ def drifts(spec: ContainerSpec, seen: KernelView, own_uid: int) -> Iterator[Drif
         yield Drift("HostConfig.SecurityOpt", "no-new-privileges", "it is off")
     if spec.seccomp.kind != "unconfined" and not seen.filtered:
         yield Drift("HostConfig.SecurityOpt", f"seccomp={spec.seccomp.kind}", "no filter")
-    if spec.rootfs.read_only and not _root(seen).read_only:
-        yield Drift("HostConfig.ReadonlyRootfs", "true", "the root is writable")
     if seen.outside_root in {0, own_uid} and own_uid:
         yield Drift("HostConfig.UsernsMode", "a subordinate id", f"root is {seen.outside_root}")
     yield from _namespace_drifts(spec, seen)
     yield from _user_drifts(spec, seen)
-    yield from _mount_drifts(spec, seen)
+    yield from mount_drifts(spec, seen.mounts, seen.present, table)
+    yield from _process_drifts(spec, seen)
+    yield from _sysctl_drifts(spec, seen)
     yield from _limit_drifts(spec, seen)
 
 
@@ -209,20 +249,34 @@ def _user_drifts(spec: ContainerSpec, seen: KernelView) -> Iterator[Drift]:
         yield Drift("Config.User", spec.process.user, "uid 0")
 
 
-def _mount_drifts(spec: ContainerSpec, seen: KernelView) -> Iterator[Drift]:
-    """Mounts of directories that nobody asked for, and masked paths that are bare."""
-    targets = {os.path.normpath(mount.target) for mount in spec.mounts} | _ENGINES
-    targets |= {device.target for device in spec.devices}
-    closed = {*spec.masked_paths, *spec.readonly_paths}
-    machinery = {"proc", "sysfs", "devpts", "mqueue", "tmpfs", "cgroup", "cgroup2", "devtmpfs"}
-    for mount in seen.mounts:
-        known = mount.point == "/" or mount.point in targets or mount.point in closed
-        if known or mount.kind in machinery or mount.point.startswith(("/dev/", "/proc/", "/sys/")):
-            continue
-        yield Drift("HostConfig.Mounts", "not mounted", f"{mount.point} shows {mount.root}")
-    points = {mount.point for mount in seen.mounts}
-    if spec.masked_paths and "/proc" in points and not points & set(spec.masked_paths):
-        yield Drift("HostConfig.MaskedPaths", "masked", "none is")
+def weaker(spec: ContainerSpec, seen: KernelView) -> dict[int, str]:
+    """Processes that may do what the container may not: by pid, what that is."""
+    granted = frozenset(spec.privileges.capabilities)
+    found = {}
+    for one in seen.companions:
+        more = sorted(cap.removeprefix("CAP_") for cap in one.capabilities - granted)
+        rest = len(more) - _MOST_CAPABILITIES
+        shown = " ".join(more[:_MOST_CAPABILITIES]) + (f" and {rest} more" if rest > 0 else "")
+        parts = [f"capabilities {shown}"] if more else []
+        if spec.privileges.no_new_privileges and not one.no_new_privileges:
+            parts.append("new privileges")
+        if spec.seccomp.kind != "unconfined" and not one.filtered:
+            parts.append("no system call filter")
+        if parts:
+            found[one.pid] = f"process {one.pid} ({one.name}) has {', '.join(parts)}"
+    return found
+
+
+def _process_drifts(spec: ContainerSpec, seen: KernelView) -> Iterator[Drift]:
+    for found in weaker(spec, seen).values():
+        yield Drift("HostConfig", "the container's protections", found)
+
+
+def _sysctl_drifts(spec: ContainerSpec, seen: KernelView) -> Iterator[Drift]:
+    for name, value in spec.sysctls:
+        found = seen.settings.get(name)
+        if found is not None and found != " ".join(value.split()):
+            yield Drift("HostConfig.Sysctls", f"{name}={value}", found)
 
 
 def _limit_drifts(spec: ContainerSpec, seen: KernelView) -> Iterator[Drift]:

@@ -21,7 +21,7 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``shape`` is the form in a document: list, integer, size, duration (seconds) or boolean.
+    """``shape`` is the form in a document: list, integer, size, duration (seconds), boolean, trust.
 
     ``meet`` is what both of two constraints allow, ``join`` the least constraint that
     allows what either does; ``canonical`` brings one list into the form in which equal
@@ -98,7 +98,7 @@ def _tree(
 
 
 _canonical_paths, _intersect_paths = _tree(lambda wide, narrow: beneath(narrow, wide))
-_canonical_patterns, _intersect_patterns = _tree(_covers_pattern)
+_canonical_patterns, intersect_patterns = _tree(_covers_pattern)
 _canonical_networks, _intersect_networks = _tree(_covers_network)
 
 
@@ -148,7 +148,7 @@ ALLOW_PATTERNS = Kind(
     "allow-patterns",
     "list",
     "names, or beginnings with *, that are allowed; nothing else is",
-    _sets(_intersect_patterns),
+    _sets(intersect_patterns),
     _sets(lambda a, b: _canonical_patterns(a | b)),
     _canonical_patterns,
 )
@@ -157,7 +157,7 @@ DENY_PATTERNS = Kind(
     "list",
     "names, or beginnings with *, that are denied; each entry of each file counts",
     _sets(lambda a, b: _canonical_patterns(a | b)),
-    _sets(_intersect_patterns),
+    _sets(intersect_patterns),
     _canonical_patterns,
 )
 ALLOW_NETWORKS = Kind(

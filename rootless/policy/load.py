@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, cast
 
+from rootless.policy import trust
 from rootless.policy.clauses import (
     check_defaults,
     layered,
@@ -32,8 +33,9 @@ from rootless.policy.kinds import Constraint
 from rootless.policy.podsecurity.checks import canonical_standard, parse_standard
 from rootless.policy.policy import Mode, Policy, meet
 from rootless.policy.schema import expand_home, kind_of, validate
+from rootless.publickeys import MAX_PEM
 from rootless.resources import resource_path
-from rootless.units import parse_duration, parse_size
+from rootless.units import parse_seconds, parse_size
 
 ADMIN_POLICY = Path("/etc/rootless/policy.yaml")
 _MAX_SIZE = 1 << 20
@@ -60,15 +62,15 @@ def _constraint(key: str, value: object, home: str) -> Constraint:
     if field.kind.shape == "size" and isinstance(value, str):
         return parse_size(value)
     if field.kind.shape == "duration" and isinstance(value, str):
-        return parse_duration(value) // 10**9
+        return parse_seconds(value)
     assert isinstance(value, int)
     return value
 
 
 def build_policy(
-    document: Document, *, home: str, shipped: bool = False
+    document: Document, *, home: str, shipped: bool = False, files: set[str] | None = None
 ) -> tuple[Policy, tuple[str, ...]]:
-    """One document's own policy, and what it extends.
+    """One document's own policy, and what it extends; ``files`` collects those of its keys.
 
     ``shipped`` documents are validated by the tests instead of at every start
     of the daemon, where Cerberus would cost 100 ms.
@@ -86,7 +88,10 @@ def build_policy(
     for area, fields in spec.items():
         for name, setting in fields.items():
             key = f"{area}.{name}"
-            constraints[key] = _constraint(key, setting, home)
+            if key == trust.KEY:
+                constraints[key] = trust.read_trust(document, setting, _key_reader(files))
+            else:
+                constraints[key] = _constraint(key, setting, home)
             sources.setdefault(key, frozenset({document.where(("spec", area, name))}))
     mode: Mode = value.get("mode", "enforce")
     rules: dict[str, Mode] = {
@@ -103,6 +108,18 @@ def build_policy(
     )  # fmt: skip
     extends = value.get("extends", "builtin:default")
     return policy, tuple(extends) if isinstance(extends, list) else (extends,)
+
+
+def _key_reader(files: set[str] | None) -> Callable[[str], str]:
+    """Reads key files, and remembers which."""
+
+    def read(path: str) -> str:
+        if files is not None:
+            files.add(path)
+        with open(path, "rb") as file:
+            return file.read(MAX_PEM + 1).decode("ascii", "replace")
+
+    return read
 
 
 BUILTINS = (
@@ -211,7 +228,7 @@ def load_policy(
     ``files``, when given, collects the names of further files it was made from.
     """
     main, others = _documents(text, name)
-    policy, extends = build_policy(main, home=home)
+    policy, extends = build_policy(main, home=home, files=files)
     extended = _extended(policy, extends, home, (*chain, name), set() if files is None else files)
     return layered(extended, main, read_excuses(main, others))
 
@@ -285,9 +302,11 @@ class PolicyStore:
         if self._policy is None or stamps != self._stamps:
             self._policy = None
             policy, extended = self._load(stamps)
-            if extended != self._extended:
+            while extended != self._extended:
+                # Read again: what is new among the files may have changed before it was known.
                 self._extended = extended
                 stamps = self._stamp_all()
+                policy, extended = self._load(stamps)
             self._policy, self._stamps = policy, stamps
         return self._policy
 

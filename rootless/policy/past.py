@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from rootless.errors import Denied
 from rootless.model.identity import Identity
+from rootless.model.image import ImageFacts
 from rootless.model.mounts import MountSpec
 from rootless.model.request import (
     ContainerConfig,
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """``kind`` is container, exec, update, image or action.
+    """``kind`` is container, exec, update, image, pull or action.
 
     ``facts`` are written with each decision, ``parts`` once for many: they are
     what requests have in common.
@@ -112,9 +113,14 @@ def _container(spec: ContainerSpec, paths: EnginePaths) -> dict[str, Any]:
     return {"spec": sparse(kept), "profile": spec.seccomp.profile}
 
 
-def container(spec: ContainerSpec, paths: EnginePaths) -> Judged:
-    """A container that is created, started …"""
-    return Judged("container", {"name": spec.name}, _container(spec, paths))
+def container(
+    spec: ContainerSpec, paths: EnginePaths, images: tuple[ImageFacts, ...] = ()
+) -> Judged:
+    """A container that is created, started …, of these images."""
+    parts = _container(spec, paths)
+    if images:
+        parts["images"] = sparse(images)
+    return Judged("container", {"name": spec.name}, parts)
 
 
 def process(spec: ContainerSpec, request: ExecRequest, paths: EnginePaths) -> Judged:
@@ -130,8 +136,13 @@ def update(spec: ContainerSpec, changed: Resources, paths: EnginePaths) -> Judge
 
 
 def image() -> Judged:
-    """Pulling, pushing, running an image: verb and target say all."""
+    """Pulling or pushing an image: verb and target say all."""
     return Judged("image")
+
+
+def pull(image: ImageFacts) -> Judged:
+    """What a registry served."""
+    return Judged("pull", parts={"image": sparse(image)})
 
 
 def action() -> Judged:
@@ -184,16 +195,22 @@ class Past:
         if kind == "image":
             action = verb.removeprefix("image.")
             return lambda policy: admission.admit_image(identity, action, target, policy)
+        if kind == "pull":
+            served = _typed(self.parts[judged["image"]], ImageFacts)
+            return lambda policy: admission.admit_pull(identity, served, policy)
         spec = self._spec(judged)
         if kind == "exec":
             request = ExecRequest((), user=judged["user"], privileged=judged["privileged"])
             return lambda policy: admission.admit_exec(identity, request, spec, policy)
         rules: Sequence[Rule] = RULES
+        images: tuple[ImageFacts, ...] = ()
+        if "images" in judged:
+            images = _typed(self.parts[judged["images"]], tuple[ImageFacts, ...])
         if kind == "update":
             spec = replace(spec, resources=_typed(judged["resources"], Resources))
             rules = resources.RULES
         return lambda policy: admission.admit_offline(
-            identity, spec, policy, verb=verb, rules=rules
+            identity, spec, policy, verb=verb, rules=rules, image_facts=images
         )
 
     def _spec(self, judged: Mapping[str, Any]) -> ContainerSpec:

@@ -16,7 +16,7 @@ from rootless.policy.documents import Document, InvalidPolicy, Path
 from rootless.policy.fields import FIELDS, Field
 from rootless.policy.podsecurity.checks import parse_standard
 from rootless.policy.words import nearest, not_yet
-from rootless.units import parse_duration, parse_size
+from rootless.units import parse_seconds, parse_size
 
 if TYPE_CHECKING:
     from cerberus import Validator
@@ -53,7 +53,35 @@ _CALL = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 _SYSCTL = re.compile(r"[a-z0-9_][A-Za-z0-9_./-]*\*?|\*")
 _ACTION = re.compile(r"[a-z]+\.([a-z]+|\*)")
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]*\*?|\*")
+_REGISTRY = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]+)?")
+_REPOSITORY = re.compile(
+    r"\*|(?P<host>[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:]+\](:[0-9]+)?)(\*|/(?P<path>[a-z0-9._/-]*)\*?)"
+)
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def _registry(text: str) -> bool:
+    """A registry's host as it stands in full names: ``docker.io``, ``localhost:5000``."""
+    return bool(_REGISTRY.fullmatch(text)) and _is_host(text)
+
+
+def _is_host(text: str) -> bool:
+    return "." in text or ":" in text or text == "localhost"
+
+
+def _repository(text: str) -> bool:
+    """A pattern of repositories' names in full: others would match nothing, in silence."""
+    match = _REPOSITORY.fullmatch(text)
+    if match is None:
+        return False
+    host, path = match["host"], match["path"]
+    if path is None:  # * alone, or the beginning of a host
+        return True
+    whole = not text.endswith("*")
+    if whole and (not path or path.endswith("/") or (host == "docker.io" and "/" not in path)):
+        return False
+    return _is_host(host)
+
 
 _FORMATS: dict[str, tuple[Callable[[str], object], str]] = {
     "path": (_home_path, "an absolute path, or one that begins with ~/"),
@@ -61,6 +89,11 @@ _FORMATS: dict[str, tuple[Callable[[str], object], str]] = {
     "sysctl": (_SYSCTL.fullmatch, "a sysctl's name, which may end with *"),
     "action": (_ACTION.fullmatch, "an action such as container.exec or image.*"),
     "image": (_IMAGE.fullmatch, "an image's name, which may end with *"),
+    "registry": (_registry, "a registry's host, as docker.io or registry.example:5000"),
+    "repository": (
+        _repository,
+        "a repository in full and without a tag (docker.io/library/nginx), which may end with *",
+    ),
     "tag": (_TAG.fullmatch, "a tag, which may end with *"),
     "variable": (_VARIABLE.fullmatch, "a variable's name, which may end with *"),
     "label": (_LABEL.fullmatch, "a label's name"),
@@ -112,16 +145,44 @@ def _size_check(key: str, value: Any, error: Callable[[str, str], None]) -> None
 
 def _duration_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
     try:
-        seconds = parse_duration(value) // 10**9 if isinstance(value, str) else value
+        seconds = parse_seconds(value) if isinstance(value, str) else value
     except InvalidInput as problem:
         error(key, problem.message)
         return
     if isinstance(value, bool) or not isinstance(seconds, int) or seconds < 1:
-        error(key, f"{value!r} is not a time such as 90s or 4h, of a second at least")
+        error(key, f"{value!r} is not a time such as 90s, 4h or 30d, of a second at least")
+
+
+def _trust_schema() -> dict[str, Any]:
+    repositories = {
+        "type": "list",
+        "minlength": 1,
+        "maxlength": 256,
+        "schema": {"type": "string", "check_with": _format_check("repository")},
+    }
+    requirement = {
+        "repositories": {**repositories, "required": True},
+        "keys": {
+            "type": "list",
+            "minlength": 1,
+            "maxlength": 64,
+            "required": True,
+            "schema": {"type": "string", "minlength": 1},
+        },
+        "minimum": {"type": "integer", "min": 1, "max": 64, "check_with": _number_check},
+        "signedAs": repositories,
+    }
+    return {
+        "type": "list",
+        "maxlength": 256,
+        "schema": {"type": "dict", "schema": requirement},
+    }
 
 
 def _field_schema(field: Field) -> dict[str, Any]:
     shape = field.kind.shape
+    if shape == "trust":
+        return _trust_schema()
     if shape == "list":
         member: dict[str, Any] = {"type": "string"}
         if field.values:

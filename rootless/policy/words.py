@@ -7,9 +7,6 @@ from difflib import get_close_matches
 
 NOT_YET = {
     "build": "there are no builds yet, so nothing could be decided on them",
-    "images.trust": "signatures cannot be checked by this version; use images.requireDigest",
-    "images.maximumAge": "the age of images is not looked at by this version",
-    "images.maximumSize": "the size of images is not looked at by this version",
     "network.egress": "outgoing traffic cannot be filtered by this version; use "
     "network.allowModes: [none]",
     "network.allowNetworks": "networks are decided on by their mode only in this version",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rootless.policy import trust
 from rootless.policy.clauses import word
 from rootless.policy.documents import InvalidPolicy
 from rootless.policy.kinds import Constraint
@@ -24,7 +25,9 @@ def document(policy: Policy) -> dict[str, Any]:
     spec: dict[str, dict[str, Any]] = {}
     for key, value in sorted(policy.constraints.items()):
         area, name = key.split(".")
-        shown = sorted(value) if isinstance(value, frozenset) else value
+        shown: Any = sorted(value) if isinstance(value, frozenset) else value
+        if key == trust.KEY:
+            shown = [trust.document(text) for text in shown]
         if area == "landlock":
             name, shown = _landlock(name, shown)
         spec.setdefault(area, {})[name] = shown

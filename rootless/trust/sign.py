@@ -18,8 +18,9 @@ PASSWORD = "COSIGN_PASSWORD"  # noqa: S105 - the variable's name, as cosign has 
 
 _EPILOG = """The image must be in its registry: what is signed is the digest that the registry has
 under the name (for several platforms that of the index). Signatures of other keys stay; one
-that is there already is not made again. cosign verify --key, skopeo and Podman read
-it. An encrypted key's password is asked for, or taken from COSIGN_PASSWORD.
+that is there already is not made again. cosign verify --key, skopeo, Podman and a
+policy's images.trust read it. An encrypted key's password is asked for, or taken from
+COSIGN_PASSWORD.
 
 examples:
   rootless image generate-key-pair

@@ -41,6 +41,10 @@ class Pulled:
         return tuple(sorted({self.digest, *self.image.blobs}))
 
 
+Inspect = Callable[[Repository, str, Image], Awaitable[None]]
+"""Is shown an image before its layers are fetched, with the digest of what the reference led to;
+it raises to refuse it."""
+
 Unpack = Callable[[Layer, Meter], Awaitable[None]]
 """Makes a layer usable; awaited while other layers still download."""
 
@@ -56,6 +60,7 @@ async def pull(
     progress: Progress = nobody,
     is_unpacked: Callable[[str], bool] = lambda _diff_id: False,
     unpack: Unpack | None = None,
+    inspect: Inspect | None = None,
 ) -> Pulled:
     """Fetch the image ``reference`` for platform ``wanted``.
 
@@ -76,6 +81,8 @@ async def pull(
         config = await job.config(manifest)
         _check_platform(config, wanted, reference, strict=explicit_platform)
         image = images.make(served.digest, manifest, config, what=f"image {reference.familiar}")
+        if inspect is not None:
+            await inspect(repository, top.digest, image)
         await job.layers(image.layers, is_unpacked, unpack)
         await in_thread(store.put, served.data)
         await in_thread(store.put, top.data)

@@ -226,9 +226,9 @@ def _mounts(body: Body, host: Fields) -> Iterator[MountSpec]:
     if body.get("Mounts"):  # as an engine reports them: everything, resolved
         found = Fields(body, "")
         yield from filter(None, (_mount(m, observed=True) for m in found.objects("Mounts")))
-        return
-    yield from map(_bind, host.texts("Binds"))
-    yield from filter(None, (_mount(m, observed=False) for m in host.objects("Mounts")))
+    else:
+        yield from map(_bind, host.texts("Binds"))
+        yield from filter(None, (_mount(m, observed=False) for m in host.objects("Mounts")))
     for target in host.object("Tmpfs").value:
         yield MountSpec("tmpfs", target)
 

@@ -72,9 +72,12 @@ def read_condition(entry: dict[str, Any], where: str) -> Condition:
         found = entry.get(name) or {}
         if not isinstance(found, dict) or set(found) - {"caps", "arches", "minKernel"}:
             raise InvalidInput(f"{where}: {name} holds caps, arches and minKernel only")
-        atoms: list[Atom] = [
-            (kind, str(value)) for kind in ("caps", "arches") for value in found.get(kind) or ()
-        ]
+        atoms: list[Atom] = []
+        for kind in ("caps", "arches"):
+            values = found.get(kind) or []
+            if not isinstance(values, list):
+                raise InvalidInput(f"{where}: {name}.{kind} must be a list")
+            atoms += [(kind, str(value)) for value in values]
         kernel = found.get("minKernel")
         if kernel:
             match = _KERNEL.fullmatch(str(kernel))

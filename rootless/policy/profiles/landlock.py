@@ -56,8 +56,8 @@ def parse(text: str, name: str) -> Ruleset:
     ports: dict[str, set[int]] = {
         a: set() for a in _texts(document.get("handledAccessNet"), f"{name}: handledAccessNet")
     }
-    _read_paths(document.get("pathRules") or (), paths, name)
-    _read_ports(document.get("netRules") or (), ports, name)
+    _read_paths(document.get("pathRules"), paths, name)
+    _read_ports(document.get("netRules"), ports, name)
     return Ruleset(
         {access: frozenset(_roots(found)) for access, found in paths.items()},
         {access: frozenset(found) for access, found in ports.items()},
@@ -65,8 +65,14 @@ def parse(text: str, name: str) -> Ruleset:
     )
 
 
+def _rules(value: Any, where: str) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise InvalidInput(f"{where} must be a list")
+    return value or []
+
+
 def _read_paths(rules: Any, paths: dict[str, set[str]], name: str) -> None:
-    for index, rule in enumerate(rules):
+    for index, rule in enumerate(_rules(rules, f"{name}: pathRules")):
         where = f"{name}: pathRules[{index}]"
         path = rule.get("path") if isinstance(rule, dict) else None
         if not isinstance(path, str) or not path.startswith("/"):
@@ -77,7 +83,7 @@ def _read_paths(rules: Any, paths: dict[str, set[str]], name: str) -> None:
 
 
 def _read_ports(rules: Any, ports: dict[str, set[int]], name: str) -> None:
-    for index, rule in enumerate(rules):
+    for index, rule in enumerate(_rules(rules, f"{name}: netRules")):
         where = f"{name}: netRules[{index}]"
         port = rule.get("port") if isinstance(rule, dict) else None
         if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:

@@ -116,6 +116,15 @@ def _bad(name: str, where: str, problem: str) -> InvalidInput:
     return InvalidInput(f"{name}: {where}: {problem}")
 
 
+def _items(name: str, where: str, value: Any) -> list[Any]:
+    """A list, empty when it is absent."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise _bad(name, where, "must be a list")
+    return value
+
+
 def _number(name: str, where: str, number: Any, symbol: Any) -> Any:
     """``errnoRet``, or the number of Podman's symbolic ``errno``."""
     if number is None and symbol:
@@ -137,7 +146,7 @@ def _action(name: str, where: str, word: Any, number: Any) -> Action:
 
 def _args(name: str, where: str, value: Any) -> tuple[Comparison, ...]:
     found: list[Comparison] = []
-    for arg in value or ():
+    for arg in _items(name, f"{where}.args", value):
         if not isinstance(arg, dict) or arg.get("op") not in _OPERATORS:
             raise _bad(name, where, "an argument needs index, value and a known op")
         numbers = [arg.get("index"), arg.get("value"), arg.get("valueTwo", 0)]
@@ -161,7 +170,7 @@ def parse(text: str, name: str) -> Profile:
         if key not in _KNOWN:
             raise _bad(name, key, "this is not understood, so it cannot be merged")
     calls: dict[str, list[Rule]] = {}
-    for index, entry in enumerate(document.get("syscalls") or ()):
+    for index, entry in enumerate(_items(name, "syscalls", document.get("syscalls"))):
         where = f"syscalls[{index}]"
         if not isinstance(entry, dict):
             raise _bad(name, where, "must be an object")
@@ -182,9 +191,12 @@ def parse(text: str, name: str) -> Profile:
     return Profile(
         _action(name, "defaultAction", document["defaultAction"], number),
         calls,
-        frozenset(map(str, document.get("architectures") or ())),
-        frozenset(map(str, document.get("flags") or ())),
-        tuple(json.dumps(e, sort_keys=True) for e in document.get("archMap") or ()),
+        frozenset(map(str, _items(name, "architectures", document.get("architectures")))),
+        frozenset(map(str, _items(name, "flags", document.get("flags")))),
+        tuple(
+            json.dumps(entry, sort_keys=True)
+            for entry in _items(name, "archMap", document.get("archMap"))
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rootless.model.decision import Severity
 from rootless.model.facts import CgroupFacts, HostFacts
+from rootless.model.image import ImageFacts
 from rootless.model.mounts import MountSpec
 from rootless.model.spec import ContainerSpec
 from rootless.model.usage import Usage
@@ -48,6 +49,9 @@ class Case:
     """The pod itself, where the input is one; ``spec`` is then one of its containers."""
     usage: Usage | None = None
     """What the container's owner would have; None where nobody has anything: for files."""
+    images: tuple[ImageFacts, ...] = ()
+    """The container's image and those it mounts. In the engine they are always given when it is
+    made or started; a file's are known by the name in ``spec``."""
 
     def resolve(self, path: str) -> str:
         """A path of the host without symlinks."""

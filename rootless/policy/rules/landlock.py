@@ -36,4 +36,22 @@ def available(case: Case) -> Iterator[Violation]:
     yield Violation("Landlock", f"ABI {have}", reason, "landlock.read")
 
 
-RULES = (available,)
+@rule(
+    "landlock.listening",
+    "high",
+    keys=("landlock.bindTcp",),
+    references=("NIST 800-190 4.4.3",),
+    remediation="start the container anew under this policy, or allow the port",
+)
+def listening(case: Case) -> Iterator[Violation]:
+    """A running container listens on the ports that the policy lets it bind, and on no other."""
+    allowed = case.policy.names_of("landlock.bindTcp")
+    if allowed is None:
+        return
+    for port in case.observed.get("listening", "").split():
+        if port not in allowed:
+            reason = "the container listens on a port that the policy does not let it bind"
+            yield Violation("Landlock", f"tcp/{port}", reason, "landlock.bindTcp")
+
+
+RULES = (available, listening)

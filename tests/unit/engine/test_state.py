@@ -95,7 +95,9 @@ def test_records_of_the_first_version_are_read(tmp_path: Path) -> None:
         fixed = json.loads(raw.execute("SELECT fixed FROM containers").fetchone()[0])
         fixed["spec"]["seccomp"]["profile"] = made.spec.seccomp.profile
         raw.execute("UPDATE containers SET fixed = ?", (json.dumps(fixed).encode(),))
-        raw.executescript("DROP TABLE profiles; DROP TABLE networks; PRAGMA user_version=1")
+        raw.executescript(
+            "DROP TABLE profiles; DROP TABLE networks; DROP TABLE vouchers;PRAGMA user_version=1"
+        )
     db = State(path)
     assert list(db.containers()) == [made]
     db.update_container(made)

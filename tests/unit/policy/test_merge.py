@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootless.model.image import ImageFacts, Voucher
 from rootless.model.mounts import MountSpec
 from rootless.model.request import PortBinding, Resources
 from rootless.model.spec import ContainerSpec, NamespacesSpec, NetworkSpec, PrivilegesSpec
@@ -16,6 +18,8 @@ from rootless.policy.fields import FIELDS, Field
 from rootless.policy.matching import Excuse, Layer, Match
 from rootless.policy.policy import Policy, join, meet
 from rootless.policy.rules import RULES
+from rootless.policy.trust import Requirement
+from tests.support.signing import ecdsa, ed
 from tests.unit.policy.cases import FACTS, IDENTITY, PATHS, spec
 
 _SAMPLES = {
@@ -32,8 +36,39 @@ _SAMPLES = {
     "level": ["s0:c1,c2", "s0:c3"],
     "call": ["bpf", "keyctl"],
     "port": ["80", "443"],
+    "registry": ["docker.io", "registry.example:5000"],
     "standard": ["baseline", "restricted@1.24", "restricted@1.37"],
 }
+
+
+_REPOSITORIES = ["docker.io/library/busybox", "docker.io/*", "*", "quay.io/*"]
+_requirement = st.builds(
+    Requirement,
+    repositories=st.sets(st.sampled_from(_REPOSITORIES), min_size=1, max_size=2).map(frozenset),
+    keys=st.sets(
+        st.sampled_from([ecdsa("a").public, ecdsa("b").public, ed("c").public]), min_size=1
+    ).map(frozenset),
+    minimum=st.integers(1, 3),
+    signed_as=st.none()
+    | st.sets(st.sampled_from(_REPOSITORIES), min_size=1, max_size=2).map(frozenset),
+)
+_image = st.builds(
+    ImageFacts,
+    name=st.just("docker.io/library/busybox:latest"),
+    created_ns=st.integers(0, 10) | st.just(time.time_ns()),
+    size=st.integers(0, 4000),
+    vouchers=st.lists(
+        st.builds(
+            Voucher,
+            key=st.sampled_from([ecdsa("a"), ecdsa("b"), ed("c"), ed("d")]).map(
+                lambda signer: signer.public.fingerprint
+            ),
+            digest=st.just("sha256:" + "0" * 64),
+            repository=st.sampled_from(["docker.io/library/busybox", "quay.io/x", ""]),
+        ),
+        max_size=4,
+    ).map(tuple),
+)
 
 
 def _values(field: Field) -> st.SearchStrategy[Any]:
@@ -43,6 +78,8 @@ def _values(field: Field) -> st.SearchStrategy[Any]:
         return st.frozensets(members, max_size=4).map(field.kind.canonical)
     if shape == "boolean":
         return st.booleans()
+    if shape == "trust":
+        return st.frozensets(_requirement.map(lambda made: made.text), max_size=3)
     return st.integers(0, 2000)
 
 
@@ -133,22 +170,25 @@ def test_idempotent_and_neutral(a: Policy) -> None:
     )  # fmt: skip
 
 
-def _allowed(case: ContainerSpec, policy: Policy) -> bool:
-    return preview(IDENTITY, case, policy, FACTS, PATHS).allowed
+Request = tuple[ContainerSpec, ImageFacts]
+requests = st.tuples(specs(), _image)
 
 
-@given(policies(), policies(), specs())
+def _allowed(request: Request, policy: Policy) -> bool:
+    case, image = request
+    return preview(IDENTITY, case, policy, FACTS, PATHS, image_facts=(image,)).allowed
+
+
+@given(policies(), policies(), requests)
 def test_adding_a_policy_never_turns_a_denial_into_an_allowance(
-    a: Policy, b: Policy, case: ContainerSpec
+    a: Policy, b: Policy, case: Request
 ) -> None:
     if not _allowed(case, a) or not _allowed(case, b):
         assert not _allowed(case, meet(a, b))
 
 
-@given(policies(), policies(), specs())
-def test_what_both_allow_enforced_is_allowed_merged(
-    a: Policy, b: Policy, case: ContainerSpec
-) -> None:
+@given(policies(), policies(), requests)
+def test_what_both_allow_enforced_is_allowed_merged(a: Policy, b: Policy, case: Request) -> None:
     """The meet is exact: with all rules enforced it denies nothing that both sides allow."""
 
     def enforced(policy: Policy) -> Policy:
@@ -158,8 +198,8 @@ def test_what_both_allow_enforced_is_allowed_merged(
         assert _allowed(case, meet(enforced(a), enforced(b)))
 
 
-@given(plain_policies(), plain_policies(), specs())
-def test_the_join_allows_what_either_allows(a: Policy, b: Policy, case: ContainerSpec) -> None:
+@given(plain_policies(), plain_policies(), requests)
+def test_the_join_allows_what_either_allows(a: Policy, b: Policy, case: Request) -> None:
     if _allowed(case, a) or _allowed(case, b):
         assert _allowed(case, join(a, b))
     assert join(a, b) == join(b, a)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from rootless.engine import decisions
 from rootless.engine.decisions import DecisionLog
 from rootless.engine.gate import Gate
 from rootless.errors import Denied
+from rootless.model.image import ImageFacts, Voucher
 from rootless.model.mounts import MountSpec
 from rootless.model.request import ExecRequest, Resources
 from rootless.model.spec import ContainerSpec, NetworkSpec, PrivilegesSpec, SeccompSpec
@@ -26,6 +28,7 @@ from rootless.policy.load import PolicyFiles, PolicyStore
 from rootless.policy.policy import Policy
 from rootless.policy.rules import workload
 from rootless.policy.rules.base import Case
+from tests.support.signing import ecdsa
 from tests.unit.policy.cases import FACTS, HOME, IDENTITY, PATHS, SPEC, asked, policy
 
 OPEN = "apiVersion: rootless.dev/v1alpha1\nkind: Policy\nmetadata: {name: open}\nextends: none\n"
@@ -140,6 +143,23 @@ def test_the_other_requests(gate: Gate, tmp_path: Path) -> None:
     assert [r.denials(low) for r in (process, update)] == [frozenset(), {"resources.maximum"}]
     assert image.denials(policy("  images: {denyTags: [latest]}\n")) == {"images.tag"}
     assert stop.denials(policy("  api: {denyActions: [container.stop]}\n")) == {"api.action"}
+
+
+def test_images_are_judged_by_what_was_known_of_them(gate: Gate, tmp_path: Path) -> None:
+    voucher = Voucher("sha256:" + "1" * 64, "sha256:" + "2" * 64, "registry.example/app")
+    image = ImageFacts("registry.example/app:1", time.time_ns(), 1 << 20, (voucher,))
+    gate.admit(IDENTITY, SPEC, image_facts=(image,))
+    gate.admit_pull(IDENTITY, replace(image, size=None))
+    admitted, pulled = logged(tmp_path)
+    for area, by_both in (
+        ("{allow: [docker.io/*]}", False),
+        ("{maximumSize: 1k}", False),
+        (f"{{trust: [{{repositories: ['*'], keys: [{ecdsa().public.pem!r}]}}]}}", True),
+    ):
+        found = policy(f"  images: {area}\n".replace("'-----", '"-----').replace("\\n']", '\\n"]'))
+        assert admitted.denials(found), area
+        assert bool(pulled.denials(found)) is by_both, area
+    assert not admitted.denials(policy("  images: {maximumAge: 1h, maximumSize: 1g}\n"))
 
 
 def test_what_every_policy_denies_stays_denied_and_old_lines_are_not_known() -> None:

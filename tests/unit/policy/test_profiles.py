@@ -293,6 +293,19 @@ def test_refer_is_denied_by_who_does_not_handle_it() -> None:
     assert allowed(either, "refer", "/x")
 
 
+@pytest.mark.parametrize("key", ["syscalls", "architectures", "flags", "archMap", "args", "caps"])
+@pytest.mark.parametrize("value", [1, True, "x", {"a": 1}])
+def test_what_must_be_a_list(key: str, value: Any) -> None:
+    rule = {"names": ["a"], "action": "SCMP_ACT_LOG"}
+    nested = {"args": {**rule, "args": value}, "caps": {**rule, "includes": {"caps": value}}}
+    more = {"syscalls": [nested[key]]} if key in nested else {key: value}
+    with pytest.raises(InvalidInput, match="must be a list"):
+        seccomp.parse(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", **more}), "p")
+    for rules in ("pathRules", "netRules"):
+        with pytest.raises(InvalidInput, match=f"{rules} must be a list"):
+            landlock.parse(json.dumps({rules: value}), "p")
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{}", '{"defaultAction": 1}', '{"defaultAction": "SCMP_ACT_X"}',
