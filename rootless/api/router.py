@@ -27,7 +27,8 @@ class Route:
     ``disconnect`` says what the client's going away does to the request:
     ``finish`` completes it, ``cancel`` ends it. ``query`` lists the parameters it
     takes and ``body`` is the struct of its JSON body. ``refused`` says why a row
-    that only answers an error does so.
+    that only answers an error does so. ``verb`` is what the policy decides on (one of
+    ``model.verbs``; which of several, the parameters say); without one ``open`` says why.
     """
 
     method: str
@@ -37,6 +38,8 @@ class Route:
     query: Query = field(default_factory=dict)
     body: type[Body] | None = None
     refused: str = ""
+    verb: str = ""
+    open: str = ""
 
 
 _FIELD = re.compile(r"\{(\w+)(?::([^}]+))?\}")

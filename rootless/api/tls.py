@@ -44,7 +44,8 @@ def certificate_identity(certificate: dict[str, Any], der: bytes) -> Identity:
     """Who a verified certificate says its holder is; Denied when it says two things.
 
     ``certificate`` is what ``ssl`` makes of it. A SPIFFE ID stands before the common
-    name; a certificate with one has no other URI (SPIFFE X.509-SVID, section 2).
+    name; a certificate with one has no other URI (SPIFFE X.509-SVID, section 2). The
+    role is in its path: ``spiffe://example.org/role/ci/runner-7``.
     """
     uris = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"]
     spiffe = [uri for uri in uris if uri.startswith("spiffe://")]
@@ -57,8 +58,8 @@ def certificate_identity(certificate: dict[str, Any], der: bytes) -> Identity:
         if kind == "commonName"
     ]
     fingerprint = hashlib.sha256(der).hexdigest()
-    role = _ROLE.fullmatch(spiffe[0]) if spiffe else None
     name = spiffe[0].rpartition("/")[2] if spiffe else "".join(names[:1])
+    role = _ROLE.fullmatch(spiffe[0]) if spiffe else None
     return Identity(
         source="certificate",
         name=name if name and name.isprintable() else f"sha256:{fingerprint[:16]}",

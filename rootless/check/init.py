@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from rootless.check import exits
+from rootless.policy.formats import NAME
 from rootless.policy.load import BUILTINS
-from rootless.policy.schema import NAME
 
 _TEXT = """\
 # A policy of rootless; docs/policy.md explains the language, docs/rules.md the rules.

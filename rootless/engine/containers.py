@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from rootless.engine.logdrivers import readable_log
 from rootless.engine.logquery import LogQuery
 from rootless.engine.logs import follow_log, history, read_log
 from rootless.engine.networks import follow_rename
+from rootless.engine.ownership import of_unit, seen_unit
 from rootless.engine.resolve_limits import resolve_limits
 from rootless.engine.restart import check_policy
 from rootless.engine.unit import Unit
@@ -61,11 +63,22 @@ class Containers:
         self._files = files
         self.creator = Creator(core, images, volumes, lifecycle)
 
-    def _find(self, ref: str) -> Unit:
-        return self._core.registry.find(ref)
+    def _admit(self, identity: Identity, verb: str, ref: str, *, path: str = "") -> Unit:
+        """The container, when the caller may know of it and do ``verb`` (at ``path``) with it."""
+        unit = seen_unit(self._core, identity, f"container.{verb}", ref)
+        subject = of_unit(unit)
+        if path:
+            subject = replace(subject, paths=(posixpath.normpath(f"/{path.lstrip('/')}"),))
+        self._core.policy.admit_action(identity, f"container.{verb}", ref, subject)
+        return unit
 
-    def _running(self, ref: str) -> Unit:
-        unit = self._find(ref)
+    def _seen(self, identity: Identity, verb: str) -> list[Unit]:
+        """The containers that ``verb``, which names none, is about for this caller."""
+        lists = self._core.policy.lists
+        return [u for u in self._core.registry if lists(identity, f"container.{verb}", of_unit(u))]
+
+    @staticmethod
+    def _check_running(unit: Unit) -> None:
         state = unit.record.state
         if state.status == "restarting":
             raise Conflict(
@@ -73,12 +86,12 @@ class Containers:
             )
         if not state.running:
             raise Conflict(f"container {unit.id} is not running")
-        return unit
 
     # -- making and looking ----------------------------------------------------
 
     async def plan(self, identity: Identity, request: ContainerRequest) -> PlanReport:
         """What a create and start would do."""
+        self._core.policy.admit_action(identity, "container.plan", request.name)
         return await self.creator.plan(identity, request)
 
     async def create(
@@ -99,20 +112,22 @@ class Containers:
         """Newest first."""
         self._core.policy.admit_action(identity, "container.list")
         records = listing.select(
-            (unit.record for unit in self._core.registry),
+            (unit.record for unit in self._seen(identity, "list")),
             filters,
             all_states=all,
             limit=limit,
-            find=self._core.registry.record_of,
+            find=lambda ref: seen_unit(self._core, identity, "container.list", ref).record,
             descendants=self._images.descendants,
         )
         named: dict[tuple[str, str], bool] = {}
         return [await self._view(record, named, size=size) for record in records]
 
-    async def inspect(self, identity: Identity, ref: str, *, size: bool = False) -> ContainerView:
+    async def inspect(
+        self, identity: Identity, ref: str, *, size: bool = False, verb: str = "inspect"
+    ) -> ContainerView:
         """One container."""
-        self._core.policy.admit_action(identity, "container.inspect", ref)
-        return await self._view(self._find(ref).record, {}, size=size)
+        unit = self._admit(identity, verb, ref)
+        return await self._view(unit.record, {}, size=size)
 
     async def _view(
         self, record: ContainerRecord, named: dict[tuple[str, str], bool], *, size: bool
@@ -145,35 +160,33 @@ class Containers:
 
     async def start(self, identity: Identity, ref: str, *, detach_keys: str = "") -> None:
         """Start it."""
-        self._core.policy.admit_action(identity, "container.start", ref)
+        unit = self._admit(identity, "start", ref)
         parse_detach_keys(detach_keys)
-        await self._lifecycle.start(self._find(ref), identity)
+        await self._lifecycle.start(unit, identity)
 
     async def stop(
         self, identity: Identity, ref: str, *, timeout: int | None = None, signal: str = ""
     ) -> None:
         """Stop it."""
-        self._core.policy.admit_action(identity, "container.stop", ref)
-        await self._lifecycle.stop(self._find(ref), timeout=timeout, signal_name=signal)
+        unit = self._admit(identity, "stop", ref)
+        await self._lifecycle.stop(unit, timeout=timeout, signal_name=signal)
 
     async def kill(self, identity: Identity, ref: str, *, signal: str = "KILL") -> None:
         """Send it a signal."""
-        self._core.policy.admit_action(identity, "container.kill", ref)
-        await self._lifecycle.kill(self._find(ref), signal)
+        unit = self._admit(identity, "kill", ref)
+        await self._lifecycle.kill(unit, signal)
 
     async def restart(
         self, identity: Identity, ref: str, *, timeout: int | None = None, signal: str = ""
     ) -> None:
         """Stop and start it."""
-        self._core.policy.admit_action(identity, "container.restart", ref)
-        await self._lifecycle.restart(
-            self._find(ref), identity, timeout=timeout, signal_name=signal
-        )
+        unit = self._admit(identity, "restart", ref)
+        await self._lifecycle.restart(unit, identity, timeout=timeout, signal_name=signal)
 
     async def pause(self, identity: Identity, ref: str) -> None:
         """Freeze every process of it."""
-        self._core.policy.admit_action(identity, "container.pause", ref)
-        unit = self._running(ref)
+        unit = self._admit(identity, "pause", ref)
+        self._check_running(unit)
         async with unit.lock:
             if unit.record.state.status == "paused":
                 raise Conflict(f"Container {unit.id} is already paused")
@@ -190,8 +203,7 @@ class Containers:
 
     async def unpause(self, identity: Identity, ref: str) -> None:
         """Let it go on."""
-        self._core.policy.admit_action(identity, "container.unpause", ref)
-        unit = self._find(ref)
+        unit = self._admit(identity, "unpause", ref)
         async with unit.lock:
             if unit.record.state.status != "paused":
                 raise Conflict(f"Container {unit.id} is not paused")
@@ -201,10 +213,9 @@ class Containers:
 
     async def rename(self, identity: Identity, ref: str, name: str) -> None:
         """Give it another name."""
-        self._core.policy.admit_action(identity, "container.rename", ref)
+        unit = self._admit(identity, "rename", ref)
         if not name:
             raise InvalidInput("Neither old nor new names may be empty")
-        unit = self._find(ref)
         async with unit.lock:
             old = unit.record.name
             new = self._core.registry.claim_name(name, container_id=unit.id)
@@ -224,7 +235,7 @@ class Containers:
         restart_policy: RestartPolicy | None,
     ) -> tuple[str, ...]:
         """Change limits (at once when it runs) and the restart policy."""
-        unit = self._find(ref)
+        unit = seen_unit(self._core, identity, "container.update", ref)
         async with unit.lock:
             spec = unit.record.spec
             check_update(unit, resources, restart_policy)
@@ -234,7 +245,7 @@ class Containers:
             host = replace(spec.request.host, resources=limits, restart_policy=policy)
             # The policy's bounds on limits hold for changed limits too.
             usage = quotas.for_update(self._core, unit, limits)
-            self._core.policy.admit_update(identity, spec, limits, usage)
+            self._core.policy.admit_update(identity, spec, limits, usage, restart=restart_policy)
             if unit.cgroup:
                 cgrouplimits.write_limits(unit.cgroup, limits, self._core.facts.cgroup)
             changed = replace(
@@ -251,8 +262,8 @@ class Containers:
         self, identity: Identity, ref: str, *, force: bool = False, volumes: bool = False
     ) -> None:
         """Remove it."""
-        self._core.policy.admit_action(identity, "container.remove", ref)
-        await self._lifecycle.remove(self._find(ref), force=force, volumes=volumes)
+        unit = self._admit(identity, "remove", ref)
+        await self._lifecycle.remove(unit, force=force, volumes=volumes)
 
     async def prune(self, identity: Identity, *, filters: Filters) -> PruneReport:
         """Remove every container that does not run."""
@@ -260,7 +271,7 @@ class Containers:
         check_filters(filters, listing.PRUNE_FILTERS)
         bound = until(filters, now_ns=time.time_ns())
         deleted, freed = [], 0
-        for unit in self._core.registry:
+        for unit in self._seen(identity, "prune"):
             if not listing.prunable(unit.record, filters, until_ns=bound):
                 continue
             size = await self.size_rw(unit.record)
@@ -278,17 +289,17 @@ class Containers:
         self, identity: Identity, ref: str, *, condition: WaitCondition = "not-running"
     ) -> Awaitable[WaitResult]:
         """What to await; see the interface."""
-        self._core.policy.admit_action(identity, "container.wait", ref)
+        unit = self._admit(identity, "wait", ref)
         if condition not in ("not-running", "next-exit", "removed"):
             raise InvalidInput(f'invalid condition: "{condition}"')
-        return self._find(ref).wait(condition)
+        return unit.wait(condition)
 
     # -- looking inside ------------------------------------------------------------
 
     async def top(self, identity: Identity, ref: str, *, ps_args: str = "-ef") -> ProcessTable:
         """Its processes as ``ps`` shows them."""
-        self._core.policy.admit_action(identity, "container.top", ref)
-        unit = self._running(ref)
+        unit = self._admit(identity, "top", ref)
+        self._check_running(unit)
         table = await top.process_table(unit.record.state.pid, ps_args)
         self._core.registry.publish(unit, "top")
         return table
@@ -307,8 +318,7 @@ class Containers:
         details: bool = False,
     ) -> AsyncIterator[Sequence[LogEntry]]:
         """What it wrote."""
-        self._core.policy.admit_action(identity, "container.logs", ref)
-        unit = self._find(ref)
+        unit = self._admit(identity, "logs", ref)
         if not (stdout or stderr):
             raise InvalidInput("Bad parameters: you must choose at least one stream")
         if unit.record.state.status in ("removing", "dead"):
@@ -328,13 +338,12 @@ class Containers:
         self, identity: Identity, ref: str, *, stream: bool = True, one_shot: bool = False
     ) -> AsyncIterator[Stats]:
         """Samples each second, or one."""
-        self._core.policy.admit_action(identity, "container.stats", ref)
-        return stats.sample_stream(self._find(ref), stream=stream, one_shot=one_shot)
+        unit = self._admit(identity, "stats", ref)
+        return stats.sample_stream(unit, stream=stream, one_shot=one_shot)
 
     async def changes(self, identity: Identity, ref: str) -> Sequence[Change]:
         """Paths that differ from the image."""
-        self._core.policy.admit_action(identity, "container.diff", ref)
-        unit = self._find(ref)
+        unit = self._admit(identity, "diff", ref)
         await unit.made()
         found = await self._core.call(
             "storage.tree.changes",
@@ -358,8 +367,7 @@ class Containers:
         detach_keys: str = "",
     ) -> Attached:
         """Streams; before the start they wait for it."""
-        self._core.policy.admit_action(identity, "container.attach", ref)
-        unit = self._find(ref)
+        unit = self._admit(identity, "attach", ref)
         keys = parse_detach_keys(detach_keys)
         state = unit.record.state
         if state.status == "paused":
@@ -392,8 +400,8 @@ class Containers:
 
     async def resize(self, identity: Identity, ref: str, *, height: int, width: int) -> None:
         """Set the terminal's size."""
-        self._core.policy.admit_action(identity, "container.resize", ref)
-        unit = self._running(ref)
+        unit = self._admit(identity, "resize", ref)
+        self._check_running(unit)
         if not unit.record.spec.process.terminal:
             raise InvalidInput(f"container {unit.id} has no terminal")
         if unit.shim is not None:
@@ -404,15 +412,14 @@ class Containers:
 
     async def archive_stat(self, identity: Identity, ref: str, path: str) -> PathStat:
         """What a path is."""
-        self._core.policy.admit_action(identity, "container.stat", ref)
-        return await self._files.stat(self._find(ref), path)
+        unit = self._admit(identity, "stat", ref, path=path)
+        return await self._files.stat(unit, path)
 
     async def archive_get(
         self, identity: Identity, ref: str, path: str
     ) -> tuple[PathStat, AsyncIterator[bytes]]:
         """A path as a tar archive."""
-        self._core.policy.admit_action(identity, "container.read", ref)
-        unit = self._find(ref)
+        unit = self._admit(identity, "read", ref, path=path)
         found = await self._files.get(unit, path)
         self._core.registry.publish(unit, "archive-path")
         return found
@@ -428,8 +435,7 @@ class Containers:
         copy_uid_gid: bool = False,
     ) -> None:
         """Unpack a tar archive into a directory."""
-        self._core.policy.admit_action(identity, "container.write", ref)
-        unit = self._find(ref)
+        unit = self._admit(identity, "write", ref, path=path)
         await self._files.put(
             unit,
             path,
@@ -441,8 +447,7 @@ class Containers:
 
     async def export(self, identity: Identity, ref: str) -> AsyncIterator[bytes]:
         """The whole file system as a tar archive."""
-        self._core.policy.admit_action(identity, "container.export", ref)
-        unit = self._find(ref)
+        unit = self._admit(identity, "export", ref)
         stream = await self._files.export(unit)
         self._core.registry.publish(unit, "export")
         return stream
@@ -461,8 +466,7 @@ class Containers:
         config: ContainerConfig | None = None,
     ) -> str:
         """An image made of the container."""
-        self._core.policy.admit_action(identity, "container.commit", ref)
-        unit = self._find(ref)
+        unit = self._admit(identity, "commit", ref)
         frozen = pause and unit.record.state.status == "running" and bool(unit.cgroup)
         async with unit.lock:
             if frozen:

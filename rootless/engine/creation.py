@@ -15,6 +15,7 @@ from rootless.engine.core import Core
 from rootless.engine.layout import make_layout
 from rootless.engine.lifecycle import Lifecycle
 from rootless.engine.logdrivers import log_path
+from rootless.engine.ownership import seen_network, seen_unit
 from rootless.engine.resolve import Allocation, Resolved, World, resolve
 from rootless.engine.resolve_mounts import MountedImage
 from rootless.engine.resolve_process import numeric_ids
@@ -91,7 +92,10 @@ class Creator:
         request = self._with_defaults(identity, request)
         disk = await quotas.disk(self._core, identity)
         async with self._allocating, self._volumes.lock:
-            resolved = self._resolve(request, image, shown, self._core.spare_cgroup.next_id)
+            next_id = self._core.spare_cgroup.next_id
+            resolved = self._resolve(identity, request, image, shown, id_for=next_id)
+            for name in volume_names(resolved.spec):
+                self._volumes.check_seen(identity, name)
             spec = resolved.spec
             usage = quotas.for_create(self._core, identity, spec.resources, disk)
             admitted = self._core.policy.admit(identity, spec, usage=usage, image_facts=image_facts)
@@ -111,7 +115,7 @@ class Creator:
         image = await self._images.for_container(request.config.image, request.platform)
         shown = await self._shown(request)
         request = self._with_defaults(identity, request)
-        resolved = self._resolve(request, image, shown, lambda _: ids.new_id())
+        resolved = self._resolve(identity, request, image, shown, id_for=lambda _: ids.new_id())
         try:
             known = {request.config.image: image, **shown}
             image_facts = await self._admit_images(identity, known)
@@ -172,12 +176,14 @@ class Creator:
 
     def _resolve(
         self,
+        identity: Identity,
         request: ContainerRequest,
         image: ImageRecord,
         shown: Mapping[str, ImageRecord],
+        *,
         id_for: Callable[[RootfsMount], str],
     ) -> Resolved:
-        core = self._core
+        core, verb = self._core, "container.create"
         mode, size = parse_userns(request.host.userns_mode, default=core.settings.default_userns)
         limited = (request.host.resources.pids_limit or 0) > 0
         if mode == "auto" and not size:
@@ -194,8 +200,8 @@ class Creator:
         world = World(
             settings=core.settings,
             facts=core.facts,
-            lookup=core.registry.record_of,
-            networks=core.networks.find,
+            lookup=lambda ref: seen_unit(core, identity, verb, ref).record,
+            networks=lambda ref: seen_network(core, identity, verb, ref),
             volume_path=lambda name: Path(core.volumes.data(name)),
             known_volumes=self._known_volumes(request, image),
             images={ref: self._image_mount(ref, i, userns) for ref, i in shown.items()},
@@ -296,7 +302,7 @@ class Creator:
                 options=dict(use.options),
                 labels=dict(use.labels),
                 anonymous=use.anonymous,
-                owner=unit.record.identity.key,
+                identity=unit.record.identity,
             )
         for mount in spec.mounts:
             if mount.type == "volume" and mount.copy_up:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from rootless.engine.filters import Filters, check_filters, match_labels
 from rootless.model.event import Event
@@ -36,11 +36,19 @@ class EventBus:
         return len(self._queues)
 
     def publish(
-        self, kind: str, action: str, actor_id: str, attributes: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        action: str,
+        actor_id: str,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        owner: str | None = None,
     ) -> Event:
         """Record an event now. Times strictly increase, so ``since`` never repeats one."""
         self._last_ns = max(time.time_ns(), self._last_ns + 1)
-        event = Event(kind, action, actor_id, tuple((attributes or {}).items()), self._last_ns)
+        event = Event(
+            kind, action, actor_id, tuple((attributes or {}).items()), self._last_ns, owner
+        )
         self._history.append(event)
         for queue in tuple(self._queues):
             try:
@@ -51,9 +59,16 @@ class EventBus:
         return event
 
     def subscribe(
-        self, filters: Filters, *, since_ns: int = 0, until_ns: int = 0
+        self,
+        filters: Filters,
+        *,
+        since_ns: int = 0,
+        until_ns: int = 0,
+        seen: Callable[[Event], bool] = lambda _: True,
     ) -> AsyncIterator[Event]:
         """Past events from ``since_ns`` on, then live ones up to ``until_ns``; 0 for no bound.
+
+        Of all that happens what ``seen`` says this subscriber may hear of.
 
         Without any bound there are no past ones, as in Docker.
         """
@@ -61,19 +76,25 @@ class EventBus:
         queue: asyncio.Queue[Event] = asyncio.Queue(BACKLOG)
         past = [e for e in self._history if (since_ns or until_ns) and e.time_ns >= since_ns]
         self._queues.add(queue)
-        return self._stream(queue, past, filters, until_ns)
+        return self._stream(
+            queue, past, lambda event: seen(event) and matches(event, filters), until_ns
+        )
 
     async def _stream(
-        self, queue: asyncio.Queue[Event], past: list[Event], filters: Filters, until_ns: int
+        self,
+        queue: asyncio.Queue[Event],
+        past: list[Event],
+        wanted: Callable[[Event], bool],
+        until_ns: int,
     ) -> AsyncIterator[Event]:
         try:
             for event in past:
                 if until_ns and event.time_ns > until_ns:
                     return
-                if matches(event, filters):
+                if wanted(event):
                     yield event
             while (live := await self._next(queue, until_ns)) is not None:
-                if matches(live, filters):
+                if wanted(live):
                     yield live
         finally:
             self._queues.discard(queue)

@@ -14,6 +14,7 @@ from rootless.engine.attach import Attached, parse_detach_keys
 from rootless.engine.core import Core
 from rootless.engine.layout import make_layout
 from rootless.engine.lifecycle import LOST_EXIT_CODE
+from rootless.engine.ownership import of_unit, seen_unit
 from rootless.engine.unit import Unit
 from rootless.errors import Conflict, InvalidInput, NotFound, RootlessError, StartFailed
 from rootless.linux import procfs
@@ -47,7 +48,7 @@ class Execs:
 
     async def create(self, identity: Identity, ref: str, request: ExecRequest) -> str:
         """A new exec of a running container; nothing runs yet."""
-        unit = self._core.registry.find(ref)
+        unit = seen_unit(self._core, identity, "container.exec", ref)
         self._check_running(unit)
         if not request.cmd or not request.cmd[0]:
             raise InvalidInput("No exec command specified")
@@ -60,7 +61,7 @@ class Execs:
             if not entry.partition("=")[0] or "\0" in entry:
                 raise InvalidInput(f"invalid environment variable: {entry}")
         parse_detach_keys(request.detach_keys)
-        self._core.policy.admit_exec(identity, unit.record.spec, request)
+        self._core.policy.admit_exec(identity, unit.record.spec, request, unit.record.identity)
         exec_id = ids.new_id()
         record = ExecRecord(exec_id, unit.id, request, time.time_ns())
         self._live[exec_id] = _Live(record, unit)
@@ -77,6 +78,14 @@ class Execs:
             )
         if not state.running or unit.shim is None:
             raise Conflict(f"container {unit.id} is not running")
+
+    def _admit(self, identity: Identity, verb: str, exec_id: str) -> _Live:
+        """The exec, when the caller may know of its container and do ``verb`` with it."""
+        live = self._get(exec_id)
+        absent = NotFound(f"No such exec instance: {exec_id}")
+        subject = of_unit(live.unit)
+        self._core.policy.admit_object(identity, f"exec.{verb}", exec_id, subject, absent)
+        return live
 
     def _get(self, exec_id: str) -> _Live:
         found = self._live.get(exec_id)
@@ -96,8 +105,7 @@ class Execs:
         console_size: tuple[int, int] = (0, 0),
     ) -> Attached | None:
         """Run it; streams unless detached."""
-        self._core.policy.admit_action(identity, "exec.start", exec_id)
-        live = self._get(exec_id)
+        live = self._admit(identity, "start", exec_id)
         record = live.record
         if record.exit_code is not None:
             raise Conflict(f"exec instance {exec_id} has already run")
@@ -261,15 +269,15 @@ class Execs:
         else:
             self._end(live, status.code, finished_ns=status.finished_ns)
 
-    async def inspect(self, identity: Identity, exec_id: str) -> ExecRecord:
+    async def inspect(
+        self, identity: Identity, exec_id: str, *, verb: str = "inspect"
+    ) -> ExecRecord:
         """One exec; ended ones are remembered for a while."""
-        self._core.policy.admit_action(identity, "exec.inspect", exec_id)
-        return self._get(exec_id).record
+        return self._admit(identity, verb, exec_id).record
 
     async def resize(self, identity: Identity, exec_id: str, *, height: int, width: int) -> None:
         """Set the terminal's size; fine when it just ended."""
-        self._core.policy.admit_action(identity, "exec.resize", exec_id)
-        live = self._get(exec_id)
+        live = self._admit(identity, "resize", exec_id)
         if live.shim is None:
             if live.ended.is_set():
                 return

@@ -8,17 +8,19 @@ from dataclasses import replace
 from functools import partial
 
 from rootless.engine.decisions import DecisionLog, text_digest
-from rootless.errors import Denied
+from rootless.errors import Denied, RootlessError
 from rootless.model.decision import Decision, Finding
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
 from rootless.model.image import ImageFacts
-from rootless.model.request import ContainerRequest, ExecRequest, Resources
+from rootless.model.request import ContainerRequest, ExecRequest, Resources, RestartPolicy
 from rootless.model.spec import AdmittedSpec, ContainerSpec
 from rootless.model.usage import Usage
-from rootless.policy import admission, past, trust
+from rootless.model.verbs import READ_VERBS
+from rootless.policy import actions, admission, past, trust
 from rootless.policy.defaulting import with_defaults
 from rootless.policy.load import PolicyStore
+from rootless.policy.matching import Subject
 from rootless.policy.paths import EnginePaths
 from rootless.publickeys import PublicKey
 
@@ -61,7 +63,7 @@ class Gate:
             self._write(identity, verb, target, request, judged, findings=found, allowed=False)
             raise
         for decision in decided:
-            quiet = verb.partition(".")[2] in admission.READ_VERBS
+            quiet = verb.partition(".")[2] in READ_VERBS
             if decision.findings or not quiet:
                 found = decision.findings
                 self._write(identity, verb, target, request, judged, findings=found, allowed=True)
@@ -147,13 +149,15 @@ class Gate:
         """The request with what the policy gives where it says nothing."""
         return with_defaults(self._store.current(), identity, request, image)
 
-    def admit_exec(self, identity: Identity, spec: ContainerSpec, request: ExecRequest) -> None:
+    def admit_exec(
+        self, identity: Identity, spec: ContainerSpec, request: ExecRequest, owner: Identity
+    ) -> None:
         """A further process in a container."""
         policy = self._store.current()
         target = spec.name or spec.id
         keep = partial(past.process, spec, request, self._paths)
         with self._recording(identity, "container.exec", target, request, keep) as decided:
-            decided.append(admission.admit_exec(identity, request, spec, policy))
+            decided.append(admission.admit_exec(identity, request, spec, policy, owner=owner))
 
     def admit_update(
         self,
@@ -161,8 +165,10 @@ class Gate:
         spec: ContainerSpec,
         changed: Resources,
         usage: Usage | None = None,
+        *,
+        restart: RestartPolicy | None = None,
     ) -> None:
-        """New limits for a container."""
+        """New limits, and perhaps a new restart policy, for a container."""
         policy = self._store.current()
         target = spec.name or spec.id
         keep = partial(past.update, spec, changed, self._paths)
@@ -176,15 +182,18 @@ class Gate:
                     facts=self._facts,
                     paths=self._paths,
                     usage=usage,
+                    restart=restart,
                 )
             )
 
-    def admit_image(self, identity: Identity, verb: str, reference: str) -> Decision:
+    def admit_image(
+        self, identity: Identity, verb: str, reference: str, subject: Subject | None = None
+    ) -> Decision:
         """Pulling or pushing an image by its name; ``reference`` is in full."""
         policy = self._store.current()
-        action = f"image.{verb}"
-        with self._recording(identity, action, reference, reference, past.image) as decided:
-            decided.append(admission.admit_image(identity, verb, reference, policy))
+        action, keep = f"image.{verb}", partial(past.image, subject)
+        with self._recording(identity, action, reference, reference, keep) as decided:
+            decided.append(admission.admit_image(identity, verb, reference, policy, subject))
         return decided[0]
 
     def admit_pull(self, identity: Identity, image: ImageFacts) -> Decision:
@@ -213,11 +222,50 @@ class Gate:
         }
         return tuple(sorted(found, key=lambda key: key.fingerprint))
 
-    def admit_action(self, identity: Identity, verb: str, target: str = "") -> None:
-        """Any other request, such as ``container.stop``."""
-        policy = self._store.current()
-        with self._recording(identity, verb, target, (verb, target), past.action) as decided:
-            decided.append(admission.admit_action(identity, verb, target, policy))
+    def admit_action(
+        self, identity: Identity, verb: str, target: str = "", subject: Subject | None = None
+    ) -> None:
+        """Any other request, such as ``volume.create``."""
+        policy, keep = self._store.current(), partial(past.action, subject)
+        with self._recording(identity, verb, target, (verb, target), keep) as decided:
+            decided.append(admission.admit_action(identity, verb, target, policy, subject))
+
+    # -- objects that exist ------------------------------------------------------------
+
+    def admit_object(
+        self, identity: Identity, verb: str, target: str, subject: Subject, absent: RootlessError
+    ) -> None:
+        """``verb`` on an object; who may not know of it gets ``absent``."""
+        self.admit_sight(identity, verb, target, subject, absent)
+        self.admit_action(identity, verb, target, subject)
+
+    def admit_sight(
+        self, identity: Identity, verb: str, target: str, subject: Subject, absent: RootlessError
+    ) -> None:
+        """Let pass who may know of an object; for others it is not there."""
+        if identity.own:
+            return
+        policy, keep = self._store.current(), partial(past.action, subject)
+        try:
+            with self._recording(identity, verb, target, (verb, target), keep):
+                admission.admit_sight(identity, subject, policy)
+        except Denied:
+            raise absent from None
+
+    def sees(self, identity: Identity, subject: Subject) -> bool:
+        """Whether the caller may know of an object; nothing is written of it."""
+        if identity.own:
+            return True
+        asked = replace(subject, identity=identity)
+        return admission.allowed(actions.owner_findings(identity, self._store.current(), asked))
+
+    def lists(self, identity: Identity, verb: str, subject: Subject) -> bool:
+        """Whether ``verb`` (``container.list``, ``volume.prune``) is about this object too."""
+        if not self.sees(identity, subject):
+            return False
+        subject = replace(subject, identity=identity)
+        found = actions.action_findings(identity, verb, self._store.current(), subject)
+        return admission.allowed(found)
 
 
 def _brief(spec: ContainerSpec) -> ContainerSpec:

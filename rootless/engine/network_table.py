@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from rootless import ids
@@ -91,8 +91,13 @@ class NetworkTable:
         """The network with exactly this id."""
         return self._records.get(network_id)
 
-    def find(self, ref: str) -> NetworkRecord:
-        """By id, name or unambiguous prefix of the id."""
+    def find(
+        self, ref: str, seen: Callable[[NetworkRecord], bool] = lambda _: True
+    ) -> NetworkRecord:
+        """By id, name or unambiguous prefix of the id.
+
+        A prefix is looked for among those only that the caller has ``seen``.
+        """
         found = self._records.get(ref)
         if found is not None:
             return found
@@ -100,12 +105,13 @@ class NetworkTable:
             if record.name == ref:
                 return record
         matches = [r for key, r in self._records.items() if ref and key.startswith(ref)]
+        matches = [record for record in matches if seen(record)]
         if len(matches) > 1:
             raise InvalidInput(
                 f"network {ref} is ambiguous ({len(matches)} matches found based on ID prefix)"
             )
         if not matches:
-            known = ", ".join(sorted((*PREDEFINED, *(r.name for r in self))))
+            known = ", ".join(sorted((*PREDEFINED, *(r.name for r in self if seen(r)))))
             raise NotFound(f"network {ref} not found", hint=f"there are: {known}")
         return matches[0]
 

@@ -14,6 +14,7 @@ from rootless.engine import etcfiles, ipam, notices, starting
 from rootless.engine.core import Core
 from rootless.engine.filters import Filters, check_filters, match_labels, single_bool, until
 from rootless.engine.network_table import host_routes, is_predefined, renamed
+from rootless.engine.ownership import of_network, of_unit, seen_network, seen_unit
 from rootless.engine.resolve_attachments import attachment
 from rootless.engine.unit import Unit
 from rootless.errors import Conflict, Denied, HostUnsupported, InvalidInput, NotFound
@@ -23,7 +24,10 @@ from rootless.model.network import BRIDGE, ICC, MASQUERADE, MTU, Endpoint, Netwo
 from rootless.model.records import ContainerRecord, NetworkView
 from rootless.model.request import EndpointRequest, NetworkCreation
 from rootless.model.spec import ContainerSpec
+from rootless.model.usage import Usage
+from rootless.model.verbs import EVERYBODYS
 from rootless.network.predefined import PREDEFINED, network_id
+from rootless.policy.matching import Subject
 
 _LIST = frozenset(("dangling", "driver", "id", "label", "name", "scope", "type"))
 _PRUNE = frozenset(("label", "label!", "until"))
@@ -43,7 +47,8 @@ class Networks:
 
     async def create(self, identity: Identity, wanted: NetworkCreation) -> tuple[str, str]:
         """Record a network; its bridge is made for the first container on it."""
-        self._core.policy.admit_action(identity, "network.create", wanted.name)
+        asked = Subject(name=wanted.name, labels=dict(wanted.labels), networks=(wanted.name,))
+        self._core.policy.admit_action(identity, "network.create", wanted.name, asked)
         check_creation(wanted)
         nftables.check()
         async with self._lock:
@@ -63,6 +68,7 @@ class Networks:
                 options=wanted.options,
                 labels=wanted.labels,
                 ipam_options=wanted.ipam_options,
+                owner=identity.key,
             )
             table.add(record)
         self._publish("create", record)
@@ -88,8 +94,7 @@ class Networks:
 
     async def remove(self, identity: Identity, ref: str) -> None:
         """Remove a network no container is on."""
-        self._core.policy.admit_action(identity, "network.remove", ref)
-        record = self._find(ref)
+        record = self._admit(identity, "remove", ref)
         if is_predefined(record):
             raise Denied(f"{record.name} is a pre-defined network and cannot be removed")
         users = self._core.networks.users(record.id)
@@ -120,6 +125,7 @@ class Networks:
             labels = dict(record.labels)
             if (
                 is_predefined(record)
+                or not self._core.policy.lists(identity, "network.prune", of_network(record))
                 or (bound and record.created_ns >= bound)
                 or not match_labels(labels, filters.get("label", ()))
                 or any(match_labels(labels, [text]) for text in filters.get("label!", ()))
@@ -133,7 +139,7 @@ class Networks:
 
     def _publish(self, action: str, record: NetworkRecord) -> None:
         attributes = {"name": record.name, "type": record.driver}
-        self._core.events.publish("network", action, record.id, attributes)
+        self._core.events.publish("network", action, record.id, attributes, owner=record.owner)
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -143,7 +149,9 @@ class Networks:
         check_filters(filters, _LIST)
         _check_type(filters)
         records = (*predefined(), *self._core.networks)
-        return [NetworkView(r) for r in records if self._matches(r, filters)]
+        lists = self._core.policy.lists
+        seen = (r for r in records if lists(identity, "network.list", of_network(r)))
+        return [NetworkView(r) for r in seen if self._matches(r, filters)]
 
     def _matches(self, record: NetworkRecord, filters: Filters) -> bool:
         builtin = is_predefined(record)
@@ -163,26 +171,37 @@ class Networks:
 
     async def inspect(self, identity: Identity, ref: str) -> NetworkView:
         """One network and who is on it."""
-        self._core.policy.admit_action(identity, "network.inspect", ref)
-        record = self._find(ref)
+        record = self._admit(identity, "inspect", ref)
         if record.driver == BRIDGE:
             users = self._core.networks.users(record.id)
-            found = [(unit.id, unit.record.name, endpoint) for unit, endpoint in users]
+            found = [
+                (unit.id, unit.record.name, endpoint)
+                for unit, endpoint in users
+                if self._core.policy.sees(identity, of_unit(unit))
+            ]
         else:
             found = [
                 (unit.id, unit.record.name, own_endpoint(unit.record))
                 for unit in self._core.registry
-                if unit.record.state.running and unit.record.spec.network.mode == record.name
+                if unit.record.state.running
+                and unit.record.spec.network.mode == record.name
+                and self._core.policy.sees(identity, of_unit(unit))
             ]
         return NetworkView(record, tuple(found))
 
-    def _find(self, ref: str) -> NetworkRecord:
+    def _admit(self, identity: Identity, verb: str, ref: str) -> NetworkRecord:
+        """The network, when the caller may know of it and do ``verb`` with it."""
+        record = self._find(identity, verb, ref)
+        self._core.policy.admit_action(identity, f"network.{verb}", ref, of_network(record))
+        return record
+
+    def _find(self, identity: Identity, verb: str, ref: str) -> NetworkRecord:
         name = self._core.settings.default_network if ref == "default" else ref
         for record in predefined():
             if name in (record.name, record.id):
                 return record
         try:
-            return self._core.networks.find(ref)
+            return seen_network(self._core, identity, f"network.{verb}", ref)
         except NotFound:
             for record in predefined():
                 if len(ref) >= 2 and record.id.startswith(ref):
@@ -196,8 +215,8 @@ class Networks:
     ) -> None:
         """Put a container on one more network, at once when it runs."""
         core = self._core
-        core.policy.admit_action(identity, "network.connect", ref)
-        record, unit = self._find(ref), core.registry.find(container)
+        record = self._admit(identity, "connect", ref)
+        unit = seen_unit(core, identity, "network.connect", container)
         async with unit.lock:
             spec = unit.record.spec
             _check_joinable(record, spec)
@@ -209,10 +228,17 @@ class Networks:
                         f"{record.name}"
                     )
                 return
-            made = attachment(record, wanted, core.registry.record_of, wanted.links)
+            made = attachment(
+                record,
+                wanted,
+                lambda name: seen_unit(core, identity, "network.connect", name).record,
+                wanted.links,
+            )
             network = replace(spec.network, attachments=(*spec.network.attachments, made))
             changed = replace(spec, network=network)
-            core.policy.admit(identity, changed, verb="network.connect")
+            core.policy.admit(
+                identity, changed, verb="network.connect", usage=Usage(unit.record.identity)
+            )
             if unit.record.state.running:
                 await self._plug(unit, changed, record)
             core.registry.rewrite(unit, replace(unit.record, spec=changed))
@@ -242,8 +268,8 @@ class Networks:
     async def disconnect(self, identity: Identity, ref: str, container: str) -> None:
         """Take a container off a network."""
         core = self._core
-        core.policy.admit_action(identity, "network.disconnect", ref)
-        record, unit = self._find(ref), core.registry.find(container)
+        record = self._admit(identity, "disconnect", ref)
+        unit = seen_unit(core, identity, "network.disconnect", container)
         async with unit.lock:
             spec = unit.record.spec
             left = tuple(a for a in spec.network.attachments if a.network_id != record.id)
@@ -371,6 +397,7 @@ def predefined() -> Iterable[NetworkRecord]:
             subnets=slirp if driver == "slirp4netns" else (),
             driver=driver,
             ipv6=driver == "slirp4netns",
+            owner=EVERYBODYS,
         )
         for name, driver in PREDEFINED.items()
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from rootless import ids
@@ -47,8 +47,11 @@ class Registry:
         """The container with exactly this id."""
         return self._units.get(container_id)
 
-    def find(self, ref: str) -> Unit:
-        """By id, name (with or without the slash) or unambiguous prefix of the id."""
+    def find(self, ref: str, seen: Callable[[Unit], bool] = lambda _: True) -> Unit:
+        """By id, name (with or without the slash) or unambiguous prefix of the id.
+
+        A prefix is looked for among those only that the caller has ``seen``.
+        """
         found = self._units.get(ref) or self._units.get(self._names.get(ref.removeprefix("/"), ""))
         if found is not None:
             return found
@@ -56,6 +59,7 @@ class Registry:
             raise InvalidInput("No container name or ID supplied")
         if ids.is_id_prefix(ref):
             matches = [unit for key, unit in self._units.items() if key.startswith(ref)]
+            matches = [unit for unit in matches if seen(unit)]
             if len(matches) == 1:
                 return matches[0]
             if matches:
@@ -163,4 +167,5 @@ class Registry:
                 "name": record.name,
                 **attributes,
             },
+            owner=record.identity.key,
         )

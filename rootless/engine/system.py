@@ -17,6 +17,7 @@ from urllib.request import getproxies_environment
 import rootless
 from rootless.engine.core import Core
 from rootless.engine.filters import Filters
+from rootless.engine.ownership import of_unit
 from rootless.engine.settings import EngineSettings
 from rootless.engine.stats import memory_total
 from rootless.errors import InvalidInput
@@ -24,6 +25,7 @@ from rootless.model.event import Event
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
 from rootless.model.records import DiskUsage, RegistryAuth, SystemInfo, VersionInfo
+from rootless.policy.matching import Subject
 from rootless.storage import drivers
 
 if TYPE_CHECKING:
@@ -53,7 +55,11 @@ class System:
         """What the engine is and what the host can do."""
         self._core.policy.admit_action(identity, "system.info")
         core, facts, settings = self._core, self._core.facts, self._core.settings
-        statuses = [unit.record.state.status for unit in core.registry]
+        statuses = [
+            unit.record.state.status
+            for unit in core.registry
+            if core.policy.sees(identity, of_unit(unit))
+        ]
         release = os_release()
         running = sum(status in ("running", "restarting") for status in statuses)
         paused = statuses.count("paused")
@@ -143,7 +149,20 @@ class System:
     ) -> AsyncIterator[Event]:
         """What happens."""
         self._core.policy.admit_action(identity, "system.events")
-        return self._core.events.subscribe(filters, since_ns=since_ns, until_ns=until_ns)
+        policy = self._core.policy
+
+        def seen(event: Event) -> bool:
+            if event.owner is None:
+                return True
+            attributes = dict(event.attributes)
+            subject = Subject(
+                name=attributes.get("name", ""),
+                labels=attributes,
+                owners=frozenset({event.owner}),
+            )
+            return policy.lists(identity, "system.events", subject)
+
+        return self._core.events.subscribe(filters, since_ns=since_ns, until_ns=until_ns, seen=seen)
 
     async def auth(self, identity: Identity, auth: RegistryAuth) -> tuple[str, str]:
         """Whether credentials are right."""

@@ -14,11 +14,13 @@ from rootless.engine.filters import (
     match_name,
     single_bool,
 )
+from rootless.engine.ownership import of_volume
 from rootless.engine.unit import Unit
 from rootless.errors import Conflict, InvalidInput, NotFound
 from rootless.model.identity import Identity
 from rootless.model.records import PruneReport, VolumeRecord
 from rootless.model.spec import ContainerSpec
+from rootless.policy.matching import Subject
 from rootless.storage.volumes import ANONYMOUS_LABEL, Volume
 
 _LIST = frozenset(("dangling", "driver", "label", "name"))
@@ -48,9 +50,11 @@ class Volumes:
         labels: Mapping[str, str],
     ) -> VolumeRecord:
         """Make a volume, or return the one of that name."""
-        self._core.policy.admit_action(identity, "volume.create", name)
+        asked = Subject(name=name, labels=dict(labels))
+        self._core.policy.admit_action(identity, "volume.create", name, asked)
+        self.check_seen(identity, name)
         made = await self.make(
-            name, driver=driver, options=options, labels=labels, owner=identity.key
+            name, driver=driver, options=options, labels=labels, identity=identity
         )
         return self._record(made)
 
@@ -61,8 +65,8 @@ class Volumes:
         driver: str = "local",
         options: Mapping[str, str],
         labels: Mapping[str, str],
+        identity: Identity,
         anonymous: bool = False,
-        owner: str = "",
     ) -> Volume:
         """Make a volume's files; off the event loop, because they are synced."""
         marks = {**labels, ANONYMOUS_LABEL: ""} if anonymous else labels
@@ -75,10 +79,13 @@ class Volumes:
             options=options,
             driver=driver,
             anonymous=anonymous,
-            owner=owner,
+            owner=identity.key,
         )
+        self.check_seen(identity, made.name)  # somebody may have been faster
         if not existed:
-            self._core.events.publish("volume", "create", made.name, {"driver": made.driver})
+            self._core.events.publish(
+                "volume", "create", made.name, {"driver": made.driver}, owner=made.owner
+            )
         return made
 
     async def list(self, identity: Identity, *, filters: Filters) -> Sequence[VolumeRecord]:
@@ -91,6 +98,8 @@ class Volumes:
             dangling = single_bool(filters, "dangling", default=True)
         found = []
         for volume in self._core.volumes.all():
+            if not self._core.policy.lists(identity, "volume.list", of_volume(volume)):
+                continue
             if dangling is not None and dangling == (volume.name in used):
                 continue
             if filters.get("driver") and volume.driver not in filters["driver"]:
@@ -104,8 +113,23 @@ class Volumes:
 
     async def inspect(self, identity: Identity, name: str) -> VolumeRecord:
         """One volume; NotFound."""
-        self._core.policy.admit_action(identity, "volume.inspect", name)
-        return self._record(self._get(name))
+        return self._record(self._admit(identity, "inspect", name))
+
+    def _admit(self, identity: Identity, verb: str, name: str) -> Volume:
+        """The volume, when the caller may know of it and do ``verb`` with it."""
+        volume = self._get(name)
+        absent = NotFound(f"get {name}: no such volume")
+        subject = of_volume(volume)
+        self._core.policy.admit_object(identity, f"volume.{verb}", name, subject, absent)
+        return volume
+
+    def check_seen(self, identity: Identity, name: str) -> None:
+        """Conflict when a volume of this name exists that the caller may not know of."""
+        found = self._core.volumes.lookup(name) if name and self._exists(name) else None
+        if found is not None:
+            problem = Conflict(f"volume {name} is another identity's", hint="choose another name")
+            subject = of_volume(found)
+            self._core.policy.admit_sight(identity, "volume.create", name, subject, problem)
 
     def _exists(self, name: str) -> bool:
         try:
@@ -121,12 +145,12 @@ class Volumes:
 
     async def remove(self, identity: Identity, name: str, *, force: bool = False) -> None:
         """Remove a volume no container uses; a missing one is fine with ``force``."""
-        self._core.policy.admit_action(identity, "volume.remove", name)
         async with self._lock:
             try:
-                self._get(name)
+                self._admit(identity, "remove", name)
             except NotFound:
                 if force:
+                    self._core.policy.admit_action(identity, "volume.remove", name)
                     return
                 raise
             users = self._references().get(name)
@@ -135,8 +159,10 @@ class Volumes:
             await self._remove(name)
 
     async def _remove(self, name: str) -> None:
+        found = self._core.volumes.lookup(name)
+        owner = found.owner if found is not None else ""
         away = await asyncio.to_thread(self._core.volumes.remove, name)
-        self._core.events.publish("volume", "destroy", name, {"driver": "local"})
+        self._core.events.publish("volume", "destroy", name, {"driver": "local"}, owner=owner)
         self._core.discard(away)
 
     async def discard(self, name: str) -> None:
@@ -153,6 +179,8 @@ class Volumes:
             deleted, freed = [], 0
             for volume in self._core.volumes.prune_candidates(self._references(), every=every):
                 labels = dict(volume.labels)
+                if not self._core.policy.lists(identity, "volume.prune", of_volume(volume)):
+                    continue
                 if not match_labels(labels, filters.get("label", ())):
                     continue
                 if any(match_labels(labels, [text]) for text in filters.get("label!", ())):

@@ -48,6 +48,8 @@ class NetworkRecord:
     options: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     ipam_options: tuple[tuple[str, str], ...] = ()
+    owner: str = ""
+    """Who made it (``Identity.key``, '*' for everybody's); '' where nobody wrote that down."""
 
     def flag(self, option: str, *, default: bool) -> bool:
         """A boolean option; its text was checked when the network was made."""

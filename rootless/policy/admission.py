@@ -8,22 +8,23 @@ Besides it: the decisions on requests that start no container.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
-from typing import Literal
 
 from rootless.errors import Denied
-from rootless.model.decision import Decision, Finding, merged
+from rootless.model.decision import Decision, Finding
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
 from rootless.model.image import ImageFacts
 from rootless.model.mounts import MountSpec
-from rootless.model.request import ExecRequest, Resources
+from rootless.model.network import BRIDGE
+from rootless.model.request import ExecRequest, Resources, RestartPolicy
 from rootless.model.spec import AdmittedSpec, ContainerSpec, LandlockSpec
 from rootless.model.usage import Usage
+from rootless.policy.actions import action_findings, owner_findings
 from rootless.policy.fields import FIELDS
-from rootless.policy.kinds import matches_pattern
+from rootless.policy.findings import decide, finding, judged
 from rootless.policy.matching import Subject
 from rootless.policy.paths import EnginePaths
 from rootless.policy.policy import Policy
@@ -33,68 +34,38 @@ from rootless.policy.rules import (
     RULES,
     images,
     landlock,
+    limits,
+    privileges,
     quotas,
     resources,
+    user,
+    workload,
 )
 from rootless.policy.rules.base import ANY_HOST, NO_PATHS, Case, Rule, Violation
-from rootless.policy.rules.user import is_root
 from rootless.units import go_duration
 
-READ_VERBS = frozenset(
-    {"list", "inspect", "logs", "stats", "top", "events", "info", "version", "ping", "history",
-     "df", "wait", "search"}
-)  # fmt: skip
-"""Verbs that change nothing; all a read-only role may use."""
-
-_ACTIONS: dict[str, Literal["deny", "warn", "audit"]] = {
-    "enforce": "deny",
-    "warn": "warn",
-    "audit": "audit",
-}
+_OF_PROCESSES = (user.root, limits.uid, workload.forbidden, workload.secret)
+"""Rules that a further process is held to as the first one was."""
 
 
-def _finding(policy: Policy, rule: Rule, violation: Violation) -> Finding:
-    fix = violation.fix or rule.remediation.replace("{value}", violation.value)
-    return Finding(
-        rule=rule.id,
-        field=violation.field,
-        value=violation.value,
-        reason=violation.reason,
-        fix=fix,
-        severity=rule.severity,
-        action="deny" if rule.floor else _ACTIONS[policy.mode_of(rule.id)],
-        source=policy.source_of(violation.key) if violation.key else "builtin:floor",
+def subject_of(
+    spec: ContainerSpec, identity: Identity | None, *, owner: Identity | None = None
+) -> Subject:
+    """What selectors, exceptions and grants look at; ``owner`` of a container that exists."""
+    image = spec.image.name or images.full_name(spec.image.reference)
+    network = spec.network
+    names = (a.network for a in network.attachments)
+    mode = () if network.mode == BRIDGE else (network.mode.partition(":")[0],)
+    return Subject(
+        image,
+        spec.name,
+        dict(spec.labels),
+        identity,
+        owners=frozenset({owner.key}) if owner is not None else None,
+        images=(image,),
+        networks=(*mode, *names),
+        sources=tuple(m.source for m in spec.mounts if m.type == "bind"),
     )
-
-
-_FLOOR = frozenset(rule.id for rule in RULES if rule.floor)
-
-
-def subject_of(spec: ContainerSpec, identity: Identity | None) -> Subject:
-    """What selectors and exceptions look at."""
-    name = spec.image.name or images.full_name(spec.image.reference)
-    return Subject(name, spec.name, dict(spec.labels), identity)
-
-
-def _judged(
-    policy: Policy, subject: Subject, find: Callable[[Policy], Iterable[Finding]]
-) -> tuple[Finding, ...]:
-    """Findings by the policy and by each of its layers that is for this subject.
-
-    An exception turns a finding of its own layer into one that is only recorded.
-    """
-    found: dict[Finding, None] = {}
-    today = date.today()
-    for part, excuses in policy.applicable(subject):
-        for finding in find(part):
-            excuse = next(
-                (e for e in excuses if e.forgives(finding.rule, finding.value, subject, today)),
-                None,
-            )
-            if excuse is not None and finding.rule not in _FLOOR:
-                finding = replace(finding, action="audit", exception=excuse.id)  # noqa: PLW2901
-            found[finding] = None
-    return tuple(found)
 
 
 def evaluate(
@@ -103,10 +74,10 @@ def evaluate(
     """Every finding, deduplicated; what a denied --privileged implies is not repeated."""
 
     def find(policy: Policy) -> Iterator[Finding]:
-        judged = case if policy is case.policy else replace(case, policy=policy)
+        under = case if policy is case.policy else replace(case, policy=policy)
         for rule in rules:
-            for violation in rule.check(judged):
-                yield _finding(policy, rule, violation)
+            for violation in rule.check(under):
+                yield finding(policy, rule, violation)
 
     if case.usage is not None and identity is not None and case.usage.owner.key != identity.key:
         # Whoever starts it, it counts for the one it belongs to.
@@ -114,7 +85,7 @@ def evaluate(
         rules = [rule for rule in rules if rule not in quotas.RULES]
         theirs = evaluate(case, case.usage.owner, owned)
         return (*evaluate(replace(case, usage=None), identity, rules), *theirs)
-    found = _judged(case.policy, subject_of(case.spec, identity), find)
+    found = judged(case.policy, subject_of(case.spec, identity), find)
     if any(f.rule == PRIVILEGED and f.action == "deny" for f in found):
         return tuple(f for f in found if f.rule not in IMPLIED_BY_PRIVILEGED)
     return tuple(found)
@@ -133,23 +104,6 @@ def _weakened(spec: ContainerSpec) -> Iterator[str]:
             yield f"{name}=host"
     if not spec.masked_paths or not spec.readonly_paths:
         yield "systempaths"
-
-
-def _decide(
-    findings: tuple[Finding, ...], policy: Policy, what: str, weakened: tuple[str, ...] = ()
-) -> Decision:
-    """The decision, or Denied with every finding that denies."""
-    denials = [finding for finding in findings if finding.action == "deny"]
-    decision = Decision(not denials, policy.title, findings, weakened)
-    if denials:
-        raise Denied(
-            f"{what} denied by policy {policy.title}: " + "; ".join(map(str, merged(denials))),
-            context={
-                "policy": policy.title,
-                "findings": [asdict(finding) for finding in findings],
-            },
-        )
-    return decision
 
 
 def _pin(mount: MountSpec) -> MountSpec:
@@ -186,21 +140,24 @@ def admit(
     ``verb`` is the action that wants to run it: an older container can be started
     by who may start but not create, as long as its spec is still allowed.
 
-    ``usage`` is what its owner would then have; without it quotas are not looked at.
-    ``image_facts`` are the images it is made from and mounts; without them rules on images are
-    not looked at either (a container that runs, and gets one more network).
+    ``usage`` is what its owner would then have; without it quotas are not looked at, and
+    the container is the caller's. ``image_facts`` are the images it is made from and mounts;
+    without them rules on images are not looked at either (a container that runs, and gets one
+    more network).
 
     The result ends when the policy says so (``timeout``), if it does.
     The result's mounts are pinned to the files that were judged, and
     ``process.forbid_root`` is set where the policy requires a user that is not root.
     """
-    subject = subject_of(spec, identity)
-    action_findings = _action_findings(identity, verb, policy, subject)
     pinned = replace(spec, mounts=tuple(_pin(mount) for mount in spec.mounts))
+    new = verb == "container.create"
+    owner = usage.owner if usage is not None else identity
+    subject = subject_of(pinned, identity, owner=None if new else owner)
+    findings = action_findings(identity, verb, policy, subject)
     case = Case(pinned, policy, facts, paths, usage=usage or Usage(identity), images=image_facts)
-    findings = action_findings + evaluate(case, identity)
+    findings += evaluate(case, identity)
     weakened = tuple(_weakened(pinned))
-    decision = _decide(findings, policy, f"container {spec.name or spec.id[:12]}", weakened)
+    decision = decide(findings, policy, f"container {spec.name or spec.id[:12]}", weakened)
     process = replace(pinned.process, landlock=landlock_of(policy, subject, facts))
     if _forbids_root(policy, subject, spec.process.user):
         process = replace(process, forbid_root=True)
@@ -275,13 +232,12 @@ def preview(
     image_facts: tuple[ImageFacts, ...] = (),
 ) -> Decision:
     """What :func:`admit` would decide, without raising (``run --dry-run``)."""
-    case = Case(replace(spec, mounts=tuple(map(_pin, spec.mounts))), policy, facts, paths)
-    case = replace(case, usage=usage or Usage(identity), images=image_facts)
-    subject = subject_of(spec, identity)
-    findings = _action_findings(identity, "container.create", policy, subject)
+    pinned = replace(spec, mounts=tuple(map(_pin, spec.mounts)))
+    case = Case(pinned, policy, facts, paths, usage=usage or Usage(identity), images=image_facts)
+    subject = subject_of(pinned, identity)
+    findings = action_findings(identity, "container.create", policy, subject)
     findings += evaluate(case, identity)
-    allowed = all(finding.action != "deny" for finding in findings)
-    return Decision(allowed, policy.title, findings, tuple(_weakened(spec)))
+    return Decision(allowed(findings), policy.title, findings, tuple(_weakened(spec)))
 
 
 def admit_offline(
@@ -298,39 +254,47 @@ def admit_offline(
     Paths in ``spec`` are resolved already. ``rules`` are those that the request was judged by.
     """
     case = Case(spec, policy, ANY_HOST, NO_PATHS, offline=True, images=image_facts)
-    findings = _action_findings(identity, verb, policy, subject_of(spec, identity))
+    findings = action_findings(identity, verb, policy, subject_of(spec, identity))
     findings += evaluate(case, identity, rules)
-    return _decide(findings, policy, f"container {spec.name}")
+    return decide(findings, policy, f"container {spec.name}")
 
 
 def admit_exec(
-    identity: Identity, request: ExecRequest, spec: ContainerSpec, policy: Policy
+    identity: Identity,
+    request: ExecRequest,
+    spec: ContainerSpec,
+    policy: Policy,
+    *,
+    owner: Identity | None = None,
 ) -> Decision:
-    """Decide on a process in a running container; raises Denied."""
-    subject = subject_of(spec, identity)
+    """Decide on a process in a running container of ``owner``'s; raises Denied."""
     user = request.user or spec.process.user
+    subject = replace(
+        subject_of(spec, identity, owner=owner or identity),
+        users=(user,),
+        privileged=request.privileged,
+    )
+    process = replace(spec.process, env=request.env, user=user)
+    case = Case(replace(spec, process=process), policy, ANY_HOST, NO_PATHS)
 
     def find(part: Policy) -> Iterator[Finding]:
         if request.privileged and not part.permits("privileges.allowPrivileged"):
-            yield _simple(
+            yield finding(
                 part,
-                "privileges.privileged",
-                ("Privileged", "true", "the process would have every capability"),
-                "leave out exec --privileged",
-                "privileges.allowPrivileged",
-            )
-        if part.requires("user.requireNonRoot") and is_root(user):
-            yield _simple(
-                part,
-                "user.root",
-                ("User", user or "(unset)", "the policy does not allow root in the container"),
-                "run exec with --user 1000",
-                "user.requireNonRoot",
+                privileges.privileged,
+                Violation(
+                    "Privileged",
+                    "true",
+                    "the process would have every capability",
+                    "privileges.allowPrivileged",
+                    "leave out exec --privileged",
+                ),
             )
 
-    findings = _action_findings(identity, "container.exec", policy, subject)
-    findings += _judged(policy, subject, find)
-    return _decide(findings, policy, f"exec in {spec.name or spec.id[:12]}")
+    findings = action_findings(identity, "container.exec", policy, subject)
+    findings += judged(policy, subject, find)
+    findings += evaluate(case, identity, _OF_PROCESSES)
+    return decide(findings, policy, f"exec in {spec.name or spec.id[:12]}")
 
 
 def admit_update(
@@ -342,30 +306,40 @@ def admit_update(
     facts: HostFacts,
     paths: EnginePaths,
     usage: Usage | None = None,
+    restart: RestartPolicy | None = None,
 ) -> Decision:
-    """Decide on new limits of a container, ``changed`` being all of them; raises Denied."""
-    changes = replace(spec, resources=changed)
+    """Decide on new limits of a container, ``changed`` being all of them; raises Denied.
+
+    ``restart`` is its new restart policy, if it gets one.
+    """
+    owner = usage.owner if usage is not None else identity
+    subject = subject_of(spec, identity, owner=owner)
+    changes = replace(spec, resources=changed, restart=restart or spec.restart)
     case = Case(changes, policy, facts, paths, usage=usage or Usage(identity))
-    findings = _action_findings(identity, "container.update", policy, subject_of(spec, identity))
+    findings = action_findings(identity, "container.update", policy, subject)
     findings += evaluate(case, identity, (*resources.RULES, *quotas.RULES))
-    return _decide(findings, policy, f"update of {spec.name or spec.id[:12]}")
+    if restart is not None:
+        findings += evaluate(case, identity, (workload.restart,))
+    return decide(findings, policy, f"update of {spec.name or spec.id[:12]}")
 
 
-def admit_image(identity: Identity, verb: str, reference: str, policy: Policy) -> Decision:
+def admit_image(
+    identity: Identity, verb: str, reference: str, policy: Policy, subject: Subject | None = None
+) -> Decision:
     """Decide on pulling or pushing an image of this name.
 
-    ``reference`` is in full: ``docker.io/library/busybox:latest`` or with ``@sha256:…``.
-    Raises Denied.
+    ``reference`` is in full: ``docker.io/library/busybox:latest`` or with ``@sha256:…``;
+    ``subject`` is the image where it exists. Raises Denied.
     """
-    subject = Subject(image=reference, identity=identity)
+    subject = replace(subject or Subject(), image=reference, images=(reference,), identity=identity)
 
     def find(part: Policy) -> Iterator[Finding]:
         for rule, violation in images.violations(reference, part):
-            yield _finding(part, rule, violation)
+            yield finding(part, rule, violation)
 
-    findings = _action_findings(identity, f"image.{verb}", policy, subject)
-    findings += _judged(policy, subject, find)
-    return _decide(findings, policy, f"image {reference}")
+    findings = action_findings(identity, f"image.{verb}", policy, subject)
+    findings += judged(policy, subject, find)
+    return decide(findings, policy, f"image {reference}")
 
 
 def admit_pull(identity: Identity, image: ImageFacts, policy: Policy) -> Decision:
@@ -374,62 +348,35 @@ def admit_pull(identity: Identity, image: ImageFacts, policy: Policy) -> Decisio
 
     def find(part: Policy) -> Iterator[Finding]:
         for rule, violation in images.pull_violations(image, part):
-            yield _finding(part, rule, violation)
+            yield finding(part, rule, violation)
 
-    return _decide(_judged(policy, subject, find), policy, f"image {image.name}")
+    return decide(judged(policy, subject, find), policy, f"image {image.name}")
 
 
-def admit_action(identity: Identity, verb: str, target: str, policy: Policy) -> Decision:
+def admit_action(
+    identity: Identity, verb: str, target: str, policy: Policy, subject: Subject | None = None
+) -> Decision:
     """Decide on any other request; ``verb`` as ``container.stop``, ``volume.remove``.
 
-    ``target`` is the object's name, for the message. Raises Denied.
+    ``target`` is what the caller called the object, for the message; ``subject`` the object
+    itself where there is one. Raises Denied.
     """
-    kind = verb.partition(".")[0]
-    subject = Subject(
-        image=target if kind == "image" else "",
-        name=target if kind == "container" else "",
-        identity=identity,
-    )
-    findings = _action_findings(identity, verb, policy, subject)
-    return _decide(findings, policy, f"{verb} {target}".rstrip())
+    if subject is None:
+        image = target if verb.startswith("image.") else ""
+        name = target if verb.startswith("container.") else ""
+        subject = Subject(image, name, images=(image,) if image else ())
+    subject = replace(subject, identity=identity)
+    findings = action_findings(identity, verb, policy, subject)
+    return decide(findings, policy, f"{verb} {target}".rstrip())
 
 
-def _action_findings(
-    identity: Identity, verb: str, policy: Policy, subject: Subject
-) -> tuple[Finding, ...]:
-    def find(part: Policy) -> Iterator[Finding]:
-        allowed = part.names_of("api.allowActions")
-        denied = part.names_of("api.denyActions") or frozenset()
-        unlisted = allowed is not None and not matches_pattern(verb, allowed)
-        if matches_pattern(verb, denied) or unlisted:
-            yield _simple(
-                part,
-                "api.action",
-                ("action", verb, "the policy does not allow this action"),
-                "ask the administrator of the policy",
-                "api.allowActions" if unlisted else "api.denyActions",
-            )
-        roles = part.names_of("api.readOnlyRoles") or frozenset()
-        if identity.role in roles and verb.partition(".")[2] not in READ_VERBS:
-            yield _simple(
-                part,
-                "api.role",
-                ("role", str(identity.role), f"the role may only read, not {verb}"),
-                "use an identity with another role",
-                "api.readOnlyRoles",
-            )
-
-    return _judged(policy, subject, find)
+def allowed(findings: Iterable[Finding]) -> bool:
+    """Whether none of the findings denies."""
+    return all(found.action != "deny" for found in findings)
 
 
-def _simple(policy: Policy, rule: str, what: tuple[str, str, str], fix: str, key: str) -> Finding:
-    field, value, reason = what
-    return Finding(
-        rule=rule,
-        field=field,
-        value=value,
-        reason=reason,
-        fix=fix,
-        action=_ACTIONS[policy.mode_of(rule)],
-        source=policy.source_of(key),
-    )
+def admit_sight(identity: Identity, subject: Subject, policy: Policy) -> Decision:
+    """Whether the caller may know of an object that exists; raises Denied."""
+    subject = replace(subject, identity=identity)
+    findings = owner_findings(identity, policy, subject)
+    return decide(findings, policy, subject.name)

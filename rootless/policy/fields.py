@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rootless.linux.process import CAPABILITIES
+from rootless.policy import grants
 from rootless.policy.kinds import (
     ALLOW,
     ALLOW_NETWORKS,
@@ -36,6 +37,16 @@ CIS_DAEMON_CHECKS = (
     "2.1", "2.2", "2.3", "2.5", "2.7", "2.8", "2.9", "2.10", "2.13", "2.14", "2.15", "2.18",
 )  # fmt: skip
 """The daemon checks that mean something for this engine (``rules/cis_daemon.py``)."""
+
+
+GRANTS = Kind(
+    "grants",
+    "grants",
+    "what is granted to others than the engine's own user; each file must grant it",
+    grants.meet,
+    grants.join,
+    grants.canonical,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,8 @@ FIELDS: dict[str, Field] = {
     "lifetime.requireAutoRemove": Field(REQUIRE),
     "selinux.allowTypes": Field(ALLOW, format="selinux"),
     "selinux.allowLevels": Field(ALLOW, format="level"),
+    "api.grants": Field(GRANTS),
+    "api.allowOthers": Field(ALLOW_PATTERNS, format="caller"),
     "api.allowActions": Field(ALLOW_PATTERNS, format="action"),
     "api.denyActions": Field(DENY, format="action"),
     "api.readOnlyRoles": Field(DENY, format="role"),

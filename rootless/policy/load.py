@@ -29,6 +29,7 @@ from rootless.policy.clauses import (
 )
 from rootless.policy.documents import Document, InvalidPolicy, load_document, load_documents
 from rootless.policy.fields import FIELDS
+from rootless.policy.grants import read_area
 from rootless.policy.kinds import Constraint
 from rootless.policy.podsecurity.checks import canonical_standard, parse_standard
 from rootless.policy.policy import Mode, Policy, meet
@@ -85,6 +86,10 @@ def build_policy(
             f"landlock.{name}": frozenset({document.where(("spec", "landlock", *written))})
             for name, written in places.items()
         }
+    if "api" in spec:
+        spec["api"], word = read_area(spec["api"])
+        if "grants" in spec["api"]:
+            sources["api.grants"] = frozenset({document.where(("spec", "api", word))})
     for area, fields in spec.items():
         for name, setting in fields.items():
             key = f"{area}.{name}"

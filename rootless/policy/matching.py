@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is judged, as far as selectors look: ``image`` in full, labels as they are."""
+    """What is judged, as far as selectors and grants look.
+
+    ``image`` is in full, ``owners`` are those of an object that exists (``Identity.key``, '*'
+    for everybody, '' for the engine's own user): None for what is still to be made, and where
+    there is none. What follows is what a request asks for, so far as grants can limit it.
+    """
 
     image: str = ""
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     identity: Identity | None = None
+    owners: frozenset[str] | None = None
+    images: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    """Of the host, resolved."""
+    paths: tuple[str, ...] = ()
+    """In the container."""
+    users: tuple[str, ...] = ()
+    """Of an exec."""
+    privileged: bool = False
+    """Of an exec."""
+
+
+def called(identity: Identity, patterns: Iterable[str]) -> bool:
+    """Whether a caller is meant: by name, by ``uid:1000`` or SPIFFE ID, or by ``role:NAME``."""
+    known = frozenset(patterns)
+    names = [identity.name, identity.key]
+    names += [f"role:{identity.role}"] if identity.role else []
+    return any(matches_pattern(name, known) for name in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from rootless.model.request import (
 )
 from rootless.model.spec import ContainerSpec
 from rootless.policy import admission
+from rootless.policy.matching import Subject
 from rootless.policy.paths import EnginePaths, own_storage
 from rootless.policy.policy import Policy
 from rootless.policy.rules import RULES, resources
@@ -135,9 +136,9 @@ def update(spec: ContainerSpec, changed: Resources, paths: EnginePaths) -> Judge
     return Judged("update", facts, _container(spec, paths))
 
 
-def image() -> Judged:
-    """Pulling or pushing an image: verb and target say all."""
-    return Judged("image")
+def image(subject: Subject | None = None) -> Judged:
+    """Pulling or pushing an image: verb and target, and the image where it exists."""
+    return Judged("image", _object(subject))
 
 
 def pull(image: ImageFacts) -> Judged:
@@ -145,9 +146,32 @@ def pull(image: ImageFacts) -> Judged:
     return Judged("pull", parts={"image": sparse(image)})
 
 
-def action() -> Judged:
-    """Any other request: verb and target say all."""
-    return Judged("action")
+def action(subject: Subject | None = None) -> Judged:
+    """Any other request: verb and target, and the object where there is one."""
+    return Judged("action", _object(subject))
+
+
+def _object(subject: Subject | None) -> dict[str, Any]:
+    if subject is None:
+        return {}
+    kept = {"name": subject.name, "image": subject.image, "labels": dict(subject.labels)}
+    kept |= {"paths": subject.paths, "networks": subject.networks}
+    owners = {} if subject.owners is None else {"owners": sorted(subject.owners)}
+    return {"object": {key: value for key, value in kept.items() if value} | owners}
+
+
+def _subject(value: Mapping[str, Any] | None) -> Subject | None:
+    if value is None:
+        return None
+    owners = value.get("owners")
+    return Subject(
+        image=value.get("image", ""),
+        name=value.get("name", ""),
+        labels=value.get("labels", {}),
+        owners=None if owners is None else frozenset(owners),
+        paths=tuple(value.get("paths", ())),
+        networks=tuple(value.get("networks", ())),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +214,12 @@ class Past:
         verb, target = str(self.record["verb"]), str(self.record["target"])
         identity = _identity(self.record["identity"])
         kind = judged["kind"]
+        subject = _subject(judged.get("object"))
         if kind == "action":
-            return lambda policy: admission.admit_action(identity, verb, target, policy)
+            return lambda policy: admission.admit_action(identity, verb, target, policy, subject)
         if kind == "image":
             action = verb.removeprefix("image.")
-            return lambda policy: admission.admit_image(identity, action, target, policy)
+            return lambda policy: admission.admit_image(identity, action, target, policy, subject)
         if kind == "pull":
             served = _typed(self.parts[judged["image"]], ImageFacts)
             return lambda policy: admission.admit_pull(identity, served, policy)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import posixpath
-import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from functools import lru_cache
@@ -12,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rootless.errors import InvalidInput
 from rootless.linux.process import CAPABILITIES
+from rootless.policy import grants
 from rootless.policy.documents import Document, InvalidPolicy, Path
 from rootless.policy.fields import FIELDS, Field
-from rootless.policy.podsecurity.checks import parse_standard
+from rootless.policy.formats import NAME, format_check, is_path
 from rootless.policy.words import nearest, not_yet
 from rootless.units import parse_seconds, parse_size
 
@@ -24,95 +23,6 @@ if TYPE_CHECKING:
 API_VERSION = "rootless.dev/v1alpha1"
 _MAX_SHOWN = 24
 MODES = ("enforce", "warn", "audit")
-
-
-def _path(text: str) -> bool:
-    return text.startswith("/") and "\0" not in text and ".." not in text.split("/")
-
-
-def _home_path(text: str) -> bool:
-    return _path(text) or text == "~" or (text.startswith("~/") and _path(text[1:]))
-
-
-def _network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        return False
-    return True
-
-
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-"""What policies and tests are called."""
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\*?|\*")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
-_SELINUX = re.compile(r"[a-z][a-z0-9_]*")
-_LEVEL = re.compile(r"s[0-9]+(-s[0-9]+)?(:c[0-9.,c]+)?")
-_CALL = re.compile(r"[a-z_][a-z0-9_]{0,63}")
-_SYSCTL = re.compile(r"[a-z0-9_][A-Za-z0-9_./-]*\*?|\*")
-_ACTION = re.compile(r"[a-z]+\.([a-z]+|\*)")
-_IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]*\*?|\*")
-_REGISTRY = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]+)?")
-_REPOSITORY = re.compile(
-    r"\*|(?P<host>[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:]+\](:[0-9]+)?)(\*|/(?P<path>[a-z0-9._/-]*)\*?)"
-)
-_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-
-
-def _registry(text: str) -> bool:
-    """A registry's host as it stands in full names: ``docker.io``, ``localhost:5000``."""
-    return bool(_REGISTRY.fullmatch(text)) and _is_host(text)
-
-
-def _is_host(text: str) -> bool:
-    return "." in text or ":" in text or text == "localhost"
-
-
-def _repository(text: str) -> bool:
-    """A pattern of repositories' names in full: others would match nothing, in silence."""
-    match = _REPOSITORY.fullmatch(text)
-    if match is None:
-        return False
-    host, path = match["host"], match["path"]
-    if path is None:  # * alone, or the beginning of a host
-        return True
-    whole = not text.endswith("*")
-    if whole and (not path or path.endswith("/") or (host == "docker.io" and "/" not in path)):
-        return False
-    return _is_host(host)
-
-
-_FORMATS: dict[str, tuple[Callable[[str], object], str]] = {
-    "path": (_home_path, "an absolute path, or one that begins with ~/"),
-    "network": (_network, "an IP address or network such as 127.0.0.0/8"),
-    "sysctl": (_SYSCTL.fullmatch, "a sysctl's name, which may end with *"),
-    "action": (_ACTION.fullmatch, "an action such as container.exec or image.*"),
-    "image": (_IMAGE.fullmatch, "an image's name, which may end with *"),
-    "registry": (_registry, "a registry's host, as docker.io or registry.example:5000"),
-    "repository": (
-        _repository,
-        "a repository in full and without a tag (docker.io/library/nginx), which may end with *",
-    ),
-    "tag": (_TAG.fullmatch, "a tag, which may end with *"),
-    "variable": (_VARIABLE.fullmatch, "a variable's name, which may end with *"),
-    "label": (_LABEL.fullmatch, "a label's name"),
-    "selinux": (_SELINUX.fullmatch, "an SELinux type such as container_t"),
-    "level": (_LEVEL.fullmatch, "an SELinux level such as s0:c1,c2"),
-    "call": (_CALL.fullmatch, "a system call's name"),
-    "role": (_ROLE.fullmatch, "a role's name"),
-    "standard": (parse_standard, "baseline or restricted, with @1.N for a revision"),
-}
-
-
-def _format_check(name: str) -> Callable[[str, Any, Callable[[str, str], None]], None]:
-    good, wanted = _FORMATS[name]
-
-    def check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
-        if isinstance(value, str) and not good(value):
-            error(key, f"{value!r} is not {wanted}")
-
-    return check
 
 
 def _extends_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
@@ -158,7 +68,7 @@ def _trust_schema() -> dict[str, Any]:
         "type": "list",
         "minlength": 1,
         "maxlength": 256,
-        "schema": {"type": "string", "check_with": _format_check("repository")},
+        "schema": {"type": "string", "check_with": format_check("repository")},
     }
     requirement = {
         "repositories": {**repositories, "required": True},
@@ -188,7 +98,7 @@ def _field_schema(field: Field) -> dict[str, Any]:
         if field.values:
             member["allowed"] = list(field.values)
         if field.format:
-            member["check_with"] = _format_check(field.format)
+            member["check_with"] = format_check(field.format)
         return {"type": "list", "maxlength": 4096, "schema": member}
     if shape == "size":
         return {"type": ["string", "integer"], "check_with": _size_check}
@@ -200,7 +110,7 @@ def _field_schema(field: Field) -> dict[str, Any]:
 
 
 def _inner_path_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
-    if isinstance(value, str) and not _path(value):
+    if isinstance(value, str) and not is_path(value):
         error(key, f"{value!r} is not an absolute path in the container")
 
 
@@ -243,7 +153,7 @@ def _cpus_check(key: str, value: Any, error: Callable[[str, str], None]) -> None
 def _rule_names() -> tuple[str, ...]:
     from rootless.policy.rules import RULES
 
-    return (*(rule.id for rule in RULES), "api.action", "api.role")
+    return tuple(rule.id for rule in RULES)
 
 
 @lru_cache(maxsize=1)
@@ -320,7 +230,7 @@ def _spec() -> dict[str, Any]:
     areas: dict[str, dict[str, Any]] = {}
     for key, field in FIELDS.items():
         area, name = key.split(".")
-        if area != "landlock":
+        if area != "landlock" and field.kind.shape != "grants":
             areas.setdefault(area, {})[name] = _field_schema(field)
     # What is written as readOnly and readWrite is kept as what can be read and written.
     ports = {
@@ -339,7 +249,47 @@ def _spec() -> dict[str, Any]:
         "bindTcp": ports,
         "allowWithout": {"type": "boolean"},
     }
+    areas["api"] |= {
+        grants.ONE: _grant_list(),
+        grants.SEVERAL: {"type": "list", "minlength": 1, "maxlength": 64, "schema": _grant_list()},
+    }
     return {area: {"type": "dict", "schema": fields} for area, fields in areas.items()}
+
+
+def _grant_list() -> dict[str, Any]:
+    def words(format: str = "") -> dict[str, Any]:
+        check = format_check(format) if format else _pattern_check
+        member = {"type": "string", "check_with": check}
+        return {"type": "list", "maxlength": 256, "schema": member}
+
+    uids = {
+        "type": "list",
+        "schema": {"type": "integer", "min": 0, "max": (1 << 32) - 1, "check_with": _number_check},
+    }
+    paths = {"type": "list", "schema": {"type": "string", "check_with": _inner_path_check}}
+    grant = {
+        "who": {
+            "type": "dict",
+            "schema": {"identities": words("caller"), "roles": words(), "uids": uids},
+        },
+        "verbs": {**words("action"), "required": True},
+        "objects": {
+            "type": "dict",
+            "schema": {"names": words(), "labels": words(), "owners": words("caller")},
+        },
+        "limits": {
+            "type": "dict",
+            "schema": {
+                "images": words("image"),
+                "networks": words(),
+                "mounts": paths,
+                "paths": paths,
+                "execUsers": words(),
+                "execPrivileged": {"type": "boolean"},
+            },
+        },
+    }
+    return {"type": "list", "maxlength": 256, "schema": {"type": "dict", "schema": grant}}
 
 
 def _policy_schema() -> dict[str, Any]:

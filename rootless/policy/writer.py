@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rootless.policy import trust
+from rootless.policy import grants, trust
 from rootless.policy.clauses import word
 from rootless.policy.documents import InvalidPolicy
 from rootless.policy.kinds import Constraint
@@ -30,6 +30,9 @@ def document(policy: Policy) -> dict[str, Any]:
             shown = [trust.document(text) for text in shown]
         if area == "landlock":
             name, shown = _landlock(name, shown)
+        if key == "api.grants":
+            assert isinstance(value, frozenset)
+            name, shown = grants.write(value)
         spec.setdefault(area, {})[name] = shown
     result: dict[str, Any] = {
         "apiVersion": API_VERSION,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -41,6 +43,10 @@ class Api:
         self.engine = engine
         self.headers = {"Content-Type": "application/json", **(headers or {})}
 
+    def connection(self) -> http.client.HTTPConnection:
+        """A new connection to the engine."""
+        return UnixConnection(str(self.engine.socket))
+
     def __call__(
         self, method: str, path: str, body: object = None, /, **query: object
     ) -> tuple[int, Any]:
@@ -52,7 +58,7 @@ class Api:
         self, method: str, path: str, body: object = None, /, **query: object
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """(status, headers, body)."""
-        connection = UnixConnection(str(self.engine.socket))
+        connection = self.connection()
         words = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in query.items()}
         if words:
             path = f"{path}?{urlencode(words)}"
@@ -102,7 +108,7 @@ class Api:
     @contextmanager
     def stream(self, method: str, path: str, /, **query: object) -> Iterator[Iterator[Any]]:
         """JSON lines of an answer, while it comes."""
-        connection = UnixConnection(str(self.engine.socket))
+        connection = self.connection()
         words = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in query.items()}
         try:
             connection.request(method, f"{path}?{urlencode(words)}")
@@ -111,6 +117,22 @@ class Api:
             yield (json.loads(line) for line in answer)
         finally:
             connection.close()
+
+
+class TlsApi(Api):
+    """Requests to ``localhost:port`` with a client's files, as ``pki.write`` makes them."""
+
+    def __init__(self, engine: Engine, port: int, files: Path) -> None:
+        super().__init__(engine)
+        self.port = port
+        self.context = ssl.create_default_context(cafile=str(files / "ca.pem"))
+        self.context.load_cert_chain(files / "cert.pem", files / "key.pem")
+
+    def connection(self) -> http.client.HTTPConnection:
+        """A new connection, over TLS."""
+        return http.client.HTTPSConnection(
+            "localhost", self.port, timeout=60.0, context=self.context
+        )
 
 
 def until(check: Callable[[], T], *, seconds: float = 60.0) -> T:

@@ -92,6 +92,11 @@ def _section(route: Route, told: dict[type, str]) -> Iterator[str]:
     title = f"{route.method} {plain_path(route.path)}"
     lines = [Entry(f"?{name}", "", treatment) for name, treatment in sorted(route.query.items())]
     yield f"\n### {title}\n"
+    if route.verb:
+        verbs = " or ".join(f"`{verb}`" for verb in route.verb.split())
+        yield f"The policy decides on {verbs}.\n"
+    elif route.open:
+        yield f"The policy is not asked: {route.open}.\n"
     if route.body in told:
         yield f"The body is that of `{told[route.body]}`.\n"
     elif route.body is not None:

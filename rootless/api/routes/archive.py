@@ -138,20 +138,29 @@ async def commit(call: Call) -> Response:
 
 _PATH = query("path")
 ROUTES = (
-    Route("HEAD", "/containers/{ref}/archive", head, query=_PATH),
-    Route("GET", "/containers/{ref}/archive", get, disconnect="cancel", query=_PATH),
+    Route("HEAD", "/containers/{ref}/archive", head, verb="container.stat", query=_PATH),
+    Route(
+        "GET",
+        "/containers/{ref}/archive",
+        get,
+        verb="container.read",
+        disconnect="cancel",
+        query=_PATH,
+    ),
     Route(
         "PUT",
         "/containers/{ref}/archive",
         put,
+        verb="container.write",
         disconnect="cancel",
         query=query("path", "noOverwriteDirNonDir", "copyUIDGID"),
     ),
-    Route("GET", "/containers/{ref}/export", export, disconnect="cancel"),
+    Route("GET", "/containers/{ref}/export", export, verb="container.export", disconnect="cancel"),
     Route(
         "POST",
         "/commit",
         commit,
+        verb="container.commit",
         query=query(
             *"container repo tag comment author changes".split(),
             pause=limited("a container without a cgroup of its own is committed as it runs"),

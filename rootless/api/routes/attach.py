@@ -109,7 +109,7 @@ async def logs(call: Call) -> StreamResponse:
     if not (stdout or stderr):
         raise InvalidInput("Bad parameters: you must choose at least one stream")
     ref = call.fields["ref"]
-    view = await call.engine.containers.inspect(call.identity, ref)
+    view = await call.engine.containers.inspect(call.identity, ref, verb="logs")
     tty, details = view.record.config.tty, call.flag("details")
     source = await call.engine.containers.logs(
         call.identity,
@@ -182,7 +182,7 @@ async def exec_start(call: Call) -> StreamResponse:
     """
     body = await call.json(ExecStartBody)
     exec_id = call.fields["id"]
-    record = await call.engine.execs.inspect(call.identity, exec_id)
+    record = await call.engine.execs.inspect(call.identity, exec_id, verb="start")
     request = record.request
     try:
         streams = await call.engine.execs.start(
@@ -231,13 +231,25 @@ _LOGS = query(
     *"follow stdout stderr since until timestamps tail details".split(),
 )
 ROUTES = (
-    Route("POST", "/containers/{ref}/attach", attach, query=_STREAMS),
+    Route("POST", "/containers/{ref}/attach", attach, verb="container.attach", query=_STREAMS),
     Route(
-        "GET", "/containers/{ref}/attach/ws", attach_websocket, disconnect="cancel", query=_STREAMS
+        "GET",
+        "/containers/{ref}/attach/ws",
+        attach_websocket,
+        verb="container.attach",
+        disconnect="cancel",
+        query=_STREAMS,
     ),
-    Route("GET", "/containers/{ref}/logs", logs, disconnect="cancel", query=_LOGS),
-    Route("POST", "/containers/{ref}/exec", exec_create, body=ExecBody),
-    Route("POST", "/exec/{id}/start", exec_start, body=ExecStartBody),
-    Route("GET", "/exec/{id}/json", exec_inspect),
-    Route("POST", "/exec/{id}/resize", exec_resize, query=_SIZE),
+    Route(
+        "GET",
+        "/containers/{ref}/logs",
+        logs,
+        verb="container.logs",
+        disconnect="cancel",
+        query=_LOGS,
+    ),
+    Route("POST", "/containers/{ref}/exec", exec_create, verb="container.exec", body=ExecBody),
+    Route("POST", "/exec/{id}/start", exec_start, verb="exec.start", body=ExecStartBody),
+    Route("GET", "/exec/{id}/json", exec_inspect, verb="exec.inspect"),
+    Route("POST", "/exec/{id}/resize", exec_resize, verb="exec.resize", query=_SIZE),
 )

@@ -34,6 +34,7 @@ ROUTES = (
         "POST",
         "/build/prune",
         prune,
+        open="there is no build cache to prune",
         query=dict.fromkeys(
             "keep-storage reserved-space max-used-space min-free-space all filters".split(),
             limited("the cache is empty"),

@@ -18,4 +18,6 @@ async def inspect(call: Call) -> Response:
     return call.reply(distribution(found))
 
 
-ROUTES = (Route("GET", "/distribution/{name:.+}/json", inspect, disconnect="cancel"),)
+ROUTES = (
+    Route("GET", "/distribution/{name:.+}/json", inspect, verb="image.pull", disconnect="cancel"),
+)

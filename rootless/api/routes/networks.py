@@ -69,17 +69,26 @@ async def prune(call: Call) -> Response:
 
 
 ROUTES = (
-    Route("GET", "/networks", list_, query=query("filters")),
-    Route("GET", "/networks/", list_, query=query("filters")),  # as old clients write it
-    Route("POST", "/networks/create", create, body=NetworkBody),
-    Route("POST", "/networks/prune", prune, query=query("filters")),
+    Route("GET", "/networks", list_, verb="network.list", query=query("filters")),
+    Route(
+        "GET", "/networks/", list_, verb="network.list", query=query("filters")
+    ),  # as old clients write it
+    Route("POST", "/networks/create", create, verb="network.create", body=NetworkBody),
+    Route("POST", "/networks/prune", prune, verb="network.prune", query=query("filters")),
     Route(
         "GET",
         "/networks/{ref}",
         inspect,
+        verb="network.inspect",
         query=query("scope", verbose=limited("tells more of a swarm's networks only")),
     ),
-    Route("DELETE", "/networks/{ref}", remove),
-    Route("POST", "/networks/{ref}/connect", connect, body=ConnectBody),
-    Route("POST", "/networks/{ref}/disconnect", disconnect, body=DisconnectBody),
+    Route("DELETE", "/networks/{ref}", remove, verb="network.remove"),
+    Route("POST", "/networks/{ref}/connect", connect, verb="network.connect", body=ConnectBody),
+    Route(
+        "POST",
+        "/networks/{ref}/disconnect",
+        disconnect,
+        verb="network.disconnect",
+        body=DisconnectBody,
+    ),
 )

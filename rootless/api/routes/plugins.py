@@ -34,7 +34,7 @@ def _named(method: str, path: str, names: str = "") -> Route:
 
 
 ROUTES = (
-    Route("GET", "/plugins", list_, query=query("filters")),
+    Route("GET", "/plugins", list_, open="there are none to list", query=query("filters")),
     Route("GET", "/plugins/privileges", refuse, query=query("remote"), refused=_WHY),
     Route("POST", "/plugins/pull", refuse, query=query("remote", "name"), refused=_WHY),
     Route("POST", "/plugins/create", refuse, query=query("name"), refused=_WHY),

@@ -117,12 +117,36 @@ async def plan(call: Call) -> Response:
 
 
 ROUTES = (
-    Route("GET", "/_ping", ping),
-    Route("HEAD", "/_ping", ping),
-    Route("GET", "/info", info),
-    Route("GET", "/version", version),
-    Route("GET", "/system/df", disk_usage, disconnect="cancel", query=query(type=since(1, 42))),
-    Route("GET", "/events", events, disconnect="cancel", query=query("since", "until", "filters")),
-    Route("POST", "/auth", auth, disconnect="cancel", body=view.AuthBody),
-    Route("POST", "/rootless/plan", plan, query=CREATE, body=CreateBody),
+    Route(
+        "GET",
+        "/_ping",
+        ping,
+        open="says that the engine is there, before anybody is asked who they are",
+    ),
+    Route(
+        "HEAD",
+        "/_ping",
+        ping,
+        open="says that the engine is there, before anybody is asked who they are",
+    ),
+    Route("GET", "/info", info, verb="system.info"),
+    Route("GET", "/version", version, verb="system.version"),
+    Route(
+        "GET",
+        "/system/df",
+        disk_usage,
+        verb="system.df",
+        disconnect="cancel",
+        query=query(type=since(1, 42)),
+    ),
+    Route(
+        "GET",
+        "/events",
+        events,
+        verb="system.events",
+        disconnect="cancel",
+        query=query("since", "until", "filters"),
+    ),
+    Route("POST", "/auth", auth, verb="image.login", disconnect="cancel", body=view.AuthBody),
+    Route("POST", "/rootless/plan", plan, verb="container.plan", query=CREATE, body=CreateBody),
 )

@@ -53,9 +53,9 @@ async def prune(call: Call) -> Response:
 
 
 ROUTES = (
-    Route("GET", "/volumes", list_, query=query("filters")),
-    Route("POST", "/volumes/create", create, body=VolumeBody),
-    Route("POST", "/volumes/prune", prune, query=query("filters")),
-    Route("GET", "/volumes/{name:.+}", inspect),
-    Route("DELETE", "/volumes/{name:.+}", remove, query=query("force")),
+    Route("GET", "/volumes", list_, verb="volume.list", query=query("filters")),
+    Route("POST", "/volumes/create", create, verb="volume.create", body=VolumeBody),
+    Route("POST", "/volumes/prune", prune, verb="volume.prune", query=query("filters")),
+    Route("GET", "/volumes/{name:.+}", inspect, verb="volume.inspect"),
+    Route("DELETE", "/volumes/{name:.+}", remove, verb="volume.remove", query=query("force")),
 )

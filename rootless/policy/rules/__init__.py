@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rootless.policy.rules import (
+    api,
     capabilities,
     cis,
     cis_daemon,
@@ -42,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     *landlock.RULES,
     *limits.RULES,
     *workload.RULES,
+    *api.RULES,
     *cis.RULES,
     *cis_daemon.RULES,
     *pss.RULES,

@@ -63,12 +63,4 @@ OTHERS: tuple[Described, ...] = (
         "find out who changed it, and start the container anew", "check-policy --running",
         ("NIST 800-190 4.4.3",),
     ),
-    Described(
-        "api.action", "high", "Who may ask for what is decided for each action.",
-        "ask the administrator of the policy", "the daemon",
-    ),
-    Described(
-        "api.role", "high", "A role that may only read changes nothing.",
-        "use an identity with another role", "the daemon",
-    ),
 )  # fmt: skip

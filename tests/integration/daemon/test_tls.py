@@ -176,11 +176,19 @@ def test_a_revocation_ends_open_streams_and_lets_nobody_in(remote: Remote, tmp_p
     pairs = {name: pki.signed(CA, name) for name in ("mallory", "bob")}
     clients = {name: pki.write(tmp_path / name, CA, pair) for name, pair in pairs.items()}
     lists = certificates(remote.engine) / "crl.pem"
-    made = remote.docker("run", "-d", IMAGE, "sleep", "1000").stdout.decode().strip()
+    run = ("run", "-d", IMAGE, "sleep", "1000")
+    made = {  # nobody sees another's
+        name: remote.docker(*run, client=client).stdout.decode().strip()
+        for name, client in clients.items()
+    }
     streams = {
         name: [
             remote.docker_started(*words, client=client)
-            for words in (("events",), ("logs", "-f", made), ("exec", made, "sleep", "900"))
+            for words in (
+                ("events",),
+                ("logs", "-f", made[name]),
+                ("exec", made[name], "sleep", "900"),
+            )
         ]
         for name, client in clients.items()
     }
@@ -200,7 +208,8 @@ def test_a_revocation_ends_open_streams_and_lets_nobody_in(remote: Remote, tmp_p
             process.kill()
             process.wait()
         lists.write_bytes(pki.revocations(CA))
-        remote.docker("rm", "-f", made)
+        for name, client in clients.items():
+            remote.docker("rm", "-f", made[name], client=client)
 
 
 def start(engine: Engine, *words: str) -> str:

@@ -231,7 +231,9 @@ class FakeContainers:
         found = [r for r in self.records.values() if all or r.state.running]
         return [ContainerView(r, size_rw=1 if size else None) for r in found]
 
-    async def inspect(self, identity: Identity, ref: str, *, size: bool = False) -> ContainerView:
+    async def inspect(
+        self, identity: Identity, ref: str, *, size: bool = False, verb: str = "inspect"
+    ) -> ContainerView:
         self.calls.append(("inspect", identity))
         return ContainerView(self.find(ref), size_rw=10 if size else None)
 
@@ -436,7 +438,9 @@ class FakeExecs:
         self.streams.append(streams)
         return streams
 
-    async def inspect(self, identity: Identity, exec_id: str) -> ExecRecord:
+    async def inspect(
+        self, identity: Identity, exec_id: str, *, verb: str = "inspect"
+    ) -> ExecRecord:
         if exec_id not in self.records:
             raise NotFound(f"No such exec instance: {exec_id}")
         return self.records[exec_id]

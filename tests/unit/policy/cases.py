@@ -27,7 +27,8 @@ from tests.support.facts import HOST
 
 HOME = "/home/nobody-here"
 
-IDENTITY = Identity("unix", "tester", uid=1000)
+IDENTITY = Identity("unix", "tester", uid=3_000_000_001)
+"""Not the engine's own user, whoever runs the tests."""
 FACTS = replace(HOST, fuse_overlayfs="")
 PATHS = EnginePaths(
     data_root=Path(f"{HOME}/.local/share/rootless"),

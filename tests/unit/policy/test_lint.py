@@ -152,6 +152,6 @@ def test_no_built_in_is_odd(repository: Path, name: str) -> None:
 
 
 def test_every_kind_of_finding_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("policy.shadowed", "running.drift", "input.not-understood", "api.role"):
+    for name in ("policy.shadowed", "running.drift", "input.not-understood"):
         assert main(["--explain", name]) == 0
         assert "found by: " in capsys.readouterr().out

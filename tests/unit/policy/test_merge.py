@@ -13,6 +13,7 @@ from rootless.model.image import ImageFacts, Voucher
 from rootless.model.mounts import MountSpec
 from rootless.model.request import PortBinding, Resources
 from rootless.model.spec import ContainerSpec, NamespacesSpec, NetworkSpec, PrivilegesSpec
+from rootless.policy import grants
 from rootless.policy.admission import preview
 from rootless.policy.fields import FIELDS, Field
 from rootless.policy.matching import Excuse, Layer, Match
@@ -37,6 +38,7 @@ _SAMPLES = {
     "call": ["bpf", "keyctl"],
     "port": ["80", "443"],
     "registry": ["docker.io", "registry.example:5000"],
+    "caller": ["role:admin", "role:*", "uid:5", "spiffe://example.org/*"],
     "standard": ["baseline", "restricted@1.24", "restricted@1.37"],
 }
 
@@ -69,10 +71,26 @@ _image = st.builds(
         max_size=4,
     ).map(tuple),
 )
+_grant = st.fixed_dictionaries(
+    {"verbs": st.sampled_from([["container.*"], ["container.create"], ["image.pull"], ["*"]])},
+    optional={
+        "who": st.sampled_from(
+            [{"roles": ["ci"]}, {"uids": [3_000_000_001]}, {"identities": ["t*"]}]
+        ),
+        "objects": st.sampled_from([{"names": ["web*"]}, {"owners": ["self"]}]),
+        "limits": st.sampled_from(
+            [{"images": ["docker.io/*"]}, {"mounts": ["/srv/a"]}, {"mounts": ["/opt"]},
+             {"networks": ["none"]}, {"networks": ["*"], "execPrivileged": False}]
+        ),
+    },
+)  # fmt: skip
 
 
 def _values(field: Field) -> st.SearchStrategy[Any]:
     shape = field.kind.shape
+    if shape == "grants":
+        texts = st.lists(_grant, max_size=3).map(grants.encode)
+        return st.frozensets(texts, min_size=1, max_size=2).map(field.kind.canonical)
     if shape == "list":
         members = st.sampled_from(field.values or _SAMPLES[field.format])
         return st.frozensets(members, max_size=4).map(field.kind.canonical)

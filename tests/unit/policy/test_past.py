@@ -124,7 +124,8 @@ def test_each_request_is_judged_as_it_would_be_today(gate: Gate, tmp_path: Path)
 def test_no_secret_and_no_command_is_kept(gate: Gate, tmp_path: Path) -> None:
     gate.admit(IDENTITY, SPECS["variables"])
     gate.admit(IDENTITY, SPECS["user"])
-    gate.admit_exec(IDENTITY, SPEC, ExecRequest(("sh", "-c", "s3cr3t"), env=("A=hunter22",)))
+    request = ExecRequest(("sh", "-c", "s3cr3t"), env=("A=hunter22",))
+    gate.admit_exec(IDENTITY, SPEC, request, IDENTITY)
     text = (tmp_path / "audit" / CURRENT).read_text()
     assert "DB_PASSWORD=" in text
     assert "hunter22" not in text
@@ -132,7 +133,7 @@ def test_no_secret_and_no_command_is_kept(gate: Gate, tmp_path: Path) -> None:
 
 
 def test_the_other_requests(gate: Gate, tmp_path: Path) -> None:
-    gate.admit_exec(IDENTITY, SPEC, ExecRequest(("sh",), user="0"))
+    gate.admit_exec(IDENTITY, SPEC, ExecRequest(("sh",), user="0"), IDENTITY)
     gate.admit_update(IDENTITY, SPEC, Resources(memory=1 << 30))
     gate.admit_image(IDENTITY, "pull", "docker.io/library/busybox:latest")
     gate.admit_action(IDENTITY, "container.stop", "web")

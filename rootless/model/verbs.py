@@ -1,0 +1,76 @@
+"""What can be asked of the engine: every verb that a policy decides on, with what it does."""
+
+from __future__ import annotations
+
+VERBS: dict[str, str] = {
+    "container.attach": "connect to its streams",
+    "container.commit": "make an image of it",
+    "container.create": "make one",
+    "container.diff": "list the paths that it changed",
+    "container.exec": "prepare a further process in it",
+    "container.export": "read its whole file system",
+    "container.inspect": "everything that is known of it",
+    "container.kill": "send it a signal",
+    "container.list": "list them",
+    "container.logs": "read what it wrote",
+    "container.pause": "freeze it",
+    "container.plan": "say what a create and start would do",
+    "container.prune": "remove those that do not run",
+    "container.read": "copy files out of it",
+    "container.remove": "remove it",
+    "container.rename": "give it another name",
+    "container.resize": "set its terminal's size",
+    "container.restart": "stop and start it",
+    "container.start": "start it",
+    "container.stat": "look at one of its files",
+    "container.stats": "read what it uses",
+    "container.stop": "stop it",
+    "container.top": "list its processes",
+    "container.unpause": "let it go on",
+    "container.update": "change its limits",
+    "container.wait": "wait for its end",
+    "container.write": "copy files into it",
+    "exec.inspect": "everything that is known of an exec",
+    "exec.resize": "set the size of its terminal",
+    "exec.start": "start what container.exec prepared",
+    "image.history": "how it was made",
+    "image.import": "make one of an archive of files",
+    "image.inspect": "everything that is known of it",
+    "image.list": "list them",
+    "image.load": "take those of an archive",
+    "image.login": "ask a registry whether credentials are right",
+    "image.prune": "remove those that nothing uses",
+    "image.pull": "fetch it from a registry, or look it up there",
+    "image.push": "send it to a registry",
+    "image.remove": "remove it or one of its names",
+    "image.run": "make a container of it, or mount it",
+    "image.save": "read it as an archive",
+    "image.search": "search a registry",
+    "image.tag": "give it another name",
+    "network.connect": "put a container on it",
+    "network.create": "make one",
+    "network.disconnect": "take a container off it",
+    "network.inspect": "everything that is known of it",
+    "network.list": "list them",
+    "network.prune": "remove those that nothing uses",
+    "network.remove": "remove it",
+    "system.df": "what takes space",
+    "system.events": "what happens",
+    "system.info": "what the engine is",
+    "system.version": "its version",
+    "volume.create": "make one",
+    "volume.inspect": "everything that is known of it",
+    "volume.list": "list them",
+    "volume.prune": "remove those that nothing uses",
+    "volume.remove": "remove it",
+}
+
+READ_VERBS = frozenset(
+    {
+        "df", "events", "history", "info", "inspect", "list", "logs", "ping", "plan", "search",
+        "stats", "top", "version", "wait",
+    }
+)  # fmt: skip
+"""What changes nothing; all that a read-only role may use."""
+EVERYBODYS = "*"
+"""The owner of what belongs to nobody in particular: predefined networks, the built-in image."""

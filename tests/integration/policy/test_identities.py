@@ -1,0 +1,223 @@
+"""Several identities on one engine: what each made is for it alone, and what it may is granted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.integration.policy.forced import policy
+from tests.support import pki
+from tests.support.api import IMAGE, Api, TlsApi
+from tests.support.engine import Engine, new_engine
+from tests.support.registry import free_port
+
+pytestmark = pytest.mark.integration
+CA = pki.authority()
+DEFAULT = "apiVersion: rootless.dev/v1alpha1\nkind: Policy\nmetadata: {name: mine}\n"
+
+
+@dataclass
+class World:
+    """An engine, its own user, and three clients with certificates."""
+
+    engine: Engine
+    own: Api
+    alice: Api
+    bob: Api
+    admin: Api
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    port, files = free_port(), tmp_path_factory.mktemp("c")
+
+    def client(name: str, role: str) -> Path:
+        uri = f"spiffe://example.org/role/{role}/{name}"
+        return pki.write(files / name, CA, pki.signed(CA, name, uris=(uri,)))
+
+    clients = [client("alice", "ci"), client("bob", "developer"), client("root", "admin")]
+    with new_engine(start=False) as engine:
+        server = pki.signed(CA, "server", server=True)
+        pki.write(engine.root / "c/rootless/tls", CA, server)
+        engine.start(
+            "--tlsverify", "-H", f"tcp://localhost:{port}", f"--host=unix://{engine.socket}"
+        )
+        yield World(engine, Api(engine), *(TlsApi(engine, port, one) for one in clients))
+
+
+@pytest.fixture(autouse=True)
+def _clean(world: World) -> Iterator[None]:
+    """One test's failure is not the next one's."""
+    yield
+    world.engine.purge()
+
+
+def ids(api: Api) -> set[str]:
+    return {one["Id"] for one in api.ok("GET", "/containers/json", all=1)}
+
+
+def test_what_one_made_does_not_exist_for_the_other(world: World) -> None:
+    alice, bob = world.alice, world.bob
+    made = alice.run("sleep", "600", name="alices")
+    ours = world.own.create("true", name="ours")
+    try:
+        assert ids(alice) == {made}
+        assert ids(bob) == set()
+        assert ids(world.admin) == ids(world.own) == {made, ours}
+        absent = (404, f"No such container: {made}")
+        for method, path in (
+            ("GET", "json"), ("POST", "stop"), ("POST", "start"), ("GET", "top"), ("POST", "kill"),
+            ("POST", "pause"), ("GET", "changes"), ("POST", "update"), ("GET", "export"),
+            ("POST", "wait"), ("POST", "restart"),
+        ):  # fmt: skip
+            assert bob.refused(method, f"/containers/{made}/{path}", {}) == absent, path
+        assert bob.refused("GET", "/containers/alices/logs", stdout=1)[0] == 404
+        assert bob.refused("GET", f"/containers/{made[:12]}/json")[0] == 404
+        assert bob.refused("GET", "/containers/alices/archive", path="/etc/passwd")[0] == 404
+        assert bob.refused("POST", "/containers/alices/rename", name="x")[0] == 404
+        assert bob.refused("DELETE", f"/containers/{made}", force=1)[0] == 404
+        assert bob.refused("POST", "/commit", container=made)[0] == 404
+        assert bob.refused("POST", "/containers/alices/exec", {"Cmd": ["id"]})[0] == 404
+        run = alice.ok("POST", "/containers/alices/exec", {"Cmd": ["id"]})["Id"]
+        for method, path in (("GET", "json"), ("POST", "start"), ("POST", "resize?h=1&w=1")):
+            assert bob.refused(method, f"/exec/{run}/{path}", {})[0] == 404
+        assert alice.refused("POST", "/containers/ours/start")[0] == 404
+        assert bob.ok("POST", "/containers/prune")["ContainersDeleted"] in (None, [])
+        assert bob.ok("GET", "/info")["Containers"] == 0
+        assert bob.ok("GET", "/system/df")["Containers"] == []
+        assert alice.ok("GET", "/info")["Containers"] == 1
+    finally:
+        world.own.remove(made, ours)
+
+
+@pytest.mark.parametrize(
+    ("host", "word"),
+    [
+        ({"VolumesFrom": ["alices"]}, "No such container: alices"),
+        ({"NetworkMode": "container:alices"}, "No such container: alices"),
+        ({"PidMode": "container:alices"}, "No such container: alices"),
+        ({"Binds": ["alices:/v"]}, "volume alices is another identity's"),
+        ({"NetworkMode": "alices"}, "network alices not found"),
+    ],
+)
+def test_nothing_of_anothers_gets_into_a_container(
+    world: World, host: dict[str, object], word: str
+) -> None:
+    alice, bob = world.alice, world.bob
+    alice.ok("POST", "/volumes/create", {"Name": "alices"})
+    alice.ok("POST", "/networks/create", {"Name": "alices"})
+    made = alice.run("sleep", "600", name="alices")
+    try:
+        body = {"Image": IMAGE, "HostConfig": host}
+        status, message = bob.refused("POST", "/containers/create", body)
+        assert (status in (400, 404, 409), word in message) == (True, True), message
+        alice.remove(alice.create("true", HostConfig=host))
+    finally:
+        world.own.remove(made)
+        alice.ok("DELETE", "/networks/alices")
+        alice.ok("DELETE", "/volumes/alices")
+
+
+def test_volumes_and_networks_are_their_makers(world: World) -> None:
+    alice, bob = world.alice, world.bob
+    alice.ok("POST", "/volumes/create", {"Name": "store"})
+    alice.ok("POST", "/networks/create", {"Name": "net"})
+    made = alice.run("sleep", "600", name="box", HostConfig={"NetworkMode": "net"})
+    try:
+        assert "store" not in [v["Name"] for v in bob.ok("GET", "/volumes")["Volumes"]]
+        assert "net" not in [n["Name"] for n in bob.ok("GET", "/networks")]
+        assert "host" in [n["Name"] for n in bob.ok("GET", "/networks")]
+        assert "store" in [v["Name"] for v in alice.ok("GET", "/volumes")["Volumes"]]
+        assert bob.refused("GET", "/volumes/store") == (404, "get store: no such volume")
+        assert bob.refused("DELETE", "/volumes/store")[0] == 404
+        assert bob.refused("POST", "/volumes/create", {"Name": "store"})[0] == 409
+        assert bob.refused("GET", "/networks/net") == (404, "network net not found")
+        assert bob.refused("DELETE", "/networks/net")[0] == 404
+        for verb in ("connect", "disconnect"):
+            assert bob.refused("POST", f"/networks/net/{verb}", {"Container": "box"})[0] == 404
+        assert bob.ok("POST", "/networks/prune")["NetworksDeleted"] is None
+        bob.ok("POST", "/volumes/prune", filters={"all": ["1"]})
+        assert alice.ok("GET", "/volumes/store")["Name"] == "store"
+        assert list(alice.ok("GET", "/networks/net")["Containers"]) == [made]
+    finally:
+        world.own.remove(made)
+        alice.ok("DELETE", "/networks/net")
+        alice.ok("DELETE", "/volumes/store")
+
+
+def test_events_are_for_whom_they_are_about(world: World) -> None:
+    began = time.time()
+    made = world.alice.run("true", name="told")
+    world.alice.ok("POST", f"/containers/{made}/wait")
+    world.alice.remove(made)
+
+    def heard(api: Api) -> set[str]:
+        until = int(time.time()) + 1
+        with api.stream("GET", "/events", since=began, until=until) as found:
+            return {event["Actor"]["ID"] for event in found if event["Type"] == "container"}
+
+    assert made in heard(world.alice)
+    assert made not in heard(world.bob)
+    assert made in heard(world.own)
+
+
+def test_grants_are_all_that_is_allowed(world: World) -> None:
+    grants = """{api: {grants: [
+      {who: {roles: [ci]}, verbs: [container.*, image.run, exec.*],
+       limits: {networks: [none], mounts: [], execUsers: ["1000"], paths: [/tmp]}},
+      {who: {roles: [developer]}, verbs: [container.list, system.*]}]}}"""
+    alice, bob = world.alice, world.bob
+    with policy(world.engine, grants, head=DEFAULT):
+        made = alice.run("sleep", "600", name="granted")
+        ask = alice.refused
+        for host, found in (
+            ({}, "api.grant: networks=bridge: "),
+            ({"NetworkMode": "none", "Binds": ["/srv:/x"]}, "api.grant: mounts=/srv: "),
+        ):
+            body = {"Image": IMAGE, "HostConfig": host}
+            status, message = ask("POST", "/containers/create", body)
+            assert (status, found in message) == (403, True), message
+        status, message = ask("POST", f"/containers/{made}/exec", {"Cmd": ["id"], "User": "root"})
+        assert (status, "api.grant: execUsers=root: " in message) == (403, True)
+        alice.ok("POST", f"/containers/{made}/exec", {"Cmd": ["id"], "User": "1000"})
+        status, message = ask("GET", f"/containers/{made}/archive", path="/etc/passwd")
+        assert (status, "api.grant: paths=/etc/passwd: " in message) == (403, True)
+        assert alice.raw("GET", f"/containers/{made}/archive", path="/tmp")[0] == 200
+        assert ask("POST", "/images/create", fromImage="localhost:1/x", tag="1")[0] == 403
+        bob.ok("GET", "/containers/json")
+        status, message = bob.refused("POST", "/containers/create", {"Image": IMAGE})
+        assert status == 403
+        assert "api.grant: action=image.run: nothing grants this to bob on" in message
+        # The engine's own user needs none.
+        world.own.remove(made)
+
+
+def test_quotas_are_for_each(world: World) -> None:
+    body = {"Image": IMAGE, "HostConfig": {"NetworkMode": "none"}}
+    alice, bob = world.alice, world.bob
+    with policy(world.engine, "{quotas: {maximumContainers: 2}}", head=DEFAULT):
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(
+                pool.map(
+                    lambda api: (api, api("POST", "/containers/create", body)[0]),
+                    [alice, bob] * 4,
+                )
+            )
+        for api in (alice, bob):
+            assert sorted(s for one, s in answers if one is api) == [201, 201, 403, 403]
+            assert len(ids(api)) == 2
+    world.own.remove(*ids(world.own))
+
+
+def test_the_decision_log_knows_who_was_refused(world: World) -> None:
+    made = world.alice.create("true")
+    world.bob.refused("GET", f"/containers/{made}/json")
+    lines = (world.engine.data / "audit/decisions.ndjson").read_text().splitlines()
+    [line] = [one for one in lines if "api.owner" in one and made in one]
+    assert '"name":"bob"' in line.replace(" ", "")
+    world.own.remove(made)
