@@ -111,18 +111,14 @@ class Core:
             return self._launcher
         async with self._starting:
             if self._launcher is None:
-                from rootless.runtime.launcher_client import Launcher
+                from rootless.runtime.launcher_client import Launcher, namespaces_of
 
-                if self._namespaces:
-                    launcher = await Launcher.start(
-                        modules=LAUNCHER_MODULES, enter=self._namespaces
-                    )
-                else:
-                    launcher = await Launcher.start(
-                        modules=LAUNCHER_MODULES, join_pid=self._living_shim()
-                    )
+                if not self._namespaces:
+                    self._namespaces = self._of_a_shim()
+                launcher = await Launcher.start(modules=LAUNCHER_MODULES, enter=self._namespaces)
+                if not self._namespaces:
                     with contextlib.suppress(OSError):  # it was killed: the next one is asked
-                        self._namespaces = launcher.namespaces()
+                        self._namespaces = namespaces_of(launcher.pid)
                 launcher.on_lost(self._lost)
                 self._launcher = launcher
         return self._launcher
@@ -132,16 +128,26 @@ class Core:
         if not self.stopping:
             _log.warning("the launcher ended; it is started again with the next request")
 
-    def _living_shim(self) -> int | None:
-        """A shim whose engine namespaces a new launcher must share, to reach its container."""
+    def _of_a_shim(self) -> tuple[int, ...]:
+        """Those of a living shim: a new launcher must share them, to reach its container.
+
+        Held by descriptors they stay when the shim ends before the launcher is there.
+        """
+        from rootless.runtime.launcher_client import namespaces_of
         from rootless.runtime.shim_client import read_state
 
         for unit in self.registry:
             # Not only those that run by their records: one may be starting.
             found = read_state(unit.directory)
-            if found is not None and procfs.is_alive(found.shim_pid, found.shim_start):
-                return found.shim_pid
-        return None
+            if found is None or not procfs.is_alive(found.shim_pid, found.shim_start):
+                continue
+            with contextlib.suppress(OSError):
+                opened = namespaces_of(found.shim_pid)
+                if procfs.is_alive(found.shim_pid, found.shim_start):
+                    return opened
+                for fd in opened:  # it ended, and the number may be another's
+                    os.close(fd)
+        return ()
 
     async def call(self, function: str, /, **arguments: object) -> object:
         """Run a storage function inside the engine's user namespace.

@@ -2,8 +2,8 @@
 
 It is started by the daemon with a SOCK_SEQPACKET socket, whose descriptor is
 its first argument, and first puts itself into the engine's namespaces: new ones, whose id maps
-newuidmap(1) and newgidmap(1) write, those of a living process (``--join PID``), or those of an
-earlier launcher (``--enter``). It then executes itself again, because a process that changed
+newuidmap(1) and newgidmap(1) write, or those of an earlier launcher or a shim that lives
+(``--enter``, their descriptors). It then executes itself again, because a process that changed
 its user namespace keeps a memory map owned by the old one, and its children's
 /proc files would be closed to it.
 
@@ -94,14 +94,6 @@ def _enter_new_namespaces() -> None:
             "newuidmap or newgidmap refused the id map of the engine's user namespace",
             hint=f"sudo rootless setup --user {subids.user_name(own['uid'])}",
         )
-
-
-def _join_namespaces(pid: int) -> None:
-    pidfd = os.pidfd_open(pid)
-    try:
-        process.setns(pidfd, process.CLONE_NEWUSER | process.CLONE_NEWNS, f"engine of pid {pid}")
-    finally:
-        os.close(pidfd)
 
 
 def _enter_namespaces(user: int, mounts: int) -> None:
@@ -241,15 +233,12 @@ def _functions(modules: list[str]) -> dict[str, Callable[..., object]]:
 
 
 def main(arguments: list[str]) -> None:
-    """Entry point: ``FD [--join PID | --enter FD,FD | --inside] MODULE…``."""
+    """Entry point: ``FD [--enter FD,FD | --inside] MODULE…``."""
     number = arguments.pop(0)
     sock = socket.socket(fileno=int(number))
     try:
         if arguments[:1] != ["--inside"]:
-            if arguments[:1] == ["--join"]:
-                _join_namespaces(int(arguments[1]))
-                arguments = arguments[2:]
-            elif arguments[:1] == ["--enter"]:
+            if arguments[:1] == ["--enter"]:
                 _enter_namespaces(*map(int, arguments[1].split(",")))
                 arguments = arguments[2:]
             else:

@@ -213,6 +213,20 @@ def _key_of(value: object) -> bytes:
     return (hash(value) & 0xFFFFFFFFFFFFFFFF or 1).to_bytes(8, "little")
 
 
+def namespaces_of(pid: int) -> tuple[int, int]:
+    """Descriptors of the user and mount namespace of one of the engine's processes; OSError.
+
+    They are the caller's to close.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    user = os.open(f"/proc/{pid}/ns/user", flags)
+    try:
+        return user, os.open(f"/proc/{pid}/ns/mnt", flags)
+    except BaseException:
+        os.close(user)
+        raise
+
+
 class Launcher:
     """A running launcher. ``modules`` hold the functions that :meth:`call` can run."""
 
@@ -227,19 +241,13 @@ class Launcher:
         cls,
         *,
         modules: Sequence[str] = ("storage.tree",),
-        join_pid: int | None = None,
         enter: Sequence[int] = (),
     ) -> Launcher:
-        """Start a launcher; with ``join_pid`` in the engine namespaces of that process.
-
-        ``enter`` are those of an earlier launcher (:meth:`namespaces`), and come first.
-        """
+        """Start a launcher, in new engine namespaces or in those of :func:`namespaces_of`."""
         from rootless.runtime.launcher import command
 
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        arguments = ["--join", str(join_pid)] if join_pid is not None else []
-        if enter:
-            arguments = ["--enter", ",".join(map(str, enter))]
+        arguments = ["--enter", ",".join(map(str, enter))] if enter else []
         popen = subprocess.Popen(
             command(str(theirs.fileno()), *arguments, *modules),
             stdin=subprocess.DEVNULL,
@@ -251,16 +259,6 @@ class Launcher:
         launcher = cls(popen, ours)
         await launcher._handshake()
         return launcher
-
-    def namespaces(self) -> tuple[int, int]:
-        """Descriptors of the engine's user and mount namespace, the caller's to close."""
-        flags = os.O_RDONLY | os.O_CLOEXEC
-        user = os.open(f"/proc/{self._popen.pid}/ns/user", flags)
-        try:
-            return user, os.open(f"/proc/{self._popen.pid}/ns/mnt", flags)
-        except BaseException:
-            os.close(user)
-            raise
 
     async def _handshake(self) -> None:
         loop = asyncio.get_running_loop()

@@ -422,14 +422,17 @@ async def test_containers_outlive_the_launcher(sandbox: Sandbox) -> None:
 
 
 async def test_a_new_launcher_enters_the_old_namespace(sandbox: Sandbox) -> None:
-    from rootless.runtime.launcher_client import Launcher
+    from rootless.runtime.launcher_client import Launcher, namespaces_of
 
     spec = await sandbox.spec("sleep", "1000")
     client = await sandbox.start(spec)
     state = read_state(client.directory)
     assert state is not None
     await sandbox.launcher.close()
-    sandbox.launcher = await Launcher.start(join_pid=state.shim_pid)
+    namespaces = namespaces_of(state.shim_pid)
+    sandbox.launcher = await Launcher.start(enter=namespaces)
+    for fd in namespaces:
+        os.close(fd)
     created, shim = await sandbox.exec(spec, "sh", "-c", "exit 6")
     await created.go()
     assert (await shim.wait()).code == 6
