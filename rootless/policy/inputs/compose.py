@@ -95,6 +95,7 @@ class _Project:
             try:
                 service = self._service(document, name, self.directory, ())
                 yield service_container(name, service, declared, path)
+                yield from _before(name, service, declared, path)
             except NotUnderstood as problem:
                 where = problem.path if problem.path and problem.path[0] == "services" else path
                 problems.append(NotUnderstood(problem.message, path=where))
@@ -219,6 +220,20 @@ def merged(base: Any, own: Any) -> Any:
     return base if own is None else own
 
 
+def _before(
+    name: str, service: dict[str, Any], declared: dict[str, Any], path: Path
+) -> Iterator[Container]:
+    """The containers with an image of their own that run before a service's."""
+    for index, hook in enumerate(service.get("pre_start") or ()):
+        if hook.get("image"):
+            like = {key: value for key, value in service.items() if key != "pre_start"}
+            changed = {key: hook[key] for key in ("image", "user") if key in hook}
+            title = f"{name}.pre_start[{index}]"
+            found = service_container(title, {**like, **changed}, declared, path)
+            place = (*path, "pre_start", index, "image")
+            yield replace(found, places={**found.places, ("Config.Image",): place})
+
+
 def _device_volumes(value: dict[str, Any], problems: list[NotUnderstood]) -> Iterator[Remark]:
     """Named volumes that are a directory of the host in truth."""
     volumes = value.get("volumes")
@@ -245,7 +260,7 @@ def _device_volumes(value: dict[str, Any], problems: list[NotUnderstood]) -> Ite
 def _empty_deploy(value: dict[str, Any], containers: list[Container]) -> Iterator[Remark]:
     """``deploy:`` with nothing in it, where somebody meant to write limits."""
     for container in containers:
-        service = value["services"][container.name]
+        service = value["services"].get(container.name)
         if not isinstance(service, dict) or service.get("deploy", "") is not None:
             continue
         found = container.spec.resources
@@ -261,7 +276,7 @@ def _empty_deploy(value: dict[str, Any], containers: list[Container]) -> Iterato
 def _second_restart(value: dict[str, Any], containers: list[Container]) -> Iterator[Remark]:
     """``deploy.restart_policy`` beside ``restart``, which is what Swarm would go by."""
     for container in containers:
-        service = value["services"][container.name]
+        service = value["services"].get(container.name)
         found = service.get("deploy") if isinstance(service, dict) else None
         policy = found.get("restart_policy") if isinstance(found, dict) else None
         if not isinstance(policy, dict) or not service.get("restart"):

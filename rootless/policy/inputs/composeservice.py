@@ -9,6 +9,7 @@ from rootless.policy.inputs.body import container_spec
 from rootless.policy.inputs.composevolumes import volumes
 from rootless.policy.inputs.read import NotUnderstood, Path
 from rootless.policy.inputs.unit import Container, FieldPath
+from rootless.policy.rules.user import is_root
 from rootless.units import parse_size
 
 _KNOWN = frozenset(
@@ -19,7 +20,7 @@ _KNOWN = frozenset(
     "external_links extra_hosts gpus group_add healthcheck hostname image init ipc isolation "
     "label_file labels links logging mac_address mem_limit mem_reservation mem_swappiness "
     "memswap_limit models net network_mode networks oom_kill_disable oom_score_adj pid pids_limit "
-    "platform ports post_start pre_stop privileged profiles provider pull_policy "
+    "platform ports post_start pre_start pre_stop privileged profiles provider pull_policy "
     "pull_refresh_after read_only restart runtime scale secrets security_opt shm_size stdin_open "
     "stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits use_api_socket user "
     "userns_mode uts volume_driver volumes volumes_from working_dir".split()
@@ -144,6 +145,7 @@ def service_container(
     _health(built)
     _ports(built)
     _devices(built)
+    _hooks(built)
     volumes(built.service, declared, path, built.host, built.places)
     body = {"Name": name, "Config": built.config, "HostConfig": built.host}
     try:
@@ -271,6 +273,29 @@ def _health(built: Service) -> None:
         words = ["NONE"]
         built.places["Config.Healthcheck", "test"] = (*built.home, "healthcheck", "disable")
     built.config["Healthcheck"] = {"Test": words}
+
+
+def _hooks(built: Service) -> None:
+    """Commands that run in the container besides its own: what they may, it may."""
+    for key in ("pre_start", "post_start", "pre_stop"):
+        written = built.service.get(key)
+        if written is not None and not isinstance(written, list):
+            raise NotUnderstood(f"{key} must be a list", path=(*built.home, key))
+        for index, hook in enumerate(written or ()):
+            path = (*built.home, key, index)
+            if not isinstance(hook, dict):
+                raise NotUnderstood("a hook must be a mapping", path=path)
+            try:
+                privileged = flag(hook.get("privileged"), "privileged")
+                user = text(hook.get("user"), "user")
+            except NotUnderstood as problem:
+                raise NotUnderstood(problem.message, path=path) from problem
+            if privileged and not built.host.get("Privileged"):
+                built.host["Privileged"] = True
+                built.at("HostConfig.Privileged", key, index, "privileged")
+            if user and is_root(user.partition(":")[0]):
+                built.config["User"] = user
+                built.at("Config.User", key, index, "user")
 
 
 def _ports(built: Service) -> None:

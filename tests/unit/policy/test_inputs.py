@@ -209,6 +209,23 @@ def test_compose_files_that_are_wrong_have_a_place(body: str, line: int) -> None
     assert place[0] == line
 
 
+def test_hooks_of_a_service_may_what_they_ask_for() -> None:
+    text = (
+        "services:\n  web:\n    image: app:1\n    user: '1000'\n    post_start:\n"
+        "      - command: x\n        privileged: 'true'\n    pre_stop:\n"
+        "      - {command: y, user: root}\n    pre_start:\n      - image: other:latest\n"
+    )
+    judge = Judge(load_named("builtin:restricted", home=HOME, where="t"))
+    [unit] = units(text)
+    found = {(e.rule, e.at.path) for e in judge.result(unit, "f").findings}
+    assert ("privileges.privileged", "services.web.post_start[0].privileged") in found
+    assert ("user.root", "services.web.pre_stop[0].user") in found
+    assert ("images.tag", "services.web.pre_start[0].image") in found
+    for bad in ("post_start: x", "pre_stop: [x]", "post_start: [{privileged: perhaps}]"):
+        message, place = problem(f"services:\n  web:\n    image: x\n    {bad}\n")
+        assert place[0] == 4, message
+
+
 def test_a_part_of_a_compose_file_is_one_and_no_pass() -> None:
     text = (
         "volumes:\n  data:\n    driver: local-persist\n    driver_opts:\n"
