@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import load, memory, pull, remote, report, runs, startup
+from benchmarks import load, memory, policy, pull, remote, report, runs, startup
 from benchmarks.measure import BenchFailed
 from benchmarks.world import World
 
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "memory": memory.memory,
     "pull": pull.pull,
     "cli": runs.cli,
+    "policy": policy.policy,
     "throughput": runs.throughput,
     "load": load.load,
     "remote": remote.remote,

@@ -13,7 +13,10 @@ from pathlib import Path
 from lib import account, apt, checkout, pyenv, supervise, testrun
 from lib.say import SetupFailed, note, open_standard_streams
 
-NAMES = ("startup", "run", "many", "exec", "memory", "pull", "cli", "throughput", "load", "remote")
+NAMES = (
+    "startup", "run", "many", "exec", "memory", "pull", "cli", "policy", "throughput", "load",
+    "remote",
+)  # fmt: skip
 PACKAGES = (
     *apt.ENGINE,
     *apt.PYTHON,
