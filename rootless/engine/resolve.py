@@ -130,6 +130,9 @@ def resolve(
     hostname = _hostname(config, allocation.id, mode, namespaces.uts, world.lookup)
     options = resolve_security.parse_security_opt(host.security_opt, selinux=facts.selinux)
     masked, readonly = resolve_security.resolve_paths(host, options)
+    privileges = resolve_security.resolve_privileges(
+        host, options, no_new_privileges=settings.no_new_privileges
+    )
     mounts = resolve_mounts.resolve_mounts(
         host.mounts,
         _inherited(host.volumes_from, world.lookup),
@@ -147,14 +150,12 @@ def resolve(
         hostname=hostname,
         domainname=check_hostname(config.domainname, what="domainname"),
         userns=allocation.userns,
-        rootfs=allocation.rootfs,
+        rootfs=replace(allocation.rootfs, nosuid=privileges.no_new_privileges),
         mounts=mounts.mounts,
         masked_paths=masked,
         readonly_paths=readonly,
         namespaces=namespaces,
-        privileges=resolve_security.resolve_privileges(
-            host, options, no_new_privileges=settings.no_new_privileges
-        ),
+        privileges=privileges,
         seccomp=resolve_security.resolve_seccomp(
             options,
             privileged=host.privileged,

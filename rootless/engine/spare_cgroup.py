@@ -84,7 +84,8 @@ class SpareCgroup:
 
 
 def _kind(rootfs: RootfsMount) -> RootfsMount:
-    return replace(rootfs, upper="", work="")
+    # The id is needed before the privileges are known; the start compares all of it.
+    return replace(rootfs, upper="", work="", nosuid=False)
 
 
 def leftovers(delegated: str, owner: str) -> list[str]:

@@ -60,13 +60,22 @@ def mount_rootfs(mount: RootfsMount, *, defer_read_only: bool = False) -> Mounte
         mounted = MountedRootfs(*fuse.mount_overlay(mount))
     else:
         mounted = MountedRootfs(_mount_copy(mount))
-    if (mount.read_only and not defer_read_only) or not mount.upper:
+    late = _late_attributes(mount, defer_read_only=defer_read_only)
+    if late:
         try:
-            mounts.set_attributes(mounted.fd, add=mounts.MOUNT_ATTR_RDONLY, what=mount.driver)
+            mounts.set_attributes(mounted.fd, add=late, what=mount.driver)
         except BaseException:
             discard(mounted)
             raise
     return mounted
+
+
+def _late_attributes(mount: RootfsMount, *, defer_read_only: bool) -> int:
+    read_only = (mount.read_only and not defer_read_only) or not mount.upper
+    flags = mounts.MOUNT_ATTR_RDONLY if read_only else 0
+    # A writable overlay has it from the beginning, which saves the path of ``run`` a call.
+    nosuid = mount.nosuid and not (mount.driver == "overlay" and mount.upper)
+    return flags | (mounts.MOUNT_ATTR_NOSUID if nosuid else 0)
 
 
 def discard(mounted: MountedRootfs) -> None:
@@ -146,23 +155,24 @@ def _configure_overlay(
         if kernel_version() >= FIRST_KERNEL_WITH_APPEND:
             for fd in lowers:
                 mounts.fsconfig_string(context, "lowerdir+", f"/proc/self/fd/{fd}")
-            return _create(context)
-        return _create_joined(context, lowers)
+            return _create(context, mount)
+        return _create_joined(context, lowers, mount)
     except BaseException:
         os.close(context)
         raise
 
 
-def _create(context: int) -> int:
+def _create(context: int, mount: RootfsMount) -> int:
     # fsmount closes what it is given, whatever happens; the caller closes ``context`` on errors.
     duplicate = os.dup(context)
     os.set_inheritable(duplicate, False)
-    mount = mounts.fsmount(duplicate, "overlay")
+    attributes = mounts.MOUNT_ATTR_NOSUID if mount.nosuid else 0
+    made = mounts.fsmount(duplicate, "overlay", attributes)
     os.close(context)
-    return mount
+    return made
 
 
-def _create_joined(context: int, lowers: tuple[int, ...]) -> int:
+def _create_joined(context: int, lowers: tuple[int, ...], mount: RootfsMount) -> int:
     """Before Linux 6.8: one ``lowerdir`` string, kept short by working in /proc/self/fd."""
     names = ":".join(str(fd) for fd in lowers)
     if len(names) > JOINED_LIMIT:
@@ -175,7 +185,7 @@ def _create_joined(context: int, lowers: tuple[int, ...]) -> int:
     try:
         os.chdir("/proc/self/fd")
         mounts.fsconfig_string(context, "lowerdir", names)
-        return _create(context)
+        return _create(context, mount)
     finally:
         os.fchdir(before)
         os.close(before)

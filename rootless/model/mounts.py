@@ -30,6 +30,10 @@ class RootfsMount:
     and is bind-mounted. Files in ``lowers`` carry the image's ids + 1 in
     the engine's namespace (image root is engine id 1, a subordinate id).
     ``id_maps`` is only for fuse-overlayfs: image id → engine id of the container.
+    ``nosuid`` goes with no_new_privs, under which no file raises rights anyway: a file whose
+    capabilities the container does not have could not even be executed (capabilities(7),
+    "Safety checking for capability-dumb binaries"), as Debian's ping. (A change of an SELinux
+    label takes ``nosuid_transition`` there, beside the ``nnp_transition`` it needs anyway.)
     """
 
     driver: Literal["overlay", "fuse-overlayfs", "vfs"]
@@ -40,6 +44,7 @@ class RootfsMount:
     read_only: bool = False
     id_maps: tuple[IdMap, ...] = ()
     size_limit: int = 0
+    nosuid: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def mounts_of(text: str) -> dict[str, Mount]:
 def test_mounts(engine: Engine) -> None:
     found = mounts_of(engine.ok(*RUN, IMAGE, "cat", "/proc/self/mountinfo"))
     expected = {
-        "/": ("overlay", {"rw"}),
+        "/": ("overlay", {"rw", "nosuid"}),
         "/proc": ("proc", {"rw", *SAFE}),
         "/sys": ("sysfs", {"ro", *SAFE}),
         "/sys/fs/cgroup": ("cgroup2", {"ro", *SAFE}),
