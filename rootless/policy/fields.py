@@ -8,6 +8,7 @@ from rootless.linux.process import CAPABILITIES
 from rootless.policy import grants
 from rootless.policy.kinds import (
     ALLOW,
+    ALLOW_GLOBS,
     ALLOW_NETWORKS,
     ALLOW_PATHS,
     ALLOW_PATTERNS,
@@ -76,6 +77,7 @@ FIELDS: dict[str, Field] = {
     "user.minimumUid": Field(MINIMUM, top=(1 << 32) - 1),
     "mounts.allowTypes": Field(ALLOW, ("bind", "volume", "tmpfs", "image")),
     "mounts.allowSources": Field(ALLOW_PATHS, format="path"),
+    "mounts.allowGlobs": Field(ALLOW_GLOBS, format="glob"),
     "mounts.denySources": Field(DENY_PATHS, format="path"),
     "mounts.readOnlySources": Field(DENY_PATHS, format="path"),
     "mounts.allowPropagation": Field(
@@ -94,6 +96,7 @@ FIELDS: dict[str, Field] = {
     "filesystem.readOnlyPaths": Field(DENY, format="path"),
     "devices.allow": Field(ALLOW_PATHS, format="path"),
     "network.allowModes": Field(ALLOW, ("slirp4netns", "bridge", "none", "container", "host")),
+    "network.allowNetworks": Field(ALLOW_PATTERNS, format="name"),
     "ports.allowAddresses": Field(ALLOW_NETWORKS, format="network"),
     "ports.minimumHostPort": Field(MINIMUM, top=65536),
     "ports.maximumHostPort": Field(MAXIMUM, top=65535),
@@ -124,6 +127,10 @@ FIELDS: dict[str, Field] = {
     "env.deny": Field(DENY_PATTERNS, format="variable"),
     "env.denySecrets": Field(REQUIRE),
     "labels.require": Field(DENY, format="label"),
+    "labels.deny": Field(DENY_PATTERNS, format="labels"),
+    "logs.allowDrivers": Field(ALLOW, ("json-file", "local", "journald", "syslog", "none")),
+    "logs.denyOptions": Field(DENY_PATTERNS, format="option"),
+    "logs.allowRemote": Field(PERMIT),
     "restart.allow": Field(ALLOW, ("no", "on-failure", "always", "unless-stopped")),
     "restart.maximumRetries": Field(MAXIMUM, top=1 << 31),
     "health.require": Field(REQUIRE),

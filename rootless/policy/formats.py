@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rootless.model.verbs import VERBS
+from rootless.policy import globs
 from rootless.policy.podsecurity.checks import parse_standard
 from rootless.policy.words import nearest
 
@@ -40,7 +41,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """What policies and tests are called."""
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\*?|\*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*(=[^*]*\*?)?")
+_LABELS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*\*?|\*")
+_OPTION = re.compile(r"[a-z][a-z0-9-]*\*?|\*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]*\*?|\*")
 _SELINUX = re.compile(r"[a-z][a-z0-9_]*")
 _LEVEL = re.compile(r"s[0-9]+(-s[0-9]+)?(:c[0-9.,c]+)?")
 _CALL = re.compile(r"[a-z_][a-z0-9_]{0,63}")
@@ -94,7 +98,11 @@ _FORMATS: dict[str, tuple[Callable[[str], object], str]] = {
     ),
     "tag": (_TAG.fullmatch, "a tag, which may end with *"),
     "variable": (_VARIABLE.fullmatch, "a variable's name, which may end with *"),
-    "label": (_LABEL.fullmatch, "a label's name"),
+    "label": (_LABEL.fullmatch, "a label's name, perhaps with =VALUE, which may end with *"),
+    "labels": (_LABELS.fullmatch, "a label's name, which may end with *"),
+    "option": (_OPTION.fullmatch, "an option's name, which may end with *"),
+    "name": (_NAME.fullmatch, "a network's name, which may end with *"),
+    "glob": (globs.is_glob, "an absolute path with *, ? or **, or several with ' & ' between"),
     "selinux": (_SELINUX.fullmatch, "an SELinux type such as container_t"),
     "level": (_LEVEL.fullmatch, "an SELinux level such as s0:c1,c2"),
     "call": (_CALL.fullmatch, "a system call's name"),

@@ -12,6 +12,7 @@ import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rootless.policy import globs
 from rootless.policy.podsecurity.checks import canonical_standard
 
 Constraint = frozenset[str] | int | bool
@@ -159,6 +160,15 @@ DENY_PATTERNS = Kind(
     _sets(lambda a, b: _canonical_patterns(a | b)),
     _sets(intersect_patterns),
     _canonical_patterns,
+)
+ALLOW_GLOBS = Kind(
+    "allow-globs",
+    "list",
+    "patterns of paths (*, ?, ** over directories; A & B for both) that are allowed; "
+    "nothing else is",
+    _sets(globs.both),
+    _sets(globs.either),
+    globs.canonical,
 )
 ALLOW_NETWORKS = Kind(
     "allow-networks",

@@ -80,12 +80,19 @@ def _host_mount(mount: MountSpec, paths: EnginePaths) -> MountSpec:
     )
 
 
+def _log(log: LogConfig) -> LogConfig:
+    """Names of options; the only value that rules look at is where a log is sent."""
+    kept = ((name, value if name == "syslog-address" else "-") for name, value in log.config)
+    return LogConfig(log.type, tuple(kept))
+
+
 def _asked(request: ContainerRequest) -> ContainerRequest:
     host = replace(
         request.host, mounts=(), binds_raw=(), tmpfs_raw=(), log_config=LogConfig(),
         annotations=(), storage_opt=(), links=(), extra_hosts=(), container_id_file="",
     )  # fmt: skip
-    return ContainerRequest(config=ContainerConfig(), host=host)
+    labels = tuple((name, "-") for name, _ in request.config.labels)
+    return ContainerRequest(config=ContainerConfig(labels=labels), host=host)
 
 
 def _container(spec: ContainerSpec, paths: EnginePaths) -> dict[str, Any]:
@@ -107,7 +114,7 @@ def _container(spec: ContainerSpec, paths: EnginePaths) -> dict[str, Any]:
         seccomp=replace(spec.seccomp, profile=""),
         network=replace(spec.network, dns=(), dns_options=(), dns_search=(), extra_hosts=()),
         healthcheck=health,
-        log=LogConfig(type="json-file"),
+        log=_log(spec.log),
         mounted=(),
         request=_asked(spec.request),
     )  # fmt: skip

@@ -9,10 +9,8 @@ NOT_YET = {
     "build": "there are no builds yet, so nothing could be decided on them",
     "network.egress": "outgoing traffic cannot be filtered by this version; use "
     "network.allowModes: [none]",
-    "network.allowNetworks": "networks are decided on by their mode only in this version",
     "privileges.denySetuidFiles": "files of images are not looked at by this version; "
     "requireNoNewPrivileges makes setuid files harmless",
-    "mounts.allowGlobs": "sources are allowed by directory, not by pattern",
 }
 """Fields that a reader of the language may expect: refused with the reason, never ignored."""
 

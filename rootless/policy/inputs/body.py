@@ -19,6 +19,7 @@ from rootless.model.request import (
     DeviceRequest,
     Healthcheck,
     HostConfig,
+    LogConfig,
     PortBinding,
     Resources,
     RestartPolicy,
@@ -335,6 +336,15 @@ def no_new_privileges(options: tuple[str, ...], *, default: bool) -> bool:
     return found
 
 
+def _log(host: Fields) -> LogConfig:
+    """The log's driver and options; the engine's default where nothing is said."""
+    log = host.object("LogConfig")
+    options = log.object("Config").value
+    return LogConfig(
+        log.text("Type") or "json-file", tuple((k, str(v)) for k, v in options.items())
+    )
+
+
 def container_spec(body: Body) -> ContainerSpec:
     """The spec of a create or inspect body; raises NotUnderstood with the field's path."""
     # A create body has the configuration at its top, an inspect document in "Config".
@@ -387,6 +397,7 @@ def container_spec(body: Body) -> ContainerSpec:
         restart=asked.restart_policy,
         auto_remove=asked.auto_remove,
         timeout=asked.timeout,
+        log=_log(host),
         labels=request.config.labels,
         healthcheck=request.config.healthcheck,
         request=request,

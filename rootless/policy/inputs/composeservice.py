@@ -142,6 +142,7 @@ def service_container(
     _modes(built)
     _limits(built)
     _restart(built)
+    _logging(built)
     _health(built)
     _ports(built)
     _devices(built)
@@ -258,6 +259,17 @@ def _restart(built: Service) -> None:
         built.host["RestartPolicy"] = {"Name": condition, "MaximumRetryCount": attempts}
         last = ("max_attempts",) if "max_attempts" in policy else ()
         built.at("HostConfig.RestartPolicy", "deploy", "restart_policy", *last)
+
+
+def _logging(built: Service) -> None:
+    log = built.mapping("logging")
+    if log is not None:
+        options = built.mapping("logging", "options") or {}
+        built.host["LogConfig"] = {
+            "Type": text(log.get("driver"), "driver"),
+            "Config": {key: text(value, key) for key, value in options.items()},
+        }
+        built.at("HostConfig.LogConfig", "logging")
 
 
 def _health(built: Service) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rootless.policy import globs
 from rootless.policy.kinds import beneath
 from rootless.policy.paths import engine_socket, overlap, socket_by_name
 from rootless.policy.rules.base import Case, Violation, rule
@@ -110,6 +111,27 @@ def allowed(case: Case) -> Iterator[Violation]:
 
 
 @rule(
+    "mounts.pattern",
+    "high",
+    keys=("mounts.allowGlobs",),
+    references=("CIS 5.6", "PSS baseline: hostPathVolumes"),
+    remediation="mount a file or directory that mounts.allowGlobs matches",
+)
+def pattern(case: Case) -> Iterator[Violation]:
+    """When the policy lists patterns, only files and directories that match one of them."""
+    allow = case.policy.names_of("mounts.allowGlobs")
+    for mount, source in case.host_mounts if allow is not None else ():
+        if not globs.matches(source, allow or frozenset()):
+            yield Violation(
+                _FIELD,
+                source,
+                "it matches no pattern of allowed sources",
+                "mounts.allowGlobs",
+                at=(mount.target, "source"),
+            )
+
+
+@rule(
     "mounts.read-only",
     "high",
     keys=("mounts.readOnlySources",),
@@ -189,4 +211,4 @@ def shared_volume(case: Case) -> Iterator[Violation]:
     yield from ()
 
 
-RULES = (engine, socket, denied, allowed, read_only, types, propagation, shared_volume)
+RULES = (engine, socket, denied, allowed, pattern, read_only, types, propagation, shared_volume)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rootless.model.network import BRIDGE
-from rootless.policy.kinds import address_within
+from rootless.policy.kinds import address_within, matches_pattern
 from rootless.policy.rules.base import Case, Violation, rule
 
+_MODES = frozenset("default bridge private none host container slirp4netns".split())
 _FIELD = "HostConfig.PortBindings"
 
 
@@ -32,6 +33,31 @@ def mode(case: Case) -> Iterator[Violation]:
                 f"allowed are {', '.join(sorted(allow)) or 'none at all'}",
                 "network.allowModes",
             )
+
+
+@rule(
+    "network.name",
+    "high",
+    keys=("network.allowNetworks",),
+    references=("NIST 800-190 4.4.2",),
+    remediation="use a network that network.allowNetworks names",
+)
+def name(case: Case) -> Iterator[Violation]:
+    """Of the networks that users make only the allowed ones, by name."""
+    allow = case.policy.names_of("network.allowNetworks")
+    for network in network_names(case) if allow is not None else ():
+        if not matches_pattern(network, allow or frozenset()):
+            reason = "the policy does not allow this network"
+            yield Violation("HostConfig.NetworkMode", network, reason, "network.allowNetworks")
+
+
+def network_names(case: Case) -> tuple[str, ...]:
+    """The networks of its own kind that a container is on; a file names one by its mode."""
+    found = tuple(attachment.network for attachment in case.spec.network.attachments)
+    mode = case.spec.request.host.network_mode
+    if case.offline and not found and mode and mode.partition(":")[0] not in _MODES:
+        return (mode,)
+    return found
 
 
 @rule(
@@ -82,4 +108,4 @@ def privileged(case: Case) -> Iterator[Violation]:
             )
 
 
-RULES = (mode, address, privileged)
+RULES = (mode, name, address, privileged)

@@ -72,13 +72,31 @@ def withheld(entry: str) -> str:
     "labels.required",
     "low",
     keys=("labels.require",),
-    remediation="run with --label {value}=…",
+    remediation="run with --label {value}",
 )
 def labelled(case: Case) -> Iterator[Violation]:
     """Labels say whose a container is."""
-    have = {key for key, value in case.spec.labels if value}
-    for name in sorted((case.policy.names_of("labels.require") or frozenset()) - have):
-        yield Violation("Config.Labels", name, "the policy requires this label", "labels.require")
+    have = dict(case.spec.labels)
+    for wanted in sorted(case.policy.names_of("labels.require") or ()):
+        name, equals, value = wanted.partition("=")
+        good = matches_pattern(have.get(name, ""), frozenset({value})) if equals else have.get(name)
+        if not good:
+            reason = "the policy requires this label"
+            yield Violation("Config.Labels", wanted, reason, "labels.require")
+
+
+@rule(
+    "labels.forbidden",
+    "medium",
+    keys=("labels.deny",),
+    remediation="leave out the label {value}",
+)
+def mislabelled(case: Case) -> Iterator[Violation]:
+    """Labels that tools obey are not for everybody to set."""
+    denied = case.policy.names_of("labels.deny") or frozenset()
+    for label, _ in case.spec.request.config.labels if denied else ():
+        if matches_pattern(label, denied):
+            yield Violation("Config.Labels", label, "the policy denies this label", "labels.deny")
 
 
 @rule(
@@ -162,4 +180,4 @@ def timed(case: Case) -> Iterator[Violation]:
         yield Violation("HostConfig.Timeout", "0", reason, "lifetime.requireTimeout")
 
 
-RULES = (forbidden, secret, labelled, restart, health, removed, longest, timed)
+RULES = (forbidden, secret, labelled, mislabelled, restart, health, removed, longest, timed)

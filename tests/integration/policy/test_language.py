@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import date, timedelta
+from pathlib import Path
 
+from tests.integration.policy.forced import policy
 from tests.support.engine import Engine
 
 HEAD = "apiVersion: rootless.dev/v1alpha1\nkind: Policy\nmetadata: {name: mine}\nextends: none\n"
+
+REMOTE = "udp://127.0.0.1:9"
 
 
 def test_defaults_standards_and_exceptions(engine: Engine) -> None:
@@ -51,3 +55,71 @@ def test_a_policy_that_warns_lets_pass_and_tells(engine: Engine) -> None:
         engine.ok("rm", done.stdout.strip())
     finally:
         path.unlink()
+
+
+def test_sources_networks_labels_and_logs(engine: Engine, tmp_path: Path) -> None:
+    """Each denies on the engine what it denies in a file, and lets the rest pass."""
+    for name in ("open", "shut"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.txt").write_text(name)
+    (tmp_path / "open/link.txt").symlink_to(tmp_path / "shut/data.txt")
+    engine.ok("network", "create", "front")
+    engine.ok("network", "create", "back")
+    spec = (
+        f"{{mounts: {{allowGlobs: [{tmp_path}/open/*.txt]}}, network: {{allowNetworks: [front]}}, "
+        "labels: {require: [team=a*], deny: [admin]}, "
+        "logs: {allowDrivers: [json-file, syslog], denyOptions: [tag], allowRemote: false}}"
+    )
+    base = ("create", "--label", "team=ab")
+    cases: list[tuple[tuple[str, ...], str]] = [
+        (("-v", f"{tmp_path}/shut/data.txt:/x"), "mounts.pattern"),
+        (("-v", f"{tmp_path}/open/link.txt:/x"), "mounts.pattern"),
+        (("-v", f"{tmp_path}/open:/x"), "mounts.pattern"),
+        (("--network", "back"), "network.name"),
+        (("--label", "admin=1"), "labels.forbidden"),
+        (("--label", "team=b"), "labels.required"),
+        (("--log-driver", "local"), "logs.driver"),
+        (("--log-opt", "tag=x"), "logs.option"),
+        (
+            ("--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:9"),
+            "logs.remote",
+        ),
+    ]
+    try:
+        with policy(engine, spec):
+            for flags, rule in cases:
+                done = engine.run(*base, *flags, "rootless/busybox", "true")
+                assert done.returncode != 0, flags
+                assert f"{rule}: " in done.stderr, (flags, done.stderr)
+            good = ("--network", "front", "-v", f"{tmp_path}/open/data.txt:/x")
+            engine.ok("rm", engine.ok(*base, *good, "rootless/busybox", "true"))
+            # A container that was made before is judged when it is connected.
+            made = engine.ok(*base, "--network", "front", "rootless/busybox", "true")
+            done = engine.run("network", "connect", "back", made)
+            assert "network.name: " in done.stderr
+            engine.ok("rm", made)
+    finally:
+        engine.ok("network", "rm", "front", "back")
+
+
+def test_an_exec_and_an_update_are_held_to_the_same(engine: Engine) -> None:
+    made = engine.ok("run", "-d", "--network", "none", "rootless/busybox", "sleep", "600")
+    try:
+        spec = (
+            "{env: {deny: [LD_*], denySecrets: true}, user: {minimumUid: 5}, "
+            "restart: {allow: ['no']}}"
+        )
+        with policy(engine, spec):
+            for flags, rule in (
+                (("-u", "5", "-e", "LD_PRELOAD=/x"), "env.forbidden"),
+                (("-u", "5", "-e", "DB_PASSWORD=hunter2"), "env.secret"),
+                (("-u", "4"), "user.uid"),
+            ):
+                done = engine.run("exec", *flags, made, "true")
+                assert done.returncode != 0, flags
+                assert f"{rule}: " in done.stderr, (flags, done.stderr)
+            engine.ok("exec", "-u", "5", "-e", "A=b", made, "true")
+            done = engine.run("update", "--restart", "always", made)
+            assert "restart.policy: " in done.stderr
+    finally:
+        engine.ok("rm", "-f", made)

@@ -38,6 +38,10 @@ _SAMPLES = {
     "call": ["bpf", "keyctl"],
     "port": ["80", "443"],
     "registry": ["docker.io", "registry.example:5000"],
+    "labels": ["com.example.*", "com.*", "team"],
+    "option": ["syslog-*", "labels", "*"],
+    "name": ["front", "fro*", "back"],
+    "glob": ["/srv/*", "/srv/**", "/srv/a/?", "/opt/* & /opt/y", "/**"],
     "caller": ["role:admin", "role:*", "uid:5", "spiffe://example.org/*"],
     "standard": ["baseline", "restricted@1.24", "restricted@1.37"],
 }

@@ -13,7 +13,16 @@ import pytest
 
 from rootless.errors import Denied
 from rootless.model.mounts import IdMap, MountSpec
-from rootless.model.request import Healthcheck, PortBinding, Resources, RestartPolicy
+from rootless.model.network import Attachment
+from rootless.model.request import (
+    ContainerConfig,
+    ContainerRequest,
+    Healthcheck,
+    LogConfig,
+    PortBinding,
+    Resources,
+    RestartPolicy,
+)
 from rootless.model.spec import (
     ContainerSpec,
     DeviceSpec,
@@ -65,11 +74,36 @@ def environment(*entries: str) -> ContainerSpec:
     return spec(process=replace(SPEC.process, env=entries))
 
 
+def on(network: str) -> ContainerSpec:
+    return spec(network=NetworkSpec("bridge", attachments=(Attachment("f" * 64, network),)))
+
+
+def labelled(*labels: tuple[str, str]) -> ContainerSpec:
+    request = ContainerRequest(config=ContainerConfig(labels=labels))
+    return spec(labels=labels, request=request)
+
+
 OPEN = policy()
 """Constrains nothing: what it denies is the floor."""
 
 CASES: list[tuple[str, ContainerSpec, Policy, ContainerSpec]] = [
     # rule, what it denies, under which policy, what that policy allows
+    ("mounts.pattern", mount("/srv/a/b"), policy("  mounts: {allowGlobs: [/srv/*]}\n"),
+     mount("/srv/a")),
+    ("mounts.pattern", mount("/srv/a/key.pem"),
+     policy('  mounts: {allowGlobs: ["/srv/** & /**/*.crt"]}\n'), mount("/srv/a/b/x.crt")),
+    ("network.name", on("back"), policy("  network: {allowNetworks: [fro*]}\n"), on("front")),
+    ("labels.required", labelled(("team", "b")), policy("  labels: {require: [team=a*]}\n"),
+     labelled(("team", "ab"))),
+    ("labels.forbidden", labelled(("com.example.x", "1")),
+     policy("  labels: {deny: [com.example.*]}\n"), labelled(("com.examples", "1"))),
+    ("logs.driver", spec(log=LogConfig("syslog")), policy("  logs: {allowDrivers: [local]}\n"),
+     spec(log=LogConfig("local"))),
+    ("logs.option", spec(log=LogConfig("local", (("labels", "x"),))),
+     policy("  logs: {denyOptions: [label*]}\n"), spec(log=LogConfig("local", (("tag", "x"),)))),
+    ("logs.remote", spec(log=LogConfig("syslog", (("syslog-address", "udp://10.0.0.1:514"),))),
+     policy("  logs: {allowRemote: false}\n"),
+     spec(log=LogConfig("syslog", (("syslog-address", "unixgram:///dev/log"),)))),
     ("lifetime.maximum", spec(timeout=61), policy("  lifetime: {maximum: 1m}\n"),
      spec(timeout=60)),
     ("lifetime.timeout", SPEC, policy("  lifetime: {requireTimeout: true}\n"),
