@@ -61,7 +61,7 @@ def settings_of(config: DaemonConfig) -> EngineSettings:
         no_new_privileges=config.no_new_privileges,
         log_driver=config.log_driver,
         log_options=config.log_opts,
-        seccomp_profile=seccomp_path(config),
+        seccomp_profile=config.seccomp_profile,
         policies=tuple(Path(path) for path in config.policy),
         insecure_registries=config.insecure_registries,
         registry_mirrors=config.registry_mirrors,
@@ -139,9 +139,8 @@ def check_host(config: DaemonConfig, facts: HostFacts) -> None:
             hint="give one that is statically linked: tini-static or catatonit",
         )
     _check_own_limits(config)
-    profile = seccomp_path(config)
-    if profile:
-        parse_profile(default_seccomp_profile(profile))
+    if config.seccomp_profile:
+        parse_profile(default_seccomp_profile(config.seccomp_profile))
 
 
 def _check_own_limits(config: DaemonConfig) -> None:
@@ -155,11 +154,6 @@ def _check_own_limits(config: DaemonConfig) -> None:
                 f"default-ulimits.{limit.name}: hard {limit.hard} is above your own, {mine}",
                 hint="raise the user's limit in limits.conf(5), or that of the systemd unit",
             )
-
-
-def seccomp_path(config: DaemonConfig) -> str:
-    """The default profile's path, '' for the built-in one."""
-    return "" if config.seccomp_profile == "builtin" else config.seccomp_profile
 
 
 def build_engine(config: DaemonConfig, home: str) -> LocalEngine:

@@ -143,6 +143,8 @@ def default_paths(environ: Mapping[str, str]) -> tuple[Path, Path]:
 
 def check_config(config: DaemonConfig) -> DaemonConfig:
     """Refuse values nothing could work with; returns the configuration, overlay2 as overlay."""
+    if config.seccomp_profile == "builtin":  # Docker's word for its own
+        config = replace(config, seccomp_profile="")
     checks.check_words(config)
     checks.check_numbers(config)
     checks.check_logging(config.log_driver, config.log_opts)

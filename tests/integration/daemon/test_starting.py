@@ -162,6 +162,11 @@ def test_without_xdg_directories_the_defaults_are_the_users(engine: Engine) -> N
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "configuration OK\n")
+    done = subprocess.run(
+        [*program("rootlessd"), "--validate", "--data-root", "/proc/none/of/this"],
+        env=engine.env, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "cannot make /proc/none/of/this: /proc is" in done.stderr) == (1, True)
     assert "XDG_RUNTIME_DIR is 'run'" in refused(engine, env={"XDG_RUNTIME_DIR": "run"})
 
 

@@ -268,6 +268,11 @@ def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
         assert len(found) == len(set(found))
 
 
+def test_the_built_in_seccomp_profile_by_dockers_word(environ: dict[str, str]) -> None:
+    assert configured(environ, '{"seccomp-profile": "builtin"}').seccomp_profile == ""
+    assert configured(environ, "{}", "--seccomp-profile", "builtin").seccomp_profile == ""
+
+
 def test_paths_follow_xdg(environ: dict[str, str], tmp_path: Path) -> None:
     config = configured(environ, "")
     assert config.data_root == "/data/rootless"
