@@ -115,7 +115,8 @@ def _split(options: argparse.Namespace) -> tuple[list[str], list[str]]:
         # With --running the words are containers, unless they are policies by their looks.
         asks = options.running or options.daemon or options.image
         first = index == 0 and not options.policy and not asks
-        if first or (not inputs and looks_like_policy(argument)):
+        named = argument.startswith("builtin:")
+        if first or named or (not inputs and looks_like_policy(argument)):
             names.append(argument)
         else:
             inputs.append(argument)

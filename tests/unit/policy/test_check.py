@@ -150,6 +150,12 @@ def test_several_policies_are_merged_and_options_filter(pod: str, capfdbinary: A
     assert all(e["rule"].startswith("cis-docker.5.1") for e in found["results"][0]["findings"])
 
 
+def test_a_built_in_is_a_policy_wherever_it_stands(pod: str, capfdbinary: Any) -> None:
+    found = report(capfdbinary, "builtin:pss-baseline", pod, "builtin:cis-docker", status=1)
+    assert [result["input"] for result in found["results"]] == [pod]
+    assert found["policy"]["name"] == "cis-docker+pss-baseline"
+
+
 def test_standard_input_and_several_documents(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:

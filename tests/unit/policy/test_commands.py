@@ -22,6 +22,42 @@ def test_the_built_in_policies_pass_their_tests(
     assert testing.main([str(path) for path in files]) == 0, capsys.readouterr().out
     tested = "\n".join(path.read_text() for path in files)
     assert all(f"policy: builtin:{name}" in tested for name in BUILTINS)
+    page = (repository / "docs" / "builtin-policies.md").read_text()
+    assert all(name in page for name in BUILTINS)
+
+
+@pytest.mark.parametrize("name", ["default", "restricted", "strict", "ci-runner", "standards"])
+def test_every_rule_of_a_built_in_policy_is_broken_by_its_tests(
+    repository: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = repository / "policies" / "tests" / f"{name}.yaml"
+    assert testing.main(["--coverage", str(path)]) == 0
+    assert "no case breaks" not in capsys.readouterr().out
+
+
+def test_coverage_counts_what_a_policy_denies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy, tests = tmp_path / "p.yaml", tmp_path / "t.yaml"
+    policy.write_text(
+        HEAD + "extends: none\nrules: {health.required: {mode: audit}}\nspec:\n"
+        "  ports: {maximum: 0, allowPublishAll: true}\n  user: {requireNonRoot: false}\n"
+        "  userns: {allowModes: [shared, auto]}\n  capabilities: {allow: [], deny: []}\n"
+        "  health: {require: true}\n  api: {denyActions: [container.stop]}\n"
+        "  podSecurity: {require: [baseline@1.0]}\n"
+    )
+    tests.write_text(
+        TEST + "policy: p.yaml\ncases:\n"
+        "  - {name: a, as: run, input: 'run -p 127.0.0.1:8080:80 app', verdict: fail}\n"
+    )
+    assert testing.main(["--coverage", str(tests)]) == 0
+    out = capsys.readouterr().out
+    missing = {line.split()[-1] for line in out.splitlines() if "no case breaks" in line}
+    assert "pss.privileged" in missing
+    ours = {rule for rule in missing if not rule.startswith("pss.")}
+    assert ours == set()
+    assert "pss.hostProbesAndHostLifecycle" not in missing
+    assert "pss.runAsNonRoot" not in missing
 
 
 @pytest.mark.parametrize("name", BUILTINS)
