@@ -51,6 +51,7 @@ def create(
     exclude: Exclude | None = None,
     include_root: bool = False,
     finish: bool = True,
+    sparse_above: int = 0,
 ) -> Created:
     """Write what lies below the directory descriptor ``root`` as a tar to ``out``.
 
@@ -59,9 +60,10 @@ def create(
     without one, names are relative to ``root``.  ``whiteouts`` turns the disk's
     whiteouts into ``.wh.`` entries.  ``exclude`` is asked with each path in the
     archive.  Entries are sorted by name, times cut to seconds (as Docker), ids
-    shifted back to the image's; sockets are left out.
+    shifted back to the image's; sockets are left out.  Files larger than
+    ``sparse_above`` bytes keep their holes.
     """
-    walker = _Walker(out, shift, whiteouts, exclude)
+    walker = _Walker(out, shift, whiteouts, exclude, sparse_above)
     if name:
         walker.one(root, name, arcname or name)
         walker.walk()
@@ -82,8 +84,10 @@ class _Walker:
         shift: IdShift,
         whiteouts: WhiteoutReader | None,
         exclude: Exclude | None,
+        sparse_above: int,
     ) -> None:
         self.tar = TarWriter(out)
+        self._sparse_above = sparse_above
         self.bytes = 0
         self._shift = shift
         self._whiteouts = whiteouts
@@ -226,7 +230,8 @@ class _Walker:
             header = self._header(path, status, tar.REGULAR_KIND)
             header.xattrs = _attributes(fd)
             header.size = status.st_size
-            if status.st_blocks * 512 + _SPARSE_GAIN < status.st_size:
+            least = max(status.st_blocks * 512 + _SPARSE_GAIN, self._sparse_above)
+            if status.st_size > least:
                 self._sparse(fd, header)
             else:
                 self.tar.begin(header)

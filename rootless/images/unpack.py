@@ -21,6 +21,10 @@ from rootless.errors import InvalidInput
 from rootless.images.manifest import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 
 _STEP = 1 << 20
+SPARSE_ABOVE = 8 << 30
+"""Bytes. A layer should have no sparse files (OCI image-spec 1.1, layer.md): Docker and Podman load
+them, but cannot push or save them again. A file whose holes nobody could wait for has them all the
+same; /var/log/lastlog can have an apparent size of hundreds of gigabytes."""
 
 Consumed = Callable[[int], None]
 """Is told how many compressed bytes were read, once per mebibyte or so."""
@@ -153,6 +157,7 @@ def pack_layer(
         whiteouts=whiteouts,
         exclude=exclude,
         include_root=include_root,
+        sparse_above=SPARSE_ABOVE,
     )
     packer.finish()
     return Packed(plain.digest(), blob.digest(), blob.size, _MEDIA_TYPES[compression], done.entries)

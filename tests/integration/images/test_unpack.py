@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import struct
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,21 @@ def test_whiteouts_on_disk_and_back(layer: Any, tmp_path: Path) -> None:
     diff_id = userns.run_python(PACK, str(tmp_path / "layer"), str(tmp_path / "out.tar")).strip()
     assert diff_id == digest_of(data)
     assert (tmp_path / "out.tar").read_bytes() == data
+
+
+@pytest.mark.parametrize(("size", "holes"), [(5 << 20, False), (9 << 30, True)])
+def test_a_packed_layer_has_holes_only_where_nobody_could_wait(
+    layer: Any, tmp_path: Path, size: int, holes: bool
+) -> None:
+    layer(archive(directory(b"./", mode=0o755), file(b"big", b"x")))
+    grow = f"import os, sys; os.truncate(sys.argv[1], {size})"
+    userns.run_python(grow, str(tmp_path / "layer" / "big"))
+    packed = tmp_path / "out.tar"
+    userns.run_python(PACK, str(tmp_path / "layer"), str(packed))
+    with tarfile.open(packed) as found:
+        big = found.getmember("big")
+        assert (big.size, big.issparse()) == (size, holes)
+    assert (packed.stat().st_size < 1 << 20) == holes
 
 
 def test_an_image_cannot_smuggle_overlay_marks(layer: Any, tmp_path: Path) -> None:
