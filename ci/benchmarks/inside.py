@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import load, memory, policy, pull, remote, report, runs, startup
+from benchmarks import load, memory, networks, policy, pull, remote, report, runs, startup
 from benchmarks.measure import BenchFailed
 from benchmarks.world import World
 
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "cli": runs.cli,
     "policy": policy.policy,
     "throughput": runs.throughput,
+    "networks": networks.networks,
     "load": load.load,
     "remote": remote.remote,
 }

@@ -14,13 +14,15 @@ from lib import account, apt, checkout, pyenv, supervise, testrun
 from lib.say import SetupFailed, note, open_standard_streams
 
 NAMES = (
-    "startup", "run", "many", "exec", "memory", "pull", "cli", "policy", "throughput", "load",
-    "remote",
+    "startup", "run", "many", "exec", "memory", "pull", "cli", "policy", "throughput", "networks",
+    "load", "remote",
 )  # fmt: skip
 PACKAGES = (
     *apt.ENGINE,
     *apt.PYTHON,
     "podman",
+    "netavark",
+    "iptables",
     "conmon",
     "crun",
     "bubblewrap",

@@ -17,7 +17,7 @@ from benchmarks.measure import BenchFailed, output
 
 IMAGE = "localhost/bench"
 DAEMON_STOP_MS = 20_000
-APPLETS = ("sh", "true", "sleep", "cat")
+APPLETS = ("sh", "true", "sleep", "cat", "nc", "dd", "mkfifo")
 
 
 def busybox() -> Path:
