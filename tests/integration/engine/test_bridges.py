@@ -126,23 +126,36 @@ def test_networks_do_not_see_one_another(engine: Engine, networks: list[str]) ->
     assert "web" not in found.stdout
 
 
-def test_the_host_is_out_of_reach(engine: Engine, networks: list[str]) -> None:
-    make(engine, networks, "out")
-    engine.ok("run", "-d", "--name", "box", "--network", "out", IMAGE, "sleep", "1000")
-    gateway = place(engine, "box", "out")["Gateway"]
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        server.settimeout(0)
+@pytest.mark.parametrize("network", ["bridge", "out", "slirp4netns"])
+def test_the_host_is_out_of_reach(engine: Engine, networks: list[str], network: str) -> None:
+    if network == "out":
+        make(engine, networks, "out", "--ipv6")
+    engine.ok("run", "-d", "--name", "box", "--network", network, IMAGE, "sleep", "1000")
+    found = place(engine, "box", network)
+    tried = ["10.0.2.2", "10.0.2.3", "10.0.2.100", "127.0.0.1", "127.0.0.11", "fd00::2", "fd00::3",
+             "::1", "::ffff:127.0.0.1", found["Gateway"], found["IPv6Gateway"]]  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0)))]
+        port = servers[0].getsockname()[1]
+        with contextlib.suppress(OSError):  # no IPv6, or another one has the port there
+            made = socket.create_server(("::1", port), family=socket.AF_INET6)
+            servers.append(stack.enter_context(made))
         source = (
-            "import socket\nfor a in ('10.0.2.2', '10.0.2.3', '10.0.2.100', '127.0.0.1', "
-            f"'{gateway}'):\n"
-            "    s = socket.socket(); s.settimeout(2)\n"
+            f"import socket\nfor a in {[address for address in tried if address]}:\n"
+            "    s = socket.socket(socket.AF_INET6 if ':' in a else socket.AF_INET)\n"
+            "    s.settimeout(2)\n"
             f"    print(a, s.connect_ex((a, {port})))"
         )
-        for line in inside(engine, "box", source).splitlines():
+        lines = inside(engine, "box", source).splitlines()
+        assert len(lines) == len(tried)
+        for line in lines:
             assert not line.endswith(" 0"), line
-        with pytest.raises(BlockingIOError):
-            server.accept()
+        for server in servers:
+            server.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                server.accept()
+    # Neither is the engine's API, where it is a file.
+    assert engine.run("exec", "box", "ls", str(engine.root)).returncode != 0
     # Abstract sockets belong to the host's network namespace.
     with socket.socket(socket.AF_UNIX) as hidden:
         hidden.bind("\0rootless-test-bridges")
