@@ -64,7 +64,8 @@ def libnftables(host: Host) -> CheckResult:
     return Subject("nftables", "libnftables").judge(
         name or "not installed",
         ok=bool(name),
-        cost="there are no bridge networks: rootless network create and compose files",
+        cost="there are no bridge networks: every container has a slirp4netns of its own, "
+        "and rootless network create and compose files do not work",
         fix="sudo apt-get install nftables",
     )
 

@@ -99,7 +99,8 @@ class Service:
         except RootlessError as error:
             raise HostUnsupported(
                 f"this kernel does not take the rules of bridge networks: {error.message}",
-                hint="it needs nf_tables with the families inet and bridge, and NAT",
+                hint="it needs nf_tables with the families inet and bridge, and NAT; without: "
+                "--network slirp4netns, or default-network in daemon.json",
             ) from None
         self.networks: dict[str, NetworkRecord] = {}
         self.containers: dict[str, Container] = {}
