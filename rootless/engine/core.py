@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-LAUNCHER_MODULES = ("storage.tree", "engine.inside")
+LAUNCHER_MODULES = ("storage.tree", "storage.privileged", "engine.inside")
 _RETRIES = 2
 """How often a function is called again whose process was killed."""
 

@@ -2,31 +2,68 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from rootless.engine.core import Core
 from rootless.engine.image_index import ImageIndex
-from rootless.engine.state import State
 from rootless.model.image import ImageFacts
 from rootless.model.spec import ContainerSpec, ImageSpec
+from rootless.policy.rules import privileges
 from rootless.policy.rules.images import full_name
-from rootless.storage.layers import LayerStore
+
+_MAX_KNOWN = 256
 
 
 class ImageInspector:
     """Looks at images by their records; an image whose record is gone has no vouchers."""
 
-    def __init__(self, state: State, index: ImageIndex, layers: LayerStore) -> None:
-        self._state = state
+    def __init__(self, core: Core, index: ImageIndex) -> None:
+        self._core = core
         self._index = index
-        self._layers = layers
+        self._setuid: dict[tuple[str, ...], tuple[str, ...]] = {}
+        """By diff ids; layers never change."""
 
     async def facts(self, image: ImageSpec) -> ImageFacts:
         """All that any rule looks at."""
+        core = self._core
         entry = self._index.get(image.id)
+        setuid = None
+        if core.policy.constrains(privileges.SETUID_KEY):
+            setuid = await self._privileged(image.diff_ids)
         return ImageFacts(
             name=image.name or full_name(image.reference),
             created_ns=entry.image.config.created_ns if entry is not None else None,
-            size=sum(self._layers.get(diff_id).meta.size for diff_id in image.diff_ids),
-            vouchers=tuple(self._state.vouchers(image.id)),
+            size=sum(core.layers.get(diff_id).meta.size for diff_id in image.diff_ids),
+            vouchers=tuple(core.state.vouchers(image.id)),
+            setuid=setuid,
         )
+
+    async def _privileged(self, diff_ids: tuple[str, ...]) -> tuple[str, ...]:
+        known = self._setuid.get(diff_ids)
+        if known is None:
+            if len(self._setuid) >= _MAX_KNOWN:
+                self._setuid.clear()
+            known = self._setuid[diff_ids] = await self._find_privileged(diff_ids)
+        return known
+
+    async def _find_privileged(self, diff_ids: tuple[str, ...]) -> tuple[str, ...]:
+        core = self._core
+        candidates: dict[str, None] = {}
+        for diff_id in diff_ids:
+            layer = core.layers.get(diff_id)
+            if layer.meta.privileged is None:
+                names = cast(
+                    "list[str]", await core.call("storage.privileged.in_layer", path=layer.fs)
+                )
+                core.layers.record_privileged(diff_id, names)
+            candidates |= dict.fromkeys(core.layers.get(diff_id).meta.privileged or ())
+        if not candidates:
+            return ()
+        lowers = [core.layers.get(diff_id).fs for diff_id in reversed(diff_ids)]
+        found = await core.call(
+            "storage.privileged.in_image", lowers=lowers, candidates=list(candidates)
+        )
+        return tuple(cast("list[str]", found))
 
     async def of(self, spec: ContainerSpec) -> tuple[ImageFacts, ...]:
         """The image of a container and those it mounts."""

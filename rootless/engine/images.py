@@ -47,7 +47,7 @@ class Images:
         self._core = core
         self.content = ContentStore(core.settings.data_root / "content")
         self.index = ImageIndex(core.state, self.content, core.layers)
-        core.images = ImageInspector(core.state, self.index, core.layers)
+        core.images = ImageInspector(core, self.index)
         self.unpacker = Unpacker(core, self.content)
         self.transfers = Transfers(core, self.content, self.index, self.unpacker)
         self._lock = self.transfers.lock

@@ -64,6 +64,7 @@ FIELDS: dict[str, Field] = {
     "privileges.allowPrivileged": Field(PERMIT),
     "privileges.requireNoNewPrivileges": Field(REQUIRE),
     "privileges.allowLabelDisable": Field(PERMIT),
+    "privileges.denySetuidFiles": Field(REQUIRE),
     "capabilities.allow": Field(ALLOW, CAPABILITIES),
     "capabilities.deny": Field(DENY, CAPABILITIES),
     "seccomp.allowUnconfined": Field(PERMIT),

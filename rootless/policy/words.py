@@ -9,8 +9,6 @@ NOT_YET = {
     "build": "there are no builds yet, so nothing could be decided on them",
     "network.egress": "outgoing traffic cannot be filtered by this version; use "
     "network.allowModes: [none]",
-    "privileges.denySetuidFiles": "files of images are not looked at by this version; "
-    "requireNoNewPrivileges makes setuid files harmless",
 }
 """Fields that a reader of the language may expect: refused with the reason, never ignored."""
 

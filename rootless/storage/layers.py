@@ -17,8 +17,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rootless import ids
@@ -37,6 +37,8 @@ class LayerMeta:
     size: int
     entries: int
     max_id: int
+    privileged: tuple[str, ...] | None = None
+    """Its files with set-id bits or capabilities (``privileged``), None before anybody asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,13 @@ class Layer:
 
     meta: LayerMeta
     fs: str
+
+
+def _read(path: Path) -> LayerMeta:
+    """Raises ValueError or TypeError for what is no record."""
+    meta = LayerMeta(**json.loads(path.read_bytes()))
+    names = meta.privileged
+    return meta if names is None else replace(meta, privileged=tuple(names))
 
 
 class LayerStore:
@@ -97,7 +106,7 @@ class LayerStore:
             known = self._known.get(diff_id)
             if known is not None and known[:2] == (now.st_ino, now.st_mtime_ns):
                 return known[2]
-            meta = LayerMeta(**json.loads((path / "meta.json").read_bytes()))
+            meta = _read(path / "meta.json")
         except FileNotFoundError:
             self._known.pop(diff_id, None)
             return None
@@ -109,6 +118,16 @@ class LayerStore:
         layer = Layer(meta, f"{path}/fs")
         self._known[diff_id] = now.st_ino, now.st_mtime_ns, layer
         return layer
+
+    def record_privileged(self, diff_id: str, names: Sequence[str]) -> None:
+        """Keep which of a layer's files are privileged; it never changes."""
+        path = self._path(diff_id)
+        meta = replace(self.get(diff_id).meta, privileged=tuple(names))
+        new = path / "meta.json.new"
+        new.unlink(missing_ok=True)
+        write_new(new, json.dumps(asdict(meta)).encode())
+        new.replace(path / "meta.json")
+        fsync_dir(path)
 
     def get(self, diff_id: str) -> Layer:
         """The layer; raises NotFound."""

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from rootless.policy.rules.base import Case, Violation, rule
 
+SETUID_KEY = "privileges.denySetuidFiles"
+_MAX_TOLD = 100
+
 
 @rule(
     "privileges.privileged",
@@ -65,4 +68,30 @@ def labels(case: Case) -> Iterator[Violation]:
             )
 
 
-RULES = (privileged, no_new_privileges, labels)
+@rule(
+    "privileges.setuid-files",
+    "medium",
+    keys=(SETUID_KEY,),
+    references=("CIS 4.8", "NIST 800-190 4.1.2"),
+    remediation="take the bits away in the image: RUN find / -xdev -perm /6000 -type f "
+    "-exec chmod a-s {} +, and setcap -r for capabilities",
+)
+def setuid_files(case: Case) -> Iterator[Violation]:
+    """A program with set-id bits or capabilities runs with more rights than its caller has."""
+    if not case.policy.requires(SETUID_KEY):
+        return
+    for image in case.images:
+        if image.setuid is None:
+            if not case.offline:  # a file names images, the engine has them
+                reason = "its files were not looked at"
+                yield Violation("Config.Image", image.name, reason, SETUID_KEY)
+            continue
+        reason = f"files of {image.name} give whoever runs them other rights"
+        for path in image.setuid[:_MAX_TOLD]:
+            yield Violation("Config.Image", path, reason, SETUID_KEY)
+        if len(image.setuid) > _MAX_TOLD:
+            more = f"({len(image.setuid) - _MAX_TOLD} more)"
+            yield Violation("Config.Image", more, reason, SETUID_KEY)
+
+
+RULES = (privileged, no_new_privileges, labels, setuid_files)

@@ -317,3 +317,14 @@ def test_rules_on_images_are_for_those_whom_the_selector_means() -> None:
     assert denied(facts(), by) == {"images.allowed"}
     other = preview(IDENTITY, spec(name="loud"), by, FACTS, PATHS, image_facts=(facts(),))
     assert other.allowed
+
+
+def test_setuid_files() -> None:
+    by = policy("  privileges: {denySetuidFiles: true}\n")
+    assert denied(replace(facts(), setuid=()), by) == set()
+    for files in (("/bin/su",), None):  # what nobody looked at is not taken for harmless
+        assert denied(replace(facts(), setuid=files), by) == {"privileges.setuid-files"}
+    assert denied(replace(facts(), setuid=("/bin/su",)), policy()) == set()
+    many = replace(facts(), setuid=tuple(f"/{n}" for n in range(150)))
+    decision = preview(IDENTITY, SPEC, by, FACTS, PATHS, image_facts=(many,))
+    assert decision.findings[-1].value == "(50 more)"

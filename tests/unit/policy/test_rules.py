@@ -476,6 +476,7 @@ def test_every_rule_has_a_case() -> None:
         "landlock.available",
         "landlock.listening",
         *(f"quotas.{name}" for name in ("containers", "running", "memory", "cpus", "disk")),
+        "privileges.setuid-files",
         *(f"images.{name}" for name in ("allowed", "digest", "tag", "age", "size", "trust")),
         *(f"api.{name}" for name in ("action", "role", "grant", "owner")),
     }
