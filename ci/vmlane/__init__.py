@@ -1,0 +1,1 @@
+"""The virtual-machine lane: a Debian under QEMU's software emulation, its image, its boot."""
