@@ -79,6 +79,13 @@ GROUPS: dict[str, Group] = {
             "prune": ("prune", "CONTAINER", "Remove all stopped containers"),
         },
     ),
+    "auth": Group(
+        "Ask who you are to the engine and what you may do",
+        {
+            "can-i": ("auth", "CAN_I", "Ask whether the policy lets you do something"),
+            "whoami": ("auth", "WHOAMI", "Print who the daemon takes you for"),
+        },
+    ),
     "context": Group(
         "Manage contexts",
         {

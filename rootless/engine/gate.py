@@ -259,6 +259,12 @@ class Gate:
         asked = replace(subject, identity=identity)
         return admission.allowed(actions.owner_findings(identity, self._store.current(), asked))
 
+    def would(self, identity: Identity, verb: str, subject: Subject) -> tuple[Finding, ...]:
+        """What is against ``verb`` on the subject, were it asked; nothing is written of it."""
+        policy, asked = self._store.current(), replace(subject, identity=identity)
+        unseen = () if identity.own else actions.owner_findings(identity, policy, asked)
+        return (*unseen, *actions.action_findings(identity, verb, policy, asked))
+
     def lists(self, identity: Identity, verb: str, subject: Subject) -> bool:
         """Whether ``verb`` (``container.list``, ``volume.prune``) is about this object too."""
         if not self.sees(identity, subject):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Literal, Protocol
 
+from rootless.model.decision import Decision
 from rootless.model.event import Event
 from rootless.model.identity import Identity
 from rootless.model.records import (
@@ -318,6 +319,12 @@ class System(Protocol):
     """The engine itself."""
 
     async def ping(self) -> Literal["OK"]: ...
+    async def can(
+        self, identity: Identity, verb: str, target: str = "", *, asked: str = ""
+    ) -> tuple[Identity, Decision]:
+        """Whom it is about (``asked``, or the caller), and what the policy says to ``verb``."""
+        ...
+
     async def info(self, identity: Identity) -> SystemInfo: ...
     async def version(self, identity: Identity) -> VersionInfo: ...
     async def disk_usage(self, identity: Identity) -> DiskUsage: ...

@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 import rootless
+from rootless.engine.authorisation import verdict
 from rootless.engine.core import Core
 from rootless.engine.filters import Filters
 from rootless.engine.ownership import of_unit
 from rootless.engine.settings import EngineSettings
 from rootless.engine.stats import memory_total
 from rootless.errors import InvalidInput
+from rootless.model.decision import Decision
 from rootless.model.event import Event
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
@@ -50,6 +52,12 @@ class System:
     async def ping(self) -> Literal["OK"]:
         """The engine answers."""
         return "OK"
+
+    async def can(
+        self, identity: Identity, verb: str, target: str = "", *, asked: str = ""
+    ) -> tuple[Identity, Decision]:
+        """See :func:`rootless.engine.authorisation.verdict`."""
+        return verdict(self._core, identity, verb, target, asked)
 
     async def info(self, identity: Identity) -> SystemInfo:
         """What the engine is and what the host can do."""

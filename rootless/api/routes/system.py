@@ -16,6 +16,7 @@ from rootless.api.routes.containers import CREATE, create_request
 from rootless.api.streams import Closing, open_stream
 from rootless.errors import InvalidInput
 from rootless.model.decision import Finding
+from rootless.model.identity import Identity
 
 _PING_HEADERS = {
     "Builder-Version": "1",
@@ -116,6 +117,39 @@ async def plan(call: Call) -> Response:
     )
 
 
+def _identity(identity: Identity) -> dict[str, object]:
+    return {
+        "Source": identity.source,
+        "Name": identity.name,
+        "Key": identity.key,
+        "Uid": identity.uid,
+        "Role": identity.role,
+        "Uri": identity.uri,
+        "Fingerprint": identity.fingerprint,
+        "Own": identity.own,
+    }
+
+
+async def whoami(call: Call) -> Response:
+    """``GET /rootless/identity``: the caller as the policy sees it."""
+    return call.reply(_identity(call.identity))
+
+
+async def can(call: Call) -> Response:
+    """``GET /rootless/can``: what the policy would say to ``verb`` on ``object``, to ``as``."""
+    whom, decision = await call.engine.system.can(
+        call.identity, call.text("verb"), call.text("object"), asked=call.text("as")
+    )
+    return call.reply(
+        {
+            "Identity": _identity(whom),
+            "Allowed": decision.allowed,
+            "Policy": decision.policy,
+            "Findings": [_finding(finding) for finding in decision.findings],
+        }
+    )
+
+
 ROUTES = (
     Route(
         "GET",
@@ -149,4 +183,12 @@ ROUTES = (
     ),
     Route("POST", "/auth", auth, verb="image.login", disconnect="cancel", body=view.AuthBody),
     Route("POST", "/rootless/plan", plan, verb="container.plan", query=CREATE, body=CreateBody),
+    Route("GET", "/rootless/identity", whoami, open="tells callers who they are"),
+    Route(
+        "GET",
+        "/rootless/can",
+        can,
+        query=query("verb", "object", "as"),
+        open="tells callers what they may do, and of others the engine's own user only",
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -221,3 +222,55 @@ def test_the_decision_log_knows_who_was_refused(world: World) -> None:
     [line] = [one for one in lines if "api.owner" in one and made in one]
     assert '"name":"bob"' in line.replace(" ", "")
     world.own.remove(made)
+
+
+_GRANTS = """{api: {grants: [
+  {who: {roles: [ci]}, verbs: [container.*, image.run], objects: {owners: [self]}},
+  {who: {identities: ["spiffe://example.org/role/developer/*"]}, verbs: [container.list]}]}}"""
+
+
+def test_each_is_told_who_he_is_and_what_he_may(world: World) -> None:
+    told = world.alice.ok("GET", "/rootless/identity")
+    alice = "spiffe://example.org/role/ci/alice"
+    assert (told["Key"], told["Role"], told["Own"]) == (alice, "ci", False)
+    told = world.own.ok("GET", "/rootless/identity")
+    assert (told["Key"], told["Own"]) == (f"uid:{os.getuid()}", True)
+
+    def may(api: Api, verb: str, target: str = "", **others: str) -> bool:
+        found = api.ok("GET", "/rootless/can", verb=verb, object=target, **others)
+        assert found["Allowed"] or found["Findings"]
+        return bool(found["Allowed"])
+
+    with policy(world.engine, _GRANTS, head=DEFAULT):
+        made = world.alice.create("true", name="alices")
+        # What is answered is what happens.
+        assert may(world.alice, "container.start", "alices")
+        world.alice.ok("POST", f"/containers/{made}/start")
+        assert not may(world.alice, "volume.create")
+        assert world.alice.refused("POST", "/volumes/create", {"Name": "v"})[0] == 403
+        assert may(world.bob, "container.list")
+        assert not may(world.bob, "container.create")
+        assert world.bob.refused("POST", "/containers/create", {"Image": IMAGE})[0] == 403
+        # What is not there for bob is not there in the answer either.
+        path = "/rootless/can"
+        assert world.bob.refused("GET", path, verb="container.stop", object="alices")[0] == 404
+        # Only the engine's own user asks about others.
+        assert world.bob.refused("GET", path, verb="container.list", **{"as": alice})[0] == 403
+        bob = {"as": "spiffe://example.org/role/developer/bob"}
+        assert may(world.own, "container.stop", "alices", **{"as": alice})
+        assert not may(world.own, "container.stop", "alices", **bob)
+        assert world.own.refused("GET", path, verb="container.halt")[0] == 400
+
+
+def test_the_command_line_asks_the_same(world: World) -> None:
+    engine = world.engine
+    assert engine.ok("auth", "whoami").splitlines()[0] == f"uid:{os.getuid()}"
+    with policy(engine, _GRANTS, head=DEFAULT):
+        alice = ("--as", "spiffe://example.org/role/ci/alice")
+        assert engine.run("auth", "can-i", *alice, "container.create").stdout == "yes\n"
+        done = engine.run("auth", "can-i", *alice, "volume.create")
+        assert (done.returncode, done.stdout) == (1, "no\n")
+        assert "api.grant: nothing grants this to alice" in done.stderr
+    done = engine.run("auth", "can-i", "container.crate")
+    assert done.returncode == 1
+    assert "did you mean 'container.create'" in done.stderr

@@ -650,6 +650,11 @@ class FakeSystem:
         finally:
             self.engine.released.set()
 
+    async def can(
+        self, identity: Identity, verb: str, target: str = "", *, asked: str = ""
+    ) -> tuple[Identity, Decision]:
+        return identity, Decision(True, "default")
+
     async def auth(self, identity: Identity, auth: RegistryAuth) -> tuple[str, str]:
         return "Login Succeeded", ""
 

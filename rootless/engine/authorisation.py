@@ -1,0 +1,97 @@
+"""What the policy would say to a request, before it is made."""
+
+from __future__ import annotations
+
+import pwd
+
+from rootless.engine.core import Core
+from rootless.engine.ownership import of_network, of_unit, of_volume
+from rootless.errors import Denied, InvalidInput, NotFound
+from rootless.images import reference as references
+from rootless.model.decision import Decision
+from rootless.model.identity import Identity
+from rootless.model.verbs import VERBS
+from rootless.policy import admission
+from rootless.policy.matching import Subject
+from rootless.policy.words import nearest
+
+_SPIFFE = "spiffe://"
+
+
+def verdict(
+    core: Core, identity: Identity, verb: str, target: str, asked: str
+) -> tuple[Identity, Decision]:
+    """Who is asked about, and whether ``verb`` would be allowed, on ``target`` or in general.
+
+    ``asked`` is another identity ('' for the caller), which only the engine's own user may
+    ask about. InvalidInput for a verb that is none, NotFound for an object that is not there
+    for the caller.
+    """
+    if verb not in VERBS:
+        raise InvalidInput(
+            f"no such verb: {verb!r}{nearest(verb, VERBS)}",
+            hint="docs/api.md names the verb of each request",
+        )
+    whom = identity
+    if asked:
+        if not identity.own:
+            raise Denied(f"only the engine's own user may ask what {asked} can do")
+        whom = parse_identity(asked)
+    subject = _subject(core, verb, target)
+    if target and not core.policy.sees(identity, subject):
+        raise _absent(verb, target)
+    found = core.policy.would(whom, verb, subject)
+    return whom, Decision(admission.allowed(found), core.policy.name, found)
+
+
+def parse_identity(text: str) -> Identity:
+    """An identity as policies name it: ``uid:1000``, a user's name, a SPIFFE ID."""
+    if text.startswith(_SPIFFE):
+        _, _, path = text.removeprefix(_SPIFFE).partition("/")
+        parts = path.split("/")
+        if not path or not all(parts):
+            raise InvalidInput(
+                f"not a SPIFFE ID: {text!r}", hint="write spiffe://DOMAIN/role/ROLE/NAME"
+            )
+        role = parts[1] if len(parts) == 3 and parts[0] == "role" else None
+        return Identity("certificate", parts[-1], role=role, uri=text)
+    number = text.removeprefix("uid:")
+    try:
+        entry = pwd.getpwuid(int(number)) if number.isdecimal() else pwd.getpwnam(text)
+    except (KeyError, OverflowError):
+        if not text.startswith("uid:") or not number.isdecimal():
+            raise InvalidInput(
+                f"no such identity: {text!r}",
+                hint="write uid:NUMBER, the name of a user here, or a SPIFFE ID",
+            ) from None
+        return Identity("unix", number, uid=int(number))
+    return Identity("unix", entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
+
+
+def _subject(core: Core, verb: str, target: str) -> Subject:
+    """What is asked about; without a target whatever the caller would make."""
+    noun = verb.partition(".")[0]
+    if not target:
+        return Subject()
+    if noun in ("container", "exec"):
+        return of_unit(core.registry.find(target))
+    if noun == "network":
+        return of_network(core.networks.find(target))
+    if noun == "volume":
+        try:
+            return of_volume(core.volumes.get(target))
+        except NotFound:
+            raise _absent(verb, target) from None
+    if noun == "image":
+        name = str(references.parse(target).with_default_tag())
+        return Subject(name=name, image=name, images=(name,))
+    raise InvalidInput(f"{verb} is about no object", hint="leave the object out")
+
+
+def _absent(verb: str, target: str) -> NotFound:
+    noun = verb.partition(".")[0]
+    if noun == "network":
+        return NotFound(f"network {target} not found")
+    if noun == "volume":
+        return NotFound(f"get {target}: no such volume")
+    return NotFound(f"No such container: {target}")
