@@ -37,6 +37,8 @@ from rootless.model.identity import Identity
 READ_BUFFER = 256 << 10
 """Bytes of a body (or of early data behind an upgrade) held before reading pauses."""
 MAX_PIPELINED = 32
+BACKLOG = 4096
+"""Connections that may wait to be accepted; the kernel's bound is usually the same."""
 HEAD_SECONDS = 30.0
 """A connection whose first request has not come by then is closed, and one whose next
 request's head was begun that long ago."""
@@ -301,12 +303,12 @@ async def listen(
         if sock.family == socket.AF_UNIX:
             # From Python 3.13 on the path would be removed, also of a socket systemd owns.
             keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-            listener = await loop.create_unix_server(server, sock=sock, backlog=512, **keep)
+            listener = await loop.create_unix_server(server, sock=sock, backlog=BACKLOG, **keep)
         else:
             factory: Callable[[], asyncio.Protocol] = server
             if tls is not None:
                 factory = TlsServer(server, tls)
                 remotes.append(factory)
-            listener = await loop.create_server(factory, sock=sock, backlog=512)
+            listener = await loop.create_server(factory, sock=sock, backlog=BACKLOG)
         listeners.append(listener)
     return Runner(server, listeners, remotes)

@@ -22,7 +22,8 @@ _log = logging.getLogger("rootlessd")
 FIRST_FD = 3
 _MAX_PATH = 107
 """Bytes of a Unix socket's path (unix(7))."""
-_BACKLOG = 512
+_BACKLOG = 4096
+"""See ``api.http.BACKLOG``; these are the connections of the moments before."""
 DEFAULT_SOCKET = "rootless.sock"
 
 

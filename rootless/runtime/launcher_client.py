@@ -234,6 +234,7 @@ class Launcher:
         self._popen = popen
         self._sock = sock
         self._lost: Callable[[], None] | None = None
+        self._sending = asyncio.Lock()
         self.pid = popen.pid
 
     @classmethod
@@ -293,7 +294,7 @@ class Launcher:
         """Call ``callback`` when the launcher ends unexpectedly."""
         self._lost = callback
 
-    def _request(
+    async def _request(
         self,
         message: dict[str, object],
         fds: tuple[int, ...] = (),
@@ -303,15 +304,36 @@ class Launcher:
     ) -> _Reply:
         reply = _Reply()
         try:
-            wire.send(self._sock, message, (reply.theirs.fileno(), *fds), tag=tag, key=key)
+            async with self._sending:
+                await self._send(message, (reply.theirs.fileno(), *fds), tag, key)
         except (BrokenPipeError, ConnectionError):
             reply.close()
             # Before the event loop hears of it: what is tried next starts another one.
             self._on_end()
             raise Unavailable("the launcher is not running", hint="retry the command") from None
+        except BaseException:
+            reply.close()
+            raise
         finally:
             reply.theirs.close()
         return reply
+
+    async def _send(
+        self, message: dict[str, object], fds: tuple[int, ...], tag: bytes, key: bytes
+    ) -> None:
+        """Send a request, when the launcher has taken enough of those before it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                wire.send(self._sock, message, fds, tag=tag, key=key)
+                return
+            except BlockingIOError:
+                room = loop.create_future()
+                loop.add_writer(self._sock.fileno(), _wake, room)
+                try:
+                    await room
+                finally:
+                    loop.remove_writer(self._sock.fileno())
 
     async def create(self, plan: LaunchPlan, *, key: bytes | None = None) -> Created:
         """Have a container's sandbox made, up to the point before its program runs.
@@ -350,7 +372,7 @@ class Launcher:
     async def _created(
         self, message: dict[str, object], *, tag: bytes = b"-", key: bytes = wire.NO_KEY
     ) -> Created:
-        reply = self._request(message, tag=tag, key=key)
+        reply = await self._request(message, tag=tag, key=key)
         try:
             answer = await reply.receive()
         except BaseException:
@@ -370,7 +392,7 @@ class Launcher:
 
     async def call(self, function: str, /, **arguments: object) -> object:
         """Run a function of the preloaded modules in a child inside the engine's namespaces."""
-        reply = self._request({"op": "call", "function": function, "arguments": arguments})
+        reply = await self._request({"op": "call", "function": function, "arguments": arguments})
         try:
             answer = await reply.receive()
         finally:
@@ -390,7 +412,7 @@ class Launcher:
             "argv": list(argv),
             "targets": list(fds),
         }
-        reply = self._request(message, tuple(fds.values()))
+        reply = await self._request(message, tuple(fds.values()))
         answer = await reply.receive()
         if answer is None or "pid" not in answer[0]:
             reply.close()
