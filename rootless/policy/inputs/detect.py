@@ -29,12 +29,16 @@ def units_of(
     documents: list[InputDocument], form: str | None, directory: str | None
 ) -> Iterator[Unit]:
     """Everything in an input that is judged; what is not understood is a unit with problems."""
+    count = -1
     for count, unit in enumerate(_units(documents, form, directory)):
         if count == MAX_DOCUMENTS:
             problem = NotUnderstood(f"more than {MAX_DOCUMENTS} things to judge", path=())
             yield Unit(unit.document, "Unknown", "", problems=(problem,))
             return
         yield unit
+    if count < 0:
+        problem = NotUnderstood("nothing in it starts a container", path=())
+        yield Unit(documents[0], "Unknown", "", problems=(problem,))
 
 
 def _units(

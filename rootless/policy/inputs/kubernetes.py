@@ -54,8 +54,10 @@ def _units(document: InputDocument, view: View, *, lenient: bool, depth: int) ->
     try:
         kind = view.text("kind") or ""
         if kind.endswith("List") and "items" in view.value and depth < _MAX_LISTS:
-            for item in view.objects("items"):
-                yield from _units(document, item, lenient=lenient, depth=depth + 1)
+            items = list(view.objects("items"))
+            beside = lenient or len(items) > 1
+            for item in items:
+                yield from _units(document, item, lenient=beside, depth=depth + 1)
             return
         metadata = view.object("metadata")
         name = (metadata.text("name") or metadata.text("generateName") or "") if metadata else ""

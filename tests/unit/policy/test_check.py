@@ -150,6 +150,22 @@ def test_several_policies_are_merged_and_options_filter(pod: str, capfdbinary: A
     assert all(e["rule"].startswith("cis-docker.5.1") for e in found["results"][0]["findings"])
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["kind: List\napiVersion: v1\nitems: []\n",
+     "kind: Service\napiVersion: v1\n---\nkind: ConfigMap\napiVersion: v1\n",
+     "kind: List\napiVersion: v1\nitems: [{kind: Service}, {kind: ConfigMap}]\n"],
+)  # fmt: skip
+def test_an_input_without_a_container_is_no_pass(
+    text: str, pod: str, tmp_path: Path, capfdbinary: Any
+) -> None:
+    path, good = tmp_path / "x.yaml", tmp_path / "good.yaml"
+    path.write_text(text)
+    good.write_text(GOOD)
+    found = report(capfdbinary, "builtin:pss-baseline", str(path), str(good), status=5)
+    assert [r["verdict"] for r in found["results"]] == ["not-understood", "pass"]
+
+
 def test_a_built_in_is_a_policy_wherever_it_stands(pod: str, capfdbinary: Any) -> None:
     found = report(capfdbinary, "builtin:pss-baseline", pod, "builtin:cis-docker", status=1)
     assert [result["input"] for result in found["results"]] == [pod]
