@@ -171,8 +171,9 @@ class _Pull:
         first: dict[str, list[Layer]] = {}
         for layer in layers:
             first.setdefault(layer.descriptor.digest, []).append(layer)
-        for digest in first:
-            self._progress(status("Pulling fs layer", short_id(digest)))
+        for digest, same in first.items():
+            if not self._is_here(same, is_unpacked):
+                self._progress(status("Pulling fs layer", short_id(digest)))
         tasks = [
             asyncio.create_task(self._layer(same, is_unpacked, unpack)) for same in first.values()
         ]
@@ -183,17 +184,20 @@ class _Pull:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _is_here(self, same: list[Layer], is_unpacked: Callable[[str], bool]) -> bool:
+        have = self._store.has(same[0].descriptor.digest)
+        return have and all(is_unpacked(each.diff_id) for each in same)
+
     async def _layer(
         self, same: list[Layer], is_unpacked: Callable[[str], bool], unpack: Unpack | None
     ) -> None:
         layer = same[0]
         descriptor = layer.descriptor
         meter = Meter(self._progress, descriptor.digest, descriptor.size)
-        have = self._store.has(descriptor.digest)
-        if have and all(is_unpacked(each.diff_id) for each in same):
+        if self._is_here(same, is_unpacked):
             meter.status("Already exists")
             return
-        if not have:
+        if not self._store.has(descriptor.digest):
             async with self._slots:
                 await self._repository.fetch(descriptor, self._store, meter)
         meter.status("Download complete")
