@@ -64,7 +64,7 @@ class LocalEngine:
         """Do in advance what the first container would wait for."""
         self.core.network.warm()
         await self.core.launcher()
-        if self.core.networks.users_own():
+        if any(unit.record.spec.network.attachments for unit in self.core.registry):
             with contextlib.suppress(RootlessError):  # whoever needs it hears why
                 await self.core.network.bridges.warm()
 

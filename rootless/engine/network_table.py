@@ -77,10 +77,6 @@ class NetworkTable:
             if wanted is not None:
                 self.add(wanted)
 
-    def users_own(self) -> list[NetworkRecord]:
-        """Those that users made."""
-        return [record for record in self if not is_predefined(record)]
-
     def __iter__(self) -> Iterator[NetworkRecord]:
         return iter(tuple(self._records.values()))
 

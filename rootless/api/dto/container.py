@@ -11,7 +11,7 @@ import msgspec
 from rootless.api.dto.binds import parse_bind
 from rootless.api.dto.config import from_config
 from rootless.api.dto.host_config import from_host_config
-from rootless.api.dto.network import container_networks
+from rootless.api.dto.network import container_networks, default_place
 from rootless.api.dto.ports import port_list, port_map
 from rootless.api.dto.times import rfc3339
 from rootless.ids import short_id
@@ -193,7 +193,7 @@ def _state(state: ContainerState) -> dict[str, object]:
 
 
 def _network_settings(record: ContainerRecord) -> dict[str, object]:
-    network = record.network
+    network, place = record.network, default_place(record)
     exposed = record.config.exposed_ports if record.state.running else ()
     return {
         "Bridge": "",
@@ -205,14 +205,14 @@ def _network_settings(record: ContainerRecord) -> dict[str, object]:
         "LinkLocalIPv6PrefixLen": 0,
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
-        "EndpointID": "",
-        "Gateway": network.gateway,
-        "GlobalIPv6Address": network.ipv6_address,
-        "GlobalIPv6PrefixLen": network.ipv6_prefix_length,
-        "IPAddress": network.ip_address,
-        "IPPrefixLen": network.ip_prefix_length,
-        "IPv6Gateway": network.ipv6_gateway,
-        "MacAddress": network.mac_address,
+        "EndpointID": place.id,
+        "Gateway": place.ipv4_gateway,
+        "GlobalIPv6Address": place.ipv6_address,
+        "GlobalIPv6PrefixLen": place.ipv6_prefix,
+        "IPAddress": place.ipv4_address,
+        "IPPrefixLen": place.ipv4_prefix,
+        "IPv6Gateway": place.ipv6_gateway,
+        "MacAddress": place.mac_address,
         "Networks": container_networks(record),
     }
 

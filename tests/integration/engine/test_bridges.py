@@ -338,6 +338,8 @@ def test_the_default_bridge(engine: Engine, api: Api, docker_cli: DockerCli) -> 
     subnet = json.loads(engine.ok("network", "inspect", "bridge"))[0]
     assert shown["Gateway"] == subnet["IPAM"]["Config"][0]["Gateway"]
     assert (shown["Aliases"], shown["DNSNames"]) == (None, None)
+    for key in ("IPAddress", "IPPrefixLen", "Gateway", "MacAddress", "EndpointID"):
+        assert found["NetworkSettings"][key] == shown[key] != "", key
     assert subnet["Containers"][found["Id"]]["IPv4Address"].startswith(shown["IPAddress"] + "/")
     assert _page(int(found["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"])) == b"page\n"
     # Nobody on it finds or reaches another one; whoever names a network alone is not on it.
@@ -692,3 +694,19 @@ def test_a_policy_may_forbid_bridges(fresh_engine: Engine) -> None:
         assert done.returncode != 0, words
         assert "network.mode" in done.stderr, done.stderr
     assert set(inspect(engine, "plain")["NetworkSettings"]["Networks"]) == {"slirp4netns"}
+
+
+def test_an_idle_engine_keeps_no_network(fresh_engine: Engine) -> None:
+    """Not for a network without containers; for the first container it is there."""
+    engine = fresh_engine
+    engine.ok("network", "create", "front")
+    engine.stop()
+    engine.start()
+    engine.ok("run", "--rm", "--network", "none", IMAGE, "true")
+    with pytest.raises(AssertionError, match="there is no rootless-net"):
+        _named("rootless-net", engine.root)
+    engine.ok("run", "--rm", IMAGE, "true")
+    for name in ("rootless-net", "rootless-dns", "slirp4netns"):
+        assert _named(name, engine.root)
+    with pytest.raises(AssertionError, match="there is no rootless-ports"):
+        _named("rootless-ports", engine.root)
