@@ -74,6 +74,7 @@ def _run(arguments: list[str], results: Path, *, short: bool) -> int:
     words = [*targets, *(["-m", "short"] if short else []), *arguments]
     place = Path(tempfile.mkdtemp(prefix="vm-in-"))
     try:
+        place.chmod(0o755)  # the machine's user is to see it
         _stage(place)
         command = _COMMAND.replace("{arguments}", shlex.join(words))
         seconds = SHORT_SECONDS if short else SECONDS
