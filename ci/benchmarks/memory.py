@@ -33,24 +33,37 @@ def _kind(process: processes.Process) -> str:
     return process.name
 
 
-def _helpers(argv: Sequence[str], env: dict[str, str], remove: Sequence[str]) -> dict[str, float]:
-    """MiB for one idle container by kind of helper; the container's own process aside."""
-    before = set(processes.own())
-    ids = [
-        output([*argv, "-d", IMAGE, *PAYLOAD.split()], env, seconds=60).strip()
-        for _ in range(CONTAINERS)
-    ]
+def _helpers(
+    argv: Sequence[str], env: dict[str, str], remove: Sequence[str]
+) -> tuple[dict[str, float], float]:
+    """MiB for each further idle container by kind of helper, its own process aside.
+
+    And MiB of what the first one brings that all share, such as a bridge's.
+    """
+
+    def start() -> str:
+        return output([*argv, "-d", IMAGE, *PAYLOAD.split()], env, seconds=60).strip()
+
+    nobody = set(processes.own())
+    ids = [start()]
     try:
+        time.sleep(SETTLED)
+        first = set(processes.own())
+        ids += [start() for _ in range(CONTAINERS)]
         time.sleep(SETTLED)
         found: dict[str, float] = {}
         running = processes.own()
         ahead = _spare(running)
-        for pid, process in running.items():
-            if pid in before or pid in ahead or process.command.endswith(PAYLOAD):
-                continue
-            kind = _kind(process)
-            found[kind] = found.get(kind, 0.0) + processes.pss(pid) / MIB / CONTAINERS
-        return found
+        counted = {
+            pid: _kind(process)
+            for pid, process in running.items()
+            if pid not in nobody and pid not in ahead and not process.command.endswith(PAYLOAD)
+        }
+        for pid, kind in counted.items():
+            if pid not in first:
+                found[kind] = found.get(kind, 0.0) + processes.pss(pid) / MIB / CONTAINERS
+        shared = [pid for pid, kind in counted.items() if pid in first and kind not in found]
+        return found, sum(map(processes.pss, shared)) / MIB
     finally:
         output([*remove, *ids], env)
 
@@ -82,13 +95,14 @@ def memory(world: World, rounds: int) -> list[Line]:
         try:
             if name == "rootless":
                 note("daemon+launcher", _engine(world))
-            parts = _helpers(argv, env, remove)
+            parts, shared = _helpers(argv, env, remove)
         except BenchFailed as error:
             found[f"{name} sum"] = Series([], str(error))
             continue
         for kind, value in sorted(parts.items()):
             note(f"{name} {kind}", value)
         note(f"{name} sum", sum(parts.values()))
+        note(f"{name} shared by all", shared)
         if name == "rootless":
             note("daemon+launcher 2", _engine(world))
     shims = [name for name in found if "shim" in name]
