@@ -120,8 +120,6 @@ def _network(record: ContainerRecord, values: Sequence[str]) -> bool:
     if spec.mode in PREDEFINED:
         names.add(spec.mode)
         full.add(network_id(spec.mode))
-    if spec.mode == "slirp4netns":
-        names |= {"bridge", "default"}  # whoever asks for Docker's default network gets this one
     return any(v in names or (v and any(f.startswith(v) for f in full)) for v in values)
 
 

@@ -84,14 +84,6 @@ def test_bad_filters_are_refused(filters: dict[str, list[str]]) -> None:
         _names(filters)
 
 
-def test_the_default_network_is_found_by_dockers_name() -> None:
-    mine = replace(WEB.spec.network, mode="slirp4netns")
-    found = replace(WEB, spec=replace(WEB.spec, network=mine))
-    assert matches(found, {"network": ["bridge"]})
-    assert matches(found, {"network": ["slirp4netns"]})
-    assert not matches(WEB, {"network": ["bridge"]})
-
-
 def test_published_ports() -> None:
     found = replace(WEB, network=NetworkState(ports=(PortBinding(80, "tcp", "127.0.0.1", 8080),)))
     assert matches(found, {"publish": ["80"]})
