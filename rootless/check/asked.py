@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from rootless.check.policies import home
 from rootless.client.api import Client
+from rootless.model.image import ImageFacts, Voucher
 from rootless.policy.inputs.body import container_spec
 from rootless.policy.inputs.read import InputDocument, NotUnderstood, Path, read_documents
 from rootless.policy.inputs.unit import Container, FieldPath, Unit
@@ -22,10 +23,11 @@ from rootless.policy.rules.cis_daemon import CHECKS, DaemonCheck
 
 IMAGE_RULES = frozenset(
     "user.root user.uid env.forbidden env.secret labels.required health.required images.allowed "
-    "images.digest images.tag cis-docker.4.1 cis-docker.5.27 pss.runAsNonRoot "
+    "images.digest images.tag images.age images.size images.trust privileges.setuid-files "
+    "cis-docker.4.1 cis-docker.5.27 pss.runAsNonRoot "
     "pss.runAsUser".split()
 )
-"""Rules that an image alone can break: what it is called and what its configuration says."""
+"""Rules that an image alone can break: what it is called, says of itself, and has in it."""
 
 
 def _get(target: str, host: str | None) -> Any:
@@ -100,8 +102,23 @@ def judge_image(judge: Judge, reference: str, host: str | None) -> Result:
     title = f"image:{reference}"
     places: dict[FieldPath, Path] = {(f"Config.{key}",): ("Config", key) for key in config}
     try:
-        container = Container("", container_spec(body), ("Config",), places, declared=False)
+        container = Container(
+            "", container_spec(body), ("Config",), places, declared=False,
+            image=_facts(reference, host),
+        )  # fmt: skip
         unit = Unit(document, "Image", reference, (container,))
     except NotUnderstood as problem:
         unit = Unit(document, "Image", reference, problems=(problem,))
     return replace(judge, only=IMAGE_RULES).result(unit, title)
+
+
+def _facts(reference: str, host: str | None) -> ImageFacts:
+    """What the daemon knows of an image, and which signatures it verified."""
+    found = _get(f"/rootless/images/{quote(reference, safe='')}", host)
+    return ImageFacts(
+        found["Name"],
+        found["CreatedNano"],
+        found["Size"],
+        tuple(Voucher(v["Key"], v["Digest"], v["Repository"]) for v in found["Vouchers"]),
+        tuple(found["SetuidFiles"]),
+    )

@@ -59,8 +59,8 @@ class EngineNamespaces:
 class ImageSource(Protocol):
     """What the policy is told of images: :class:`.image_facts.ImageInspector`."""
 
-    async def facts(self, image: ImageSpec) -> ImageFacts:
-        """All that any rule looks at."""
+    async def facts(self, image: ImageSpec, *, files: bool = False) -> ImageFacts:
+        """All that any rule looks at; its files where a rule does, and with ``files``."""
         ...
 
     async def of(self, spec: ContainerSpec) -> tuple[ImageFacts, ...]:

@@ -23,12 +23,12 @@ class ImageInspector:
         self._setuid: dict[tuple[str, ...], tuple[str, ...]] = {}
         """By diff ids; layers never change."""
 
-    async def facts(self, image: ImageSpec) -> ImageFacts:
-        """All that any rule looks at."""
+    async def facts(self, image: ImageSpec, *, files: bool = False) -> ImageFacts:
+        """All that any rule looks at; its files where a rule does, and with ``files``."""
         core = self._core
         entry = self._index.get(image.id)
         setuid = None
-        if core.policy.constrains(privileges.SETUID_KEY):
+        if files or core.policy.constrains(privileges.SETUID_KEY):
             setuid = await self._privileged(image.diff_ids)
         return ImageFacts(
             name=image.name or full_name(image.reference),

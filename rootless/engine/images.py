@@ -24,6 +24,7 @@ from rootless.images import reference as references
 from rootless.images.content import ContentStore
 from rootless.images.reference import Reference
 from rootless.model.identity import Identity
+from rootless.model.image import ImageFacts
 from rootless.model.records import (
     DistributionInfo,
     ImageDeletion,
@@ -32,6 +33,7 @@ from rootless.model.records import (
     PruneReport,
     RegistryAuth,
 )
+from rootless.model.spec import ImageSpec
 
 if TYPE_CHECKING:
     pass
@@ -175,6 +177,14 @@ class Images:
         await self.settled()
         entry = self.index.find(ref)
         return self._with_users([self.index.record(entry)])[0]
+
+    async def facts(self, identity: Identity, ref: str) -> ImageFacts:
+        """What policies look at in one image."""
+        self._core.policy.admit_action(identity, "image.inspect", ref)
+        await self.settled()
+        image = self.index.find(ref).image
+        found = ImageSpec(image.id, ref, image.config.diff_ids, self.full_name(ref))
+        return await self._core.images.facts(found, files=True)
 
     def _with_users(self, records: Sequence[ImageRecord]) -> Sequence[ImageRecord]:
         users: dict[str, list[str]] = {}

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from rootless.model.decision import Decision
 from rootless.model.event import Event
 from rootless.model.identity import Identity
+from rootless.model.image import ImageFacts
 from rootless.model.records import (
     Change,
     ContainerView,
@@ -230,6 +231,10 @@ class Images(Protocol):
         self, identity: Identity, *, filters: Filters, all: bool = False, shared_size: bool = False
     ) -> Sequence[ImageRecord]: ...
     async def inspect(self, identity: Identity, ref: str) -> ImageRecord: ...
+    async def facts(self, identity: Identity, ref: str) -> ImageFacts:
+        """What policies look at in an image."""
+        ...
+
     async def history(self, identity: Identity, ref: str) -> Sequence[ImageHistoryEntry]: ...
     async def pull(
         self,

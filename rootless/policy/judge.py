@@ -89,6 +89,7 @@ class Judge:
                 declared=container.declared,
                 observed=container.observed,
                 pod=unit.pod,
+                images=(container.image,) if container.image else (),
             )
             for rule, violation, path in _rows(case, container, rules):
                 excuse = self._excuse(rule, violation.value, subject, excuses)

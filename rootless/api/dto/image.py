@@ -5,6 +5,7 @@ from __future__ import annotations
 from rootless.api.dto.config import from_config
 from rootless.api.dto.decode import Body
 from rootless.api.dto.times import rfc3339
+from rootless.model.image import ImageFacts
 from rootless.model.records import (
     DistributionInfo,
     ImageDeletion,
@@ -152,3 +153,17 @@ def progress(message: Progress) -> dict[str, object]:
             for key, value in message.aux
         }
     return body
+
+
+def facts(image: ImageFacts) -> dict[str, object]:
+    """``GET /rootless/images/{name}``; what is not known is null."""
+    return {
+        "Name": image.name,
+        "CreatedNano": image.created_ns,
+        "Size": image.size,
+        "Vouchers": [
+            {"Key": each.key, "Digest": each.digest, "Repository": each.repository}
+            for each in image.vouchers or ()
+        ],
+        "SetuidFiles": list(image.setuid or ()),
+    }

@@ -122,6 +122,13 @@ async def list_(call: Call) -> Response:
     return call.reply(bodies)
 
 
+async def facts(call: Call) -> Response:
+    """``GET /rootless/images/{name}``: what policies look at, for ``check-policy --image``."""
+    return call.reply(
+        view.facts(await call.engine.images.facts(call.identity, call.fields["name"]))
+    )
+
+
 async def inspect(call: Call) -> Response:
     """``GET /images/{name}/json``."""
     if call.flag("manifests") and call.text("platform"):
@@ -313,6 +320,7 @@ ROUTES = (
         verb="image.inspect",
         query=query(platform=since(1, 49), manifests=since(1, 48)),
     ),
+    Route("GET", "/rootless/images/{name:.+}", facts, verb="image.inspect"),
     Route("GET", "/images/{name:.+}/history", history, verb="image.history", query=_PLATFORM),
     Route(
         "GET",

@@ -162,6 +162,23 @@ def test_a_container_starts_only_while_its_image_is_trusted(
     engine.ok("rm", made)
 
 
+def test_check_policy_knows_what_was_verified(
+    engine: Engine, host: str, image: str, tmp_path: Path
+) -> None:
+    """By any policy, not only the one that is in force; the daemon says what it knows."""
+    sign(engine, TEAM, image, tmp_path)
+    with trusting(engine, host, TEAM):
+        engine.ok("pull", image)
+    for signer, status in ((TEAM, 0), (OTHER, 1)):
+        trust = [{"repositories": ["*"], "keys": [signer.public.pem]}]
+        areas = {"images": {"trust": trust, "maximumAge": "1d", "maximumSize": "1g"}}
+        areas["privileges"] = {"denySetuidFiles": True}
+        file = tmp_path / f"{status}.yaml"
+        file.write_text(HEAD + yaml.safe_dump({"spec": areas}))
+        done = engine.run("check-policy", "--policy", str(file), "--image", image)
+        assert (done.returncode, "images.trust" in done.stdout) == (status, bool(status)), done
+
+
 def test_more_than_one_key(engine: Engine, host: str, image: str, tmp_path: Path) -> None:
     with trusting(engine, host, TEAM, OTHER, minimum=2):
         sign(engine, TEAM, image, tmp_path)

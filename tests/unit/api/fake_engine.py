@@ -19,6 +19,7 @@ from rootless.ids import new_id
 from rootless.model.decision import Decision, Finding
 from rootless.model.event import Event
 from rootless.model.identity import Identity
+from rootless.model.image import ImageFacts
 from rootless.model.mounts import IdMap, MountSpec, RootfsMount
 from rootless.model.network import Endpoint, NetworkRecord, Subnet
 from rootless.model.records import (
@@ -468,6 +469,10 @@ class FakeImages:
         if not (ref.startswith(("busybox", "registry.example/a/b")) or ref in IMAGE_ID):
             raise NotFound(f"No such image: {ref}")
         return self.image
+
+    async def facts(self, identity: Identity, ref: str) -> ImageFacts:
+        await self.inspect(identity, ref)
+        return ImageFacts("docker.io/library/busybox:latest", 10**18, 5, (), ("/bin/su",))
 
     async def history(self, identity: Identity, ref: str) -> list[ImageHistoryEntry]:
         await self.inspect(identity, ref)
