@@ -130,7 +130,10 @@ class Connection(RequestHandler):
         # Between requests start() waits on _waiter; before the first one it may
         # not have come that far.
         busy = self._messages or (self._request_count and self._waiter is None)
-        if not busy or (self._current_request is not None and self.disconnect == "cancel"):
+        asked = self._current_request
+        # Who has sent a whole body waits for what becomes of it; who sent none may be gone.
+        watches = asked is not None and self.disconnect == "cancel" and not asked.body_exists
+        if not busy or watches:
             return None
         parser = self._parser
         if parser is None or parser._payload_parser is not None:

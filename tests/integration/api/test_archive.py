@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import tarfile
 from collections.abc import Iterator
 from typing import Any
@@ -269,4 +270,25 @@ def test_an_image_without_files_takes_some(api: Api, engine: Engine) -> None:
     api.ok("POST", f"/containers/{made}/start")
     until(lambda: api.state(made)["Status"] == "exited")
     assert _get(api, made, "/result")[1] == {"result": "ran\n"}
+    api.remove(made)
+
+
+def test_a_client_that_ends_its_half_after_an_upload_gets_its_answer(
+    api: Api, engine: Engine
+) -> None:
+    """As ``ncat`` and ``socat`` do; the files are there, and it must be told."""
+    made = api.run("sleep", "1000")
+    body = _tar(("x", b"y" * 1_000_000))
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(60)
+        line.connect(str(engine.socket))
+        line.sendall(
+            f"PUT /containers/{made}/archive?path=/tmp HTTP/1.1\r\nHost: d\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+        line.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: line.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert _get(api, made, "/tmp/x")[1] == {"x": "y" * 1_000_000}
     api.remove(made)
