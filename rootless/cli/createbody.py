@@ -295,6 +295,9 @@ def _network(call: Invocation, body: dict[str, Any], host: dict[str, Any]) -> No
         endpoint["MacAddress"] = call["mac-address"]
     if call["link"] and names:
         endpoint["Links"] = call["link"]
+    if options := spec.joined_options(call["network-opt"]):
+        for place in endpoints.values():
+            place["DriverOpts"] = {**options, **place.get("DriverOpts", {})}
     if len(endpoints) > 1 or endpoint:
         body["NetworkingConfig"] = {"EndpointsConfig": endpoints}
 
@@ -307,11 +310,15 @@ def _number(value: str, text: str) -> int:
 
 
 def _one_network(text: str) -> tuple[str, dict[str, Any]]:
-    """``NAME`` or ``name=NAME,alias=A,ip=…,ip6=…,mac-address=…,gw-priority=N,driver-opt=K=V``."""
+    """``NAME``, or ``name=NAME,alias=A,ip=…,ip6=…,mac-address=…,gw-priority=N,driver-opt=K=V``.
+
+    ``egress=…`` is short for ``driver-opt=egress=…``.
+    """
     if "=" not in text:
         return text, {}
     name = ""
     endpoint: dict[str, Any] = {}
+    options: list[str] = []
     for part in text.split(","):
         key, _, value = part.partition("=")
         if key == "name":
@@ -328,10 +335,13 @@ def _one_network(text: str) -> tuple[str, dict[str, Any]]:
         elif key == "gw-priority":
             endpoint["GwPriority"] = _number(value, text)
         elif key == "driver-opt":
-            option, _, content = value.partition("=")
-            endpoint.setdefault("DriverOpts", {})[option] = content
+            options.append(value)
+        elif key == "egress":
+            options.append(part)
         else:
             raise UsageError(f"invalid field key {key!r} in --network {text!r}")
     if not name:
         raise UsageError(f"--network {text!r} lacks name=NETWORK")
+    if options:
+        endpoint["DriverOpts"] = spec.joined_options(options)
     return name, endpoint

@@ -178,6 +178,13 @@ CREATE_FLAGS: tuple[Flag, ...] = (
         None,
         "Another name of the container on its network",
     ),
+    (
+        "network-opt",
+        "",
+        MAP,
+        None,
+        "Option of its networks: egress=pypi.org:443 (several: with ';'), egress=none",
+    ),
     ("no-healthcheck", "", BOOL, False, "Disable the image's HEALTHCHECK"),
     ("oom-kill-disable", "", BOOL, False, "Disable the OOM killer (cgroup v2 cannot; refused)"),
     (

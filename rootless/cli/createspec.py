@@ -250,6 +250,15 @@ def key_values(items: list[str]) -> dict[str, str]:
     return out
 
 
+def joined_options(items: list[str]) -> dict[str, str]:
+    """Options of a network's driver; egress lists that are given several times are one."""
+    out: dict[str, str] = {}
+    for item in items:
+        key, _, value = item.partition("=")
+        out[key] = f"{out[key]};{value}" if key == "egress" and key in out else value
+    return out
+
+
 def labels(files: list[str], values: list[str]) -> dict[str, str]:
     """``--label-file`` then ``--label``; a label has a name."""
     lines = [line for path in files for line in read_env_file(path, what="label file")]

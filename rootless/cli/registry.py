@@ -118,6 +118,7 @@ GROUPS: dict[str, Group] = {
         {
             "connect": ("networks", "CONNECT", "Connect a container to a network"),
             "create": ("networks", "CREATE", "Create a network"),
+            "denied": ("network_denied", "DENIED", "Show what egress lists denied"),
             "disconnect": ("networks", "DISCONNECT", "Disconnect a container from a network"),
             "inspect": ("inspect", "NETWORK", "Display detailed information on networks"),
             "ls": ("network", "LS", "List networks"),

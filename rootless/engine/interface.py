@@ -16,6 +16,7 @@ from rootless.model.decision import Decision
 from rootless.model.event import Event
 from rootless.model.identity import Identity
 from rootless.model.image import ImageFacts
+from rootless.model.network import Denial
 from rootless.model.records import (
     Change,
     ContainerView,
@@ -312,6 +313,12 @@ class Networks(Protocol):
     async def remove(self, identity: Identity, ref: str) -> None: ...
     async def prune(self, identity: Identity, *, filters: Filters) -> Sequence[str]:
         """Names of the networks that were removed."""
+        ...
+
+    async def denied(
+        self, identity: Identity, *, network: str = "", container: str = "", since_ns: int = 0
+    ) -> Sequence[Denial]:
+        """What egress lists denied since a time, the latest last; '' and 0 for all."""
         ...
 
     async def connect(

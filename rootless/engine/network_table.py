@@ -19,9 +19,10 @@ from rootless.engine.settings import EngineSettings
 from rootless.engine.state import State
 from rootless.engine.unit import Unit
 from rootless.errors import Conflict, Denied, InvalidInput, NotFound, RootlessError
-from rootless.model.network import BRIDGE, Attachment, Endpoint, NetworkRecord
-from rootless.model.spec import ContainerSpec
+from rootless.model.network import BRIDGE, Attachment, EgressLists, Endpoint, NetworkRecord
+from rootless.model.spec import ContainerSpec, NetworkSpec
 from rootless.network.bridges import BridgePlan
+from rootless.network.place import SLIRP
 from rootless.network.predefined import BRIDGE_ID, PREDEFINED
 
 
@@ -38,6 +39,9 @@ def is_predefined(record: NetworkRecord) -> bool:
 
 _log = logging.getLogger(__name__)
 
+NAMES = 1024
+"""Containers with egress lists whose names are known after they are gone."""
+
 
 class NetworkTable:
     """Networks by id and name."""
@@ -48,6 +52,8 @@ class NetworkTable:
         self._records: dict[str, NetworkRecord] = {}
         self._last: dict[tuple[str, int], str] = {}
         """(network id, address family) → the address that was given last."""
+        self.listed: dict[str, tuple[str, str]] = {}
+        """Containers that have egress lists, and lately had: full id → name, whose it is."""
 
     def load(self) -> None:
         """Read all records."""
@@ -138,7 +144,8 @@ class NetworkTable:
         self, unit: Unit, spec: ContainerSpec, servers: Sequence[str]
     ) -> BridgePlan | None:
         """Give a container that starts its places; None when it is on no network of this kind."""
-        if not spec.network.attachments:
+        own = own_lists(spec.network)
+        if not spec.network.attachments and not own:
             return None
         made: list[Endpoint] = []
         networks = []
@@ -147,7 +154,9 @@ class NetworkTable:
             networks.append(network)
             made.append(self._endpoint(spec, attachment, network, f"eth{number}"))
         unit.endpoints = self.with_defaults(spec, made)
-        return BridgePlan(tuple(networks), unit.endpoints, tuple(servers))
+        return self._noted(
+            unit, BridgePlan(tuple(networks), unit.endpoints, tuple(servers), own=own)
+        )
 
     def one_more(self, unit: Unit, spec: ContainerSpec, attachment: Attachment) -> Endpoint:
         """A place on one more network for a running container."""
@@ -160,11 +169,20 @@ class NetworkTable:
         """Where a running container is, for a daemon that finds it again."""
         found = [self.get(endpoint.network_id) for endpoint in unit.endpoints]
         networks = tuple(network for network in found if network is not None)
-        if not networks:
+        own = own_lists(unit.record.spec.network)
+        if not networks and not own:
             return None
         known = {network.id for network in networks}
         endpoints = tuple(e for e in unit.endpoints if e.network_id in known)
-        return BridgePlan(networks, endpoints, tuple(servers))
+        return self._noted(unit, BridgePlan(networks, endpoints, tuple(servers), own=own))
+
+    def _noted(self, unit: Unit, plan: BridgePlan) -> BridgePlan:
+        if plan.has_lists:
+            self.listed.pop(unit.id, None)
+            self.listed[unit.id] = unit.record.name, unit.record.identity.key
+            if len(self.listed) > NAMES:
+                del self.listed[next(iter(self.listed))]
+        return plan
 
     def _endpoint(
         self, spec: ContainerSpec, attachment: Attachment, network: NetworkRecord, interface: str
@@ -182,6 +200,11 @@ class NetworkTable:
             mac_address=attachment.mac_address.lower().replace("-", ":") or _random_mac(),
             names=names_of(spec, network.id, attachment.aliases),
             links=attachment.links,
+            egress=tuple(
+                found
+                for found in (attachment.network_egress, attachment.egress, spec.network.egress)
+                if found is not None
+            ),
         )
         four, prefix, gateway = self._address(network, 4, attachment.ipv4_address, taken)
         six, prefix6, gateway6 = self._address(network, 6, attachment.ipv6_address, taken)
@@ -229,6 +252,13 @@ class NetworkTable:
         four = next((e.id for e in order if e.ipv4_gateway and not own), "")
         six = next((e.id for e in order if e.ipv6_gateway and not own), "")
         return tuple(replace(e, default_ipv4=e.id == four, default_ipv6=e.id == six) for e in found)
+
+
+def own_lists(network: NetworkSpec) -> EgressLists | None:
+    """The egress lists of a slirp4netns of the container's own; None when it has none."""
+    if network.mode != SLIRP:
+        return None
+    return () if network.egress is None else (network.egress,)
 
 
 def names_of(spec: ContainerSpec, network_id: str, aliases: Iterable[str]) -> tuple[str, ...]:

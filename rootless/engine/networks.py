@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 import time
@@ -12,15 +13,28 @@ from dataclasses import replace
 from rootless import ids
 from rootless.engine import etcfiles, ipam, notices, starting
 from rootless.engine.core import Core
+from rootless.engine.denials import Denials
 from rootless.engine.filters import Filters, check_filters, match_labels, single_bool, until
 from rootless.engine.network_table import host_routes, is_predefined, renamed
 from rootless.engine.ownership import of_network, of_unit, seen_network, seen_unit
 from rootless.engine.resolve_attachments import attachment
+from rootless.engine.resolve_egress import check_holds
 from rootless.engine.unit import Unit
 from rootless.errors import Conflict, Denied, HostUnsupported, InvalidInput, NotFound
 from rootless.linux import nftables
+from rootless.model import egress
 from rootless.model.identity import Identity
-from rootless.model.network import BRIDGE, ICC, MASQUERADE, MTU, Endpoint, NetworkRecord, Subnet
+from rootless.model.network import (
+    BRIDGE,
+    EGRESS,
+    ICC,
+    MASQUERADE,
+    MTU,
+    Denial,
+    Endpoint,
+    NetworkRecord,
+    Subnet,
+)
 from rootless.model.records import ContainerRecord, NetworkView
 from rootless.model.request import EndpointRequest, NetworkCreation
 from rootless.model.spec import ContainerSpec
@@ -40,6 +54,7 @@ class Networks:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._denials = Denials(core)
         self._lock = asyncio.Lock()
         """Held while ranges are chosen and recorded."""
 
@@ -189,6 +204,18 @@ class Networks:
             ]
         return NetworkView(record, tuple(found))
 
+    async def denied(
+        self, identity: Identity, *, network: str = "", container: str = "", since_ns: int = 0
+    ) -> Sequence[Denial]:
+        """What egress lists denied."""
+        self._core.policy.admit_action(identity, "network.denied", network)
+        if network:
+            with contextlib.suppress(NotFound):  # it may have been removed since
+                network = self._find(identity, "denied", network).name
+        return await self._denials.list(
+            identity, network=network, container=container, since_ns=since_ns
+        )
+
     def _admit(self, identity: Identity, verb: str, ref: str) -> NetworkRecord:
         """The network, when the caller may know of it and do ``verb`` with it."""
         record = self._find(identity, verb, ref)
@@ -236,6 +263,7 @@ class Networks:
             )
             network = replace(spec.network, attachments=(*spec.network.attachments, made))
             changed = replace(spec, network=network)
+            check_holds(changed)
             core.policy.admit(
                 identity, changed, verb="network.connect", usage=Usage(unit.record.identity)
             )
@@ -372,9 +400,12 @@ def check_creation(wanted: NetworkCreation) -> None:
 
 def _check_options(options: dict[str, str]) -> None:
     for key, value in options.items():
-        if key not in (ICC, MASQUERADE, MTU):
-            raise InvalidInput(f"unknown network option: {key}", hint=f"known are {ICC} and {MTU}")
-        if key == MTU:
+        if key not in (ICC, MASQUERADE, MTU, EGRESS):
+            known = f"known are {ICC}, {MTU} and {EGRESS}"
+            raise InvalidInput(f"unknown network option: {key}", hint=known)
+        if key == EGRESS:
+            egress.parse(value)
+        elif key == MTU:
             if not value.isdecimal() or not 68 <= int(value[:6]) <= 65520:
                 raise InvalidInput(f"invalid {MTU}: {value[:40]}", hint="68 to 65520 bytes")
         elif value.lower() not in ("0", "1", "t", "f", "true", "false"):

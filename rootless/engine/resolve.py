@@ -16,6 +16,7 @@ from pathlib import Path
 from rootless import ids
 from rootless.engine import (
     links,
+    resolve_egress,
     resolve_limits,
     resolve_mounts,
     resolve_network,
@@ -161,13 +162,21 @@ def resolve(
             privileged=host.privileged,
             default_profile=default_seccomp_profile(settings.seccomp_profile),
         ),
-        network=resolve_network.resolve_network(
-            host,
-            config,
-            mode,
-            settings,
-            mac_address=_mac(request, settings),
-            attachments=attachments,
+        network=resolve_egress.resolve_egress(
+            resolve_network.resolve_network(
+                host,
+                config,
+                mode,
+                settings,
+                mac_address=_mac(request, settings),
+                attachments=attachments,
+            ),
+            [
+                endpoint
+                for endpoint in request.endpoints
+                if not is_bridge(endpoint.network, settings)
+            ],
+            request.default_egress,
         ),
         resources=resolve_limits.resolve_limits(host.resources, facts),
         rlimits=resolve_ulimits(host.ulimits, settings.ulimits),
@@ -188,6 +197,7 @@ def resolve(
         mounted=mounts.images,
         request=request,
     )
+    resolve_egress.check_holds(spec)
     warnings = (*_warnings(request, mode), *check_log(spec))
     return Resolved(spec, config, mounts.volumes, mounts.missing_sources, warnings)
 

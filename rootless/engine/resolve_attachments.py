@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from rootless import ids
 from rootless.engine import ipam, links
+from rootless.engine.resolve_egress import list_of
 from rootless.engine.resolve_network import (
     UNNAMED,
     Lookup,
@@ -113,6 +114,9 @@ def attachment(
         gateway_priority=asked.gateway_priority,
         links=tuple(_link(text, lookup, own=record.id != BRIDGE_ID) for text in linked),
         driver_opts=asked.driver_opts,
+        outward=not record.internal,
+        network_egress=list_of(record.options),
+        egress=list_of(asked.driver_opts),
     )
 
 

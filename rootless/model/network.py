@@ -13,7 +13,11 @@ BRIDGE = "bridge"
 ICC = "com.docker.network.bridge.enable_icc"
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 MTU = "com.docker.network.driver.mtu"
-"""Options of a bridge network."""
+EGRESS = "egress"
+"""Options of a bridge network; the last one also of a container on it (:mod:`model.egress`)."""
+
+EgressLists = tuple[tuple[str, ...], ...]
+"""Egress lists that all count: what one of them does not allow is denied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,11 @@ class Attachment:
     """(alias, name): what only this container calls another one on its networks."""
     driver_opts: tuple[tuple[str, str], ...] = ()
     """What is only kept and shown."""
+    outward: bool = True
+    """Whether the network is a way out: not internal."""
+    network_egress: tuple[str, ...] | None = None
+    egress: tuple[str, ...] | None = None
+    """Egress lists of the network, and of this container on it (:mod:`model.egress`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,40 @@ class Endpoint:
     names: tuple[str, ...] = ()
     """What others on the network find it by; the first one answers a reverse look-up."""
     links: tuple[tuple[str, str], ...] = ()
+    egress: EgressLists = ()
+    """Where it may connect to beyond the network; everywhere when there is no list."""
     default_ipv4: bool = False
     default_ipv6: bool = False
     """Whether what is for nobody on its networks leaves through this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Where a container was not let, and how often. Times are nanoseconds since 1970."""
+
+    container: str
+    """Its full id; ``name`` is '' when it was gone before this was known."""
+    name: str
+    network: str
+    reason: str
+    """destination, name, or private (a name that leads to no public address)."""
+    protocol: str
+    """tcp, udp, icmp, a number, or dns for what was only asked for."""
+    destination: str
+    """'' for those that there were too many of to tell apart."""
+    port: int
+    count: int
+    first_ns: int
+    last_ns: int
+    owner: str = ""
+    """The key of whose container it is; '' when that was not known."""
+
+    @property
+    def target(self) -> str:
+        """``198.51.100.7:443/tcp``, ``[2001:db8::7]:443/tcp``, ``evil.test``; '' for many."""
+        host = f"[{self.destination}]" if ":" in self.destination else self.destination
+        if self.port:
+            return f"{host}:{self.port}/{self.protocol}"
+        if self.destination and self.protocol not in ("", "dns"):
+            return f"{self.destination}/{self.protocol}"
+        return self.destination

@@ -270,6 +270,8 @@ class ContainerRequest:
     endpoints: tuple[EndpointRequest, ...] = ()
     warnings: tuple[str, ...] = ()
     """What of the request has no effect, as sentences for the client."""
+    default_egress: tuple[str, ...] | None = None
+    """The policy's list for a container that has a way out without one."""
 
 
 @dataclass(frozen=True, slots=True)

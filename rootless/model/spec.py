@@ -13,7 +13,7 @@ from typing import Literal
 from rootless.model.decision import Decision
 from rootless.model.identity import Identity
 from rootless.model.mounts import IdMap, MountSpec, RootfsMount
-from rootless.model.network import Attachment
+from rootless.model.network import BRIDGE, Attachment, EgressLists
 from rootless.model.request import (
     ContainerRequest,
     Healthcheck,
@@ -151,6 +151,26 @@ class NetworkSpec:
     attachments: tuple[Attachment, ...] = ()
     asked_mode: str = ""
     """In mode bridge: the name or id the client gave, which inspect shows."""
+    egress: tuple[str, ...] | None = None
+    """The egress list of all its ways out, besides those of its networks (``model.egress``)."""
+
+    @property
+    def ways_out(self) -> list[tuple[str, EgressLists]]:
+        """Networks that lead out, by name, and the egress lists that count there.
+
+        A network that is shared, or not known, has none.
+        """
+        own = () if self.egress is None else (self.egress,)
+        if self.mode == "host" or self.mode.startswith("container:"):
+            return [(self.mode, ())]
+        found: list[tuple[str, EgressLists]] = []
+        if self.mode == "slirp4netns" or (self.mode == BRIDGE and not self.attachments):
+            found.append((self.asked_mode or self.mode, own))
+        for one in self.attachments:
+            if one.outward:
+                lists = tuple(x for x in (one.network_egress, one.egress) if x is not None)
+                found.append((one.network, (*lists, *own)))
+        return found
 
     @property
     def shown_mode(self) -> str:

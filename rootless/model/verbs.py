@@ -49,6 +49,7 @@ VERBS: dict[str, str] = {
     "image.tag": "give it another name",
     "network.connect": "put a container on it",
     "network.create": "make one",
+    "network.denied": "what egress lists denied",
     "network.disconnect": "take a container off it",
     "network.inspect": "everything that is known of it",
     "network.list": "list them",
@@ -67,8 +68,8 @@ VERBS: dict[str, str] = {
 
 READ_VERBS = frozenset(
     {
-        "df", "events", "history", "info", "inspect", "list", "logs", "ping", "plan", "search",
-        "stats", "top", "version", "wait",
+        "denied", "df", "events", "history", "info", "inspect", "list", "logs", "ping", "plan",
+        "search", "stats", "top", "version", "wait",
     }
 )  # fmt: skip
 """What changes nothing; all that a read-only role may use."""

@@ -18,11 +18,12 @@ from typing import Any
 
 from rootless.errors import RootlessError, Unavailable
 from rootless.ids import SHORT_LENGTH
-from rootless.model.network import Endpoint, NetworkRecord
+from rootless.model.network import EgressLists, Endpoint, NetworkRecord
 from rootless.network import helper, slirp
 from rootless.network.helper import HelperProcess
 from rootless.network.holder.main import MAX_FDS
 from rootless.network.holder_client import Hello, HolderClient, Namespaces, open_holder
+from rootless.network.hostaddresses import host_addresses
 from rootless.network.place import Descriptors, Place, PlaceGone, reopened, strays
 from rootless.network.ports import PublishedPort, bind_error, given_up, open_port
 
@@ -40,12 +41,20 @@ class BridgePlan:
     """Where a container is to be. ``servers`` answer what no name of its networks answers.
 
     ``ports`` are served at its addresses; of one with a slirp4netns of its own there are none.
+    ``own`` are the egress lists of its slirp4netns, if it has one. With lists and no
+    networks the holder serves it all the same: names are its matter.
     """
 
     networks: tuple[NetworkRecord, ...]
     endpoints: tuple[Endpoint, ...]
     servers: tuple[str, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
+    own: EgressLists | None = None
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether any egress list holds."""
+        return bool(self.own) or any(endpoint.egress for endpoint in self.endpoints)
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +80,8 @@ class Bridges:
         self._repair: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
         self._closed = False
+        self.on_denied: Callable[[], None] | None = None
+        """Called when there are denials to be taken."""
 
     def prepare(self, namespaces: Namespaces, *, ipv6: bool) -> None:
         """Say where the holder belongs, and whether the way out has IPv6."""
@@ -127,6 +138,8 @@ class Bridges:
             networks=[_told(network) for network in plan.networks],
             endpoints=[asdict(endpoint) for endpoint in plan.endpoints],
             servers=plan.servers,
+            own=plan.own,
+            host=host_addresses() if plan.has_lists else [],
         )
 
     @staticmethod
@@ -218,6 +231,13 @@ class Bridges:
             endpoints=[asdict(endpoint) for endpoint in endpoints],
         )
 
+    async def take_denied(self) -> list[dict[str, Any]]:
+        """What egress lists denied since this was last asked; see ``holder.denied``."""
+        if self._client is None:
+            return []
+        found: list[dict[str, Any]] = (await self._client.ask(op="denied"))["denied"]
+        return found
+
     async def remove_network(self, network_id: str) -> None:
         """A network that no container is on has no bridge any more."""
         if self._client is not None:
@@ -282,7 +302,9 @@ class Bridges:
             if client.closed:
                 raise Unavailable("the network holder ended while it was prepared")
             self._client = client
-            client.on_lost = self._lost
+            client.on_lost, client.on_denied = self._lost, self.on_denied
+        if self.on_denied is not None:
+            self.on_denied()  # there may be some of the time without a daemon
         return client
 
     async def _fill(

@@ -100,11 +100,11 @@ def render_resolv_conf(spec: NetworkSpec, host_text: str) -> str:
     ``--dns``, ``--dns-search`` and ``--dns-option`` each replace what the host
     says, as in Docker. ``--dns-search=.`` means no search list. In mode host
     the host's resolvers are kept as they are; in mode none there are none
-    unless asked for. On bridge networks it is the engine's own, which asks those
-    that are asked for.
+    unless asked for. On bridge networks, and with an egress list, it is the engine's own,
+    which asks those that are asked for.
     """
     host = parse_resolv_conf(host_text)
-    if spec.attachments:
+    if spec.attachments or spec.egress is not None:
         nameservers: tuple[str, ...] = (RESOLVER,)
     elif spec.dns:
         nameservers = tuple(check_dns(text) for text in spec.dns)

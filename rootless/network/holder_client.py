@@ -74,6 +74,8 @@ class HolderClient:
         self._socket = sock
         self.on_lost: Callable[[], None] | None = None
         """Called when it ends unexpectedly."""
+        self.on_denied: Callable[[], None] | None = None
+        """Called when it says that there are denials to ask for."""
         self._lock = asyncio.Lock()
         self._answer: asyncio.Future[tuple[dict[str, Any], list[int]]] | None = None
         sock.setblocking(False)
@@ -104,6 +106,10 @@ class HolderClient:
             return
         except OSError:
             data, fds = b"", []
+        if data == holder_main.DENIED:
+            if self.on_denied is not None:
+                self.on_denied()
+            return
         if data == holder_main.IN_MEMORY_FILE:
             memory = fds.pop()
             data = os.pread(memory, os.fstat(memory).st_size, 0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, cast
 
+from rootless.model import egress
 from rootless.policy.documents import Document, InvalidPolicy
 from rootless.policy.kinds import Constraint
 from rootless.policy.matching import Excuse, Layer, Match
@@ -123,6 +124,10 @@ def _broken(policy: Policy) -> Iterator[tuple[str, str, str]]:
         allow, found = policy.names_of(key), policy.defaults.get(name)
         if allow is not None and found is not None and word(found) not in allow:
             yield name, key, f"{word(found)} is not allowed"
+    allow, found = policy.names_of("network.egress"), policy.defaults.get("egress")
+    if allow is not None and isinstance(found, frozenset):
+        for item in egress.beyond(sorted(found), allow):
+            yield "egress", "network.egress", f"{item} is not allowed"
 
 
 def check_defaults(policy: Policy) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from rootless.model import egress
 from rootless.model.identity import Identity
 from rootless.model.request import ContainerRequest, HostConfig, Resources
 from rootless.policy.clauses import word
@@ -56,4 +57,7 @@ def with_defaults(
     config = request.config
     if not config.user and "user" in given:
         config = replace(config, user=word(given["user"]))
+    listed = given.get("egress")
+    if isinstance(listed, frozenset):
+        request = replace(request, default_egress=egress.union(listed))
     return replace(request, config=config, host=_host(request.host, given))

@@ -8,6 +8,7 @@ from rootless.linux.process import CAPABILITIES
 from rootless.policy import grants
 from rootless.policy.kinds import (
     ALLOW,
+    ALLOW_EGRESS,
     ALLOW_GLOBS,
     ALLOW_NETWORKS,
     ALLOW_PATHS,
@@ -98,6 +99,8 @@ FIELDS: dict[str, Field] = {
     "devices.allow": Field(ALLOW_PATHS, format="path"),
     "network.allowModes": Field(ALLOW, ("slirp4netns", "bridge", "none", "container", "host")),
     "network.allowNetworks": Field(ALLOW_PATTERNS, format="name"),
+    "network.egress": Field(ALLOW_EGRESS, format="egress"),
+    "network.requireEgress": Field(REQUIRE),
     "ports.allowAddresses": Field(ALLOW_NETWORKS, format="network"),
     "ports.minimumHostPort": Field(MINIMUM, top=65536),
     "ports.maximumHostPort": Field(MAXIMUM, top=65535),

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from rootless.errors import InvalidInput
+from rootless.model.egress import parse_item
 from rootless.model.verbs import VERBS
 from rootless.policy import globs
 from rootless.policy.podsecurity.checks import parse_standard
@@ -20,6 +22,14 @@ def is_path(text: str) -> bool:
 
 def _home_path(text: str) -> bool:
     return is_path(text) or text == "~" or (text.startswith("~/") and is_path(text[1:]))
+
+
+def _egress(text: str) -> bool:
+    try:
+        parse_item(text)
+    except InvalidInput:
+        return False
+    return True
 
 
 def _network(text: str) -> bool:
@@ -84,6 +94,7 @@ def _repository(text: str) -> bool:
 _FORMATS: dict[str, tuple[Callable[[str], object], str]] = {
     "path": (_home_path, "an absolute path, or one that begins with ~/"),
     "network": (_network, "an IP address or network such as 127.0.0.0/8"),
+    "egress": (_egress, "a destination such as pypi.org:443, *.example.com or 192.0.2.0/24:53/udp"),
     "sysctl": (_SYSCTL.fullmatch, "a sysctl's name, which may end with *"),
     "action": (_action, "an action such as container.exec or image.*"),
     "caller": (

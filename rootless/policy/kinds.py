@@ -12,6 +12,7 @@ import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rootless.model import egress
 from rootless.policy import globs
 from rootless.policy.podsecurity.checks import canonical_standard
 
@@ -177,6 +178,14 @@ ALLOW_NETWORKS = Kind(
     _sets(_intersect_networks),
     _sets(lambda a, b: _canonical_networks(a | b)),
     _clean_networks,
+)
+ALLOW_EGRESS = Kind(
+    "allow-egress",
+    "list",
+    "destinations that are allowed; nothing else is",
+    _sets(lambda a, b: frozenset(egress.intersect(a, b))),
+    _sets(lambda a, b: frozenset(egress.union(a | b))),
+    lambda values: frozenset(egress.union(values)),
 )
 MAXIMUM = Kind("maximum", "integer", "the highest value; the lowest of all files counts", min, max)
 MAXIMUM_SIZE = Kind("maximum", "size", "the most bytes; the lowest of all files counts", min, max)

@@ -218,6 +218,7 @@ def _defaults() -> dict[str, Any]:
         "pids": {"type": "integer", "min": 1, "max": 1 << 22, "check_with": _number_check},
         "userns": {"type": "string", "allowed": ["shared", "auto"]},
         "network": {"type": "string", "allowed": ["none", "slirp4netns", "bridge"]},
+        "egress": _field_schema(FIELDS["network.egress"]),
         "user": {"type": "string", "minlength": 1},
         "capDrop": {
             "type": "list",

@@ -7,8 +7,6 @@ from difflib import get_close_matches
 
 NOT_YET = {
     "build": "there are no builds yet, so nothing could be decided on them",
-    "network.egress": "outgoing traffic cannot be filtered by this version; use "
-    "network.allowModes: [none]",
 }
 """Fields that a reader of the language may expect: refused with the reason, never ignored."""
 

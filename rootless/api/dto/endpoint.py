@@ -31,7 +31,11 @@ class EndpointBody(Body, frozen=True):
     aliases: Annotated[list[str], limited("on networks of the user's")] = []
     mac_address: str = ""
     driver_opts: Annotated[
-        dict[str, str], limited("kept and shown; com.docker.network.… is refused")
+        dict[str, str],
+        limited(
+            "egress: where the container may connect to; others are kept and shown, "
+            "com.docker.network.… is refused"
+        ),
     ] = {}
     gw_priority: int = 0
     network_id: Annotated[str, _ANSWER] = ""

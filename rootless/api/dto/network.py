@@ -10,7 +10,8 @@ from rootless.api.dto.decode import Body
 from rootless.api.dto.endpoint import EndpointBody
 from rootless.api.dto.times import rfc3339
 from rootless.api.fields import limited, refused
-from rootless.model.network import BRIDGE, Attachment, Endpoint, NetworkRecord
+from rootless.model import egress
+from rootless.model.network import BRIDGE, EGRESS, Attachment, Denial, Endpoint, NetworkRecord
 from rootless.model.records import ContainerRecord, NetworkView
 from rootless.model.request import NetworkCreation, SubnetRequest
 from rootless.network.predefined import BRIDGE_ID, PREDEFINED, network_id
@@ -59,7 +60,7 @@ class NetworkBody(Body, frozen=True):
     enable_ipv6: bool | None = None
     options: Annotated[
         dict[str, str],
-        limited("com.docker.network.bridge.enable_icc and com.docker.network.driver.mtu"),
+        limited("com.docker.network.bridge.enable_icc, com.docker.network.driver.mtu and egress"),
     ] = {}
     labels: dict[str, str] = {}
     check_duplicate: Annotated[bool, limited("names are unique, always")] = False
@@ -202,7 +203,7 @@ def _own(record: ContainerRecord) -> dict[str, object]:
         "Links": None,
         "Aliases": None,
         "MacAddress": state.mac_address,
-        "DriverOpts": None,
+        "DriverOpts": _options(record.spec.network.egress),
         "GwPriority": 0,
         "NetworkID": network_id(mode),
         "EndpointID": record.id if state.ip_address else "",
@@ -214,6 +215,10 @@ def _own(record: ContainerRecord) -> dict[str, object]:
         "GlobalIPv6PrefixLen": state.ipv6_prefix_length,
         "DNSNames": None,
     }
+
+
+def _options(found: tuple[str, ...] | None) -> dict[str, str] | None:
+    return None if found is None else {EGRESS: egress.show(found)}
 
 
 def _on_bridge(asked: Attachment, found: Endpoint | None) -> dict[str, object]:
@@ -243,4 +248,21 @@ def _on_bridge(asked: Attachment, found: Endpoint | None) -> dict[str, object]:
         "GlobalIPv6Address": place.ipv6_address,
         "GlobalIPv6PrefixLen": place.ipv6_prefix,
         "DNSNames": (list(place.names) if asked.network_id != BRIDGE_ID else []) or None,
+    }
+
+
+def denial(row: Denial) -> dict[str, object]:
+    """A row of ``GET /rootless/denied``."""
+    return {
+        "ContainerID": row.container,
+        "Container": row.name,
+        "Network": row.network,
+        "Reason": row.reason,
+        "Protocol": row.protocol,
+        "Destination": row.destination,
+        "Port": row.port,
+        "Target": row.target,
+        "Count": row.count,
+        "First": rfc3339(row.first_ns),
+        "Last": rfc3339(row.last_ns),
     }

@@ -10,6 +10,7 @@ from rootless.api.dto.network import (
     ConnectBody,
     DisconnectBody,
     NetworkBody,
+    denial,
     network,
     to_creation,
 )
@@ -68,7 +69,25 @@ async def prune(call: Call) -> Response:
     return call.reply({"NetworksDeleted": list(deleted) or None})
 
 
+async def denied(call: Call) -> Response:
+    """``GET /rootless/denied``: what egress lists denied."""
+    rows = await call.engine.networks.denied(
+        call.identity,
+        network=call.text("network"),
+        container=call.text("container"),
+        since_ns=call.time("since"),
+    )
+    return call.reply([denial(row) for row in rows])
+
+
 ROUTES = (
+    Route(
+        "GET",
+        "/rootless/denied",
+        denied,
+        verb="network.denied",
+        query=query("network", "container", "since"),
+    ),
     Route("GET", "/networks", list_, verb="network.list", query=query("filters")),
     Route(
         "GET", "/networks/", list_, verb="network.list", query=query("filters")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from rootless.cli.command import BOOL, INT, LIST, MAP, STRING, Command, Invocation
-from rootless.cli.createspec import key_values, labels
+from rootless.cli.createspec import joined_options, key_values, labels
 from rootless.cli.each import each
 from rootless.cli.flags import UsageError
 from rootless.client.api import quote
@@ -21,7 +21,7 @@ def _create(call: Invocation) -> int:
         "Driver": call["driver"],
         "Internal": call["internal"],
         "Attachable": call["attachable"],
-        "Options": key_values(call["opt"]),
+        "Options": joined_options(call["opt"]),
         "Labels": labels([], call["label"]),
         "IPAM": {
             "Driver": call["ipam-driver"],
@@ -101,7 +101,7 @@ def _connect(call: Invocation) -> int:
         if call[flag]:
             endpoint[field] = call[flag]
     if call["driver-opt"]:
-        endpoint["DriverOpts"] = key_values(call["driver-opt"])
+        endpoint["DriverOpts"] = joined_options(call["driver-opt"])
     body = {"Container": container, "EndpointConfig": endpoint}
     call.client.post(f"/networks/{quote(network)}/connect", body)
     return 0
@@ -123,7 +123,9 @@ A bridge of its own: containers on it reach one another by name, and nobody else
 They leave through one slirp4netns for all, unless the network is --internal. Without
 --subnet a free range is chosen (default-address-pools of daemon.json).
 Options: com.docker.network.bridge.enable_icc=false keeps its containers apart,
-com.docker.network.driver.mtu=BYTES.
+com.docker.network.driver.mtu=BYTES, egress=LIST is where its containers may connect to
+beyond the network, and nowhere else: DESTINATION[:PORTS][/PROTOCOL] several times or
+between ';', the destination an address, a range, a name or *.DOMAIN; egress=none: nowhere.
 """,
     flags=(
         ("attachable", "", BOOL, False, "Shown by inspect; it is for swarms"),
@@ -149,6 +151,7 @@ com.docker.network.driver.mtu=BYTES.
     examples="""
 rootless network create backend
 rootless network create --internal --subnet 10.20.0.0/24 db
+rootless network create -o egress=pypi.org:443 -o 'egress=*.pythonhosted.org:443' ci
 """,
 )
 RM = Command(
@@ -168,7 +171,13 @@ CONNECT = Command(
     description="At once when it runs, and with each of its starts.",
     flags=(
         ("alias", "", LIST, None, "Another name of the container on the network"),
-        ("driver-opt", "", MAP, None, "Option of the driver (there are none; refused)"),
+        (
+            "driver-opt",
+            "",
+            MAP,
+            None,
+            "Option of the driver: egress=LIST (see network create)",
+        ),
         ("gw-priority", "", INT, 0, "The highest one's gateway is the way out"),
         ("ip", "", STRING, "", "IPv4 address on a network made with --subnet"),
         ("ip6", "", STRING, "", "IPv6 address on a network made with --subnet"),

@@ -14,6 +14,7 @@ import selectors
 import signal
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from rootless.linux import isolated
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str], calls: bytes) -> int:
     isolated.forbid_imports()
     confine.give_up_calls(calls)
     selector = selectors.DefaultSelector()
-    server = Server(selector)
+    server = Server(selector, partial(_tell, holder))
     selector.register(holder, selectors.EVENT_READ, None)
     while True:
         for key, mask in selector.select(server.timeout()):
@@ -62,6 +63,15 @@ def main(arguments: Sequence[str], calls: bytes) -> int:
         server.expire()
 
 
+def _tell(holder: socket.socket, message: dict[str, Any]) -> bool:
+    """Say something to the holder. Never wait for it: it may be waiting for this process."""
+    try:
+        holder.send(json.dumps(message).encode(), socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def obey(server: Server, message: dict[str, Any], fds: list[int]) -> None:
     """One message of the holder's (see ``holder.service``)."""
     if "client" in message:
@@ -70,8 +80,11 @@ def obey(server: Server, message: dict[str, Any], fds: list[int]) -> None:
             tuple(message["linked"]),
             tuple(message["servers"]),
             message["links"],
+            message["ways"],
         )
         server.put(message["client"], sees, fds)
+    elif "opened" in message:
+        server.permits.opened(message["opened"], done=message["done"])
     elif "drop" in message:
         server.drop(message["drop"])
     elif "endpoint" in message:

@@ -57,13 +57,18 @@ def parse(data: bytes) -> Question:
             break
         if length > 63 or at + length > len(data):
             raise Malformed
-        labels.append(data[at : at + length].decode("latin-1").lower())
+        labels.append(label(data[at : at + length]))
         at += length
     if at - _HEADER.size > 255 or at + 4 > len(data):
         raise Malformed
     kind, klass = struct.unpack_from("!2H", data, at)
     raw = data[_HEADER.size : at + 4]
     return Question(number, flags, ".".join(labels), kind, klass, raw)
+
+
+def label(data: bytes) -> str:
+    """A label in lower case; a dot in it is written as ``\\046`` (5.1), as it separates nothing."""
+    return data.decode("latin-1").lower().replace(".", "\\046")
 
 
 def opcode(question: Question) -> int:

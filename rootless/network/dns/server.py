@@ -6,12 +6,14 @@ import contextlib
 import selectors
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from rootless.network.dns import message
 from rootless.network.dns.forward import Forwarder, Reply
 from rootless.network.dns.message import Malformed, Question
+from rootless.network.dns.permits import Lists, Permits, Send, allowed
 from rootless.network.dns.zone import Zone
 
 MAX_QUESTION = 4096
@@ -29,7 +31,8 @@ class Sees:
     """What a container is answered.
 
     ``linked`` are networks whose names ``links`` lead to. No ``servers``: only names
-    of its ``networks`` are answered.
+    of its ``networks`` are answered. ``ways`` out that have egress
+    lists, or some of them: only names on all lists of one are asked for; None when none has.
     """
 
     networks: tuple[str, ...]
@@ -37,6 +40,7 @@ class Sees:
     servers: tuple[str, ...]
     links: dict[str, str]
     """What only this one calls others, and a name they have."""
+    ways: Sequence[Lists] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -60,9 +64,10 @@ class _Stream:
 class Server:
     """All clients, and the names."""
 
-    def __init__(self, selector: selectors.BaseSelector) -> None:
+    def __init__(self, selector: selectors.BaseSelector, tell_holder: Send) -> None:
         self._selector = selector
         self.zone = Zone()
+        self.permits = Permits(tell_holder)
         self._forwarder = Forwarder(selector)
         self._clients: dict[str, Client] = {}
 
@@ -88,6 +93,7 @@ class Server:
         if client is None:
             return
         self._forwarder.drop(client_id)
+        self.permits.drop(client_id)
         for sock in tuple(client.streams):
             self._close(client, sock)
         for sock in (client.datagrams, client.connections):
@@ -99,15 +105,15 @@ class Server:
         now = time.monotonic()
         streams = [s.deadline for c in self._clients.values() for s in c.streams.values()]
         found = [max(0.0, deadline - now) for deadline in streams]
-        under_way = self._forwarder.timeout(now)
-        if under_way is not None:
-            found.append(under_way)
+        others = (self._forwarder.timeout(now), self.permits.timeout(now))
+        found += [seconds for seconds in others if seconds is not None]
         return min(found, default=None)
 
     def expire(self) -> None:
         """Give up what took too long."""
         now = time.monotonic()
         self._forwarder.expire(now)
+        self.permits.expire(now)
         for client in self._clients.values():
             for sock, stream in tuple(client.streams.items()):
                 if stream.deadline <= now:
@@ -138,6 +144,13 @@ class Server:
         answer = self._own(client, question, limit)
         if answer is not None:
             reply(answer)
+        elif client.sees.servers and client.sees.ways is not None:
+            if not allowed(client.sees.ways, question.name):
+                self.permits.refuse(client.id, question, reply)
+                return
+            pass_on = partial(self.permits.pass_on, client.id, question, reply)
+            servers = client.sees.servers
+            self._forwarder.ask(client.id, data, question, servers, pass_on, stream=stream)
         elif client.sees.servers:
             servers = client.sees.servers
             self._forwarder.ask(client.id, data, question, servers, reply, stream=stream)

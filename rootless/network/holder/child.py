@@ -23,6 +23,8 @@ from rootless.errors import Unavailable
 ANSWER_SECONDS = 10.0
 """For a child to say that it has done something; it takes less than a millisecond."""
 _MAX_ANSWER = 4096
+MAX_SAID = 64 << 10
+"""Bytes of what it says unasked."""
 
 _SERVED, _USERNS, _ABOVE = 3, 4, 8
 _ALL = 1 << 20
@@ -30,6 +32,8 @@ _ALL = 1 << 20
 
 Main = Callable[[Sequence[str], bytes], int]
 Everything = Callable[[], Iterable[tuple[dict[str, Any], list[int]]]]
+Obey = Callable[[dict[str, Any]], bool]
+"""Does what a child says unasked; False when that is nonsense."""
 
 
 class Child:
@@ -45,16 +49,20 @@ class Child:
         everything: Everything,
         selector: selectors.BaseSelector,
         calls: bytes,
+        *,
+        obey: Obey = lambda _: False,
     ) -> None:
         """``calls`` is the filter of its system calls.
 
         ``everything`` gives the messages and descriptors that a new one has to be told.
+        A child that says what ``obey`` does not take is started again.
         """
         self._main = main
         self._calls = calls
         self._userns_fd = userns_fd
         self._everything = everything
         self._selector = selector
+        self._obey = obey
         self._pid = 0
         self._socket: socket.socket | None = None
 
@@ -103,8 +111,16 @@ class Child:
             self._pid = 0
 
     def _heard(self, sock: socket.socket) -> None:
-        """Nothing is said unasked: this is its end, or an answer that came too late."""
-        if self._socket is sock:
+        """Something said unasked, its end, or an answer that came too late."""
+        if self._socket is not sock:
+            return
+        try:
+            said = json.loads(sock.recv(MAX_SAID, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return
+        except (OSError, ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict) or not self._obey(said):
             self.start()
 
     def tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:

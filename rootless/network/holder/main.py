@@ -16,6 +16,7 @@ another; one after the other, as there is one daemon.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -30,7 +31,7 @@ from typing import Any
 
 from rootless.errors import RootlessError
 from rootless.linux import isolated, process
-from rootless.model.network import Endpoint, NetworkRecord, Subnet
+from rootless.model.network import EgressLists, Endpoint, NetworkRecord, Subnet
 
 HOLDER = "rootless-net"
 """What the process is called (``/proc/PID/comm``)."""
@@ -53,6 +54,8 @@ PATIENCE = 20.0
 LINGER = 0.3
 """Seconds without a request after which ports are removed that the kernel has not removed."""
 READY = b"1"
+DENIED = b"!"
+"""Said without being asked: something was denied since the last ``denied``."""
 _KEPT = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
 """NET_ADMIN over links and rules, SYS_ADMIN to enter network namespaces, the rest for the
 resolver, which gives all of them up."""
@@ -156,7 +159,7 @@ class Holder:
         self._exit_read, self._exit_write = os.pipe2(os.O_CLOEXEC)
         self._selector = selectors.DefaultSelector()
         made = prepared()
-        self._service = Service(netns_fd, self._userns_fd, self._selector, made)
+        self._service = Service(netns_fd, self._userns_fd, self._selector, made, self._tell_denied)
         seccomp.load_filter(made.own_calls)
         self._listener = listener
         listener.setblocking(False)
@@ -243,10 +246,16 @@ class Holder:
             os._exit(0)
         if operation == "left":
             return {"left": service.leftovers()}, []
+        if operation == "denied":
+            return {"denied": service.egress.take()}, []
         if operation == "attach":
             networks = [network_of(value) for value in message["networks"]]
             endpoints = [endpoint_of(value) for value in message["endpoints"]]
-            service.attach(container, networks, endpoints, message["servers"], fds)
+            own, host = message["own"], message["host"]
+            service.attach(
+                container, networks, endpoints, message["servers"], fds,
+                own=None if own is None else _lists(own), host_addresses=host,
+            )  # fmt: skip
         elif operation == "detach":
             service.detach(container)
         elif operation == "connect":
@@ -266,6 +275,12 @@ class Holder:
         else:
             raise RootlessError(f"the holder knows no {operation}")
         return {}, []
+
+    def _tell_denied(self) -> None:
+        """A daemon asks then; one that has no room for the word has much to read already."""
+        for daemon in self._daemons:
+            with contextlib.suppress(OSError):
+                daemon.send(DENIED, socket.MSG_DONTWAIT)
 
 
 def memory_file(data: bytes) -> int:
@@ -290,4 +305,9 @@ def _pairs(value: list[list[str]]) -> tuple[tuple[str, str], ...]:
 
 def endpoint_of(value: dict[str, Any]) -> Endpoint:
     """The endpoint from JSON."""
-    return Endpoint(**{**value, "names": tuple(value["names"]), "links": _pairs(value["links"])})
+    changed = {"names": tuple(value["names"]), "links": _pairs(value["links"])}
+    return Endpoint(**{**value, **changed, "egress": _lists(value["egress"])})
+
+
+def _lists(value: list[list[str]]) -> EgressLists:
+    return tuple(map(tuple, value))

@@ -4,9 +4,11 @@ Two tables. ``bridge rootless`` binds each port of a bridge to the one hardware
 address and the addresses of the container behind it: nothing else comes in
 there, so that a container can neither speak for another nor draw its traffic.
 ``inet rootless`` decides what is forwarded: out through slirp4netns for
-networks that are not internal, never from one bridge to another, so many
-connections of a container that the table of them has room for the others', and nothing
-to the namespace's own addresses but echo requests to a bridge's own gateway.
+networks that are not internal and containers that ``way4`` and ``way6`` lead
+there (past their egress lists: ``egress_rules``), never from one bridge to
+another, so many connections of a container that the table of them has room for
+the others', and nothing to the namespace's own addresses but echo requests to a
+bridge's own gateway.
 """
 
 from __future__ import annotations
@@ -15,9 +17,8 @@ import ipaddress
 from collections.abc import Iterable
 
 from rootless.model.network import ICC, Endpoint, NetworkRecord
-
-OUT = "tap0"
-"""The device of slirp4netns."""
+from rootless.network.holder import egress_rules
+from rootless.network.holder.egress_rules import OUT, TABLE
 
 FLOWS = 4096
 """Connections and streams of datagrams that one address may have under way to the outside."""
@@ -30,6 +31,8 @@ table inet rootless {{
   set same {{ type ifname . ifname; }}
   set own4 {{ type ifname . ipv4_addr; }}
   set own6 {{ type ifname . ipv6_addr; }}
+  map way4 {{ type ifname . ipv4_addr : verdict; }}
+  map way6 {{ type ifname . ipv6_addr : verdict; }}
   chain input {{
     type filter hook input priority filter; policy drop;
     iif "lo" accept
@@ -46,7 +49,10 @@ table inet rootless {{
     add @flows4 {{ ip saddr ct count over {FLOWS} }} counter drop
     add @flows6 {{ ip6 saddr ct count over {FLOWS} }} counter drop
     iifname . oifname @same accept
-    iifname @outward oifname "{OUT}" accept
+    oifname != "{OUT}" drop
+    iifname != @outward drop
+    iifname . ip saddr vmap @way4
+    iifname . ip6 saddr vmap @way6
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat;
@@ -85,6 +91,11 @@ def port_name(endpoint_id: str) -> str:
     return f"ve{endpoint_id[:12]}"
 
 
+def chain_name(endpoint_id: str) -> str:
+    """The chain with a container's egress lists; its denials are logged under this name."""
+    return f"e{endpoint_id[:12]}"
+
+
 def mac_of(seed: str) -> str:
     """A locally administered hardware address made from hex digits (IEEE 802)."""
     return ":".join(["02", *(seed[i : i + 2] for i in range(0, 10, 2))])
@@ -114,9 +125,15 @@ def of_network(network: NetworkRecord, *, add: bool) -> str:
 
 
 def of_endpoint(endpoint: Endpoint, *, add: bool) -> str:
-    """Whose a port is."""
+    """Whose a port is, and where what comes from there may go."""
     port, mac = f'"{port_name(endpoint.id)}"', endpoint.mac_address
     found = [("bridge", "hw", f"{port} . {mac}")]
+    chain = chain_name(endpoint.id)
+    verdict = f"goto {chain}" if endpoint.egress else "accept"
+    bridge = f'"{bridge_name(endpoint.network_id)}"'
+    for name, address in (("way4", endpoint.ipv4_address), ("way6", endpoint.ipv6_address)):
+        if address:
+            found.append(("inet", name, f"{bridge} . {address} : {verdict}"))
     if endpoint.ipv4_address:
         found.append(("bridge", "a4", f"{port} . {endpoint.ipv4_address}"))
         found.append(("bridge", "arps", f"{port} . {mac} . {endpoint.ipv4_address}"))
@@ -125,14 +142,21 @@ def of_endpoint(endpoint: Endpoint, *, add: bool) -> str:
             found.append(("bridge", "a6", f"{port} . {address}"))
             number = int(ipaddress.IPv6Address(address))
             found.append(("bridge", "adverts", f"{port} . {number:#034x}"))
-    return _elements(found, add=add)
+    elements = _elements(found, add=add)
+    if not endpoint.egress:
+        return elements
+    lists = egress_rules.lists_of(chain, endpoint.egress)
+    if add:
+        return egress_rules.chains(TABLE, chain, lists) + elements
+    return elements + egress_rules.without_chains(TABLE, chain, lists)
 
 
 ELEMENTS = (
-    *(("inet", name) for name in ("outward", "same", "own4", "own6")),
-    *(("bridge", name) for name in ("hw", "a4", "a6", "arps", "adverts")),
+    *(("inet", "set", name) for name in ("outward", "same", "own4", "own6")),
+    *(("inet", "map", name) for name in ("way4", "way6")),
+    *(("bridge", "set", name) for name in ("hw", "a4", "a6", "arps", "adverts")),
 )
-"""(family, name) of every set."""
+"""(family, set or map, name) of every one."""
 
 
 def _elements(found: Iterable[tuple[str, str, str]], *, add: bool) -> str:

@@ -12,7 +12,7 @@ import errno
 import os
 import selectors
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,13 +26,14 @@ from rootless.errors import (
     Unavailable,
 )
 from rootless.linux import nftables, process
-from rootless.model.network import ICC, MTU, Endpoint, NetworkRecord
+from rootless.model.network import ICC, MTU, EgressLists, Endpoint, NetworkRecord
 from rootless.network import publish_main
-from rootless.network.addresses import RESOLVER
 from rootless.network.dns import main as dns_main
-from rootless.network.holder import rules, translation
+from rootless.network.holder import inside, rules, translation
 from rootless.network.holder.ahead import Prepared
 from rootless.network.holder.child import Child
+from rootless.network.holder.egress import Egress
+from rootless.network.holder.egress_rules import OUT, PRIVATE_CHAIN
 from rootless.network.holder.links import Netlink, netlink, set_sysctl
 from rootless.network.predefined import BRIDGE_ID
 
@@ -56,6 +57,8 @@ class Container:
     netns_fd: int
     exit_fd: int
     servers: tuple[str, ...]
+    own: EgressLists | None = None
+    """Lists of the slirp4netns of its own, None when it has none."""
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     """By network id."""
     sockets: tuple[socket.socket, ...] = ()
@@ -76,10 +79,12 @@ class Service:
         userns_fd: int,
         selector: selectors.BaseSelector,
         prepared: Prepared,
+        tell_denied: Callable[[], None],
     ) -> None:
         """``home_fd`` is the engine's network namespace, which the caller is in.
 
         With ``selector`` the ends of containers and children are heard of; its data is called.
+        ``tell_denied`` is called when there are denials to ask for.
         """
         self._home_fd = home_fd
         self._selector = selector
@@ -102,12 +107,15 @@ class Service:
                 hint="it needs nf_tables with the families inet and bridge, and NAT; without: "
                 "--network slirp4netns, or default-network in daemon.json",
             ) from None
+        self.egress = Egress(selector, self._rules, tell_denied, self._opened)
         self.networks: dict[str, NetworkRecord] = {}
         self.containers: dict[str, Container] = {}
         self.lingering: set[str] = set()
         """Ports of containers that are off; see :meth:`tidy`."""
         calls = prepared.small_calls
-        self.resolver = Child(dns_main.main, userns_fd, self._everything, selector, calls)
+        self.resolver = Child(
+            dns_main.main, userns_fd, self._everything, selector, calls, obey=self.egress.obey
+        )
         self.resolver.start()
         self.publisher = Child(publish_main.main, userns_fd, self._all_ports, selector, calls)
 
@@ -120,15 +128,23 @@ class Service:
         endpoints: Sequence[Endpoint],
         servers: Sequence[str],
         fds: Sequence[int],
+        *,
+        own: EgressLists | None = None,
+        host_addresses: Iterable[str] = (),
     ) -> None:
-        """Put a container on networks. ``fds``: its network namespace, and its exit pipe."""
+        """Put a container on networks. ``fds``: its network namespace, and its exit pipe.
+
+        ``own`` are the egress lists of its own slirp4netns, if it has one; they hold from
+        here on. To ``host_addresses`` no name leads.
+        """
         self.detach(container_id)
         netns_fd, exit_fd = fds[:2]
-        found = Container(os.dup(netns_fd), os.dup(exit_fd), tuple(servers))
+        found = Container(os.dup(netns_fd), os.dup(exit_fd), tuple(servers), own)
         self.containers[container_id] = found
         # There may be no daemon to tell of its end.
         ended = partial(self.detach, container_id)
         self._selector.register(found.exit_fd, selectors.EVENT_READ, ended)
+        self.egress.bar(host_addresses)
         try:
             for network in networks:
                 self._ensure(network)
@@ -136,11 +152,13 @@ class Service:
                 # Before its own init does: without a route, 127.0.0.11 counts as a broadcast
                 # address, and a socket bound to that answers from 127.0.0.1.
                 route.set_up("lo")
-                found.sockets = _listen()
+                if own:
+                    self.egress.add_own(container_id, own)
+                found.sockets = inside.listen()
                 ports = [one.getsockname()[1] for one in found.sockets]
                 found.translation = translation.lead(*ports)
             for endpoint in endpoints:
-                self._plug(found, endpoint)
+                self._plug(container_id, found, endpoint)
             self._tell_client(container_id, found)
         except BaseException:
             self.detach(container_id)
@@ -156,8 +174,9 @@ class Service:
         for one in (*found.sockets, found.translation):
             if one is not None:
                 one.close()  # before rules are deleted: see linux.nftables
+        self.egress.drop_own(container_id)
         for endpoint in found.endpoints.values():
-            self._silence(endpoint)
+            self._silence(container_id, endpoint)
             # The kernel removes both ends with the container's namespace, and takes tens of
             # milliseconds for it that nobody waits for. Who shares that namespace keeps them.
             self.lingering.add(rules.port_name(endpoint.id))
@@ -181,7 +200,7 @@ class Service:
         """One more network for a container."""
         found = self._container(container_id)
         self._ensure(network)
-        self._plug(found, endpoint)
+        self._plug(container_id, found, endpoint)
         self._tell_client(container_id, found)
         self._retarget(container_id, found, targets)
 
@@ -196,11 +215,11 @@ class Service:
         found = self._container(container_id)
         endpoint = found.endpoints.get(network_id)
         if endpoint is not None:
-            self._unplug(found, endpoint)
+            self._unplug(container_id, found, endpoint)
         with self._inside(found), netlink(self._templates) as route:
             for other in others:
                 found.endpoints[other.network_id] = other
-                _add_routes(route, other)
+                inside.add_routes(route, other)
         self._tell_client(container_id, found)
         self._retarget(container_id, found, targets)
 
@@ -218,20 +237,25 @@ class Service:
         except KeyError:
             raise NotFound(f"container {container_id} is on no bridge") from None
 
-    def _plug(self, found: Container, endpoint: Endpoint) -> None:
+    def _plug(self, container_id: str, found: Container, endpoint: Endpoint) -> None:
         network = self.networks[endpoint.network_id]
         port, mac = rules.port_name(endpoint.id), endpoint.mac_address
-        found.endpoints[endpoint.network_id] = endpoint
+        if endpoint.egress:
+            self.egress.prepare()
         self._rules.run(rules.of_endpoint(endpoint, add=True))
+        found.endpoints[endpoint.network_id] = endpoint
+        if endpoint.egress:
+            chain = rules.chain_name(endpoint.id)
+            self.egress.add(container_id, endpoint.network, chain, endpoint.egress)
         try:
             self._pair(found, endpoint, network)
             with contextlib.suppress(FileNotFoundError):
                 set_sysctl(f"ipv6/conf/{port}/disable_ipv6", "1")
             self._route.bind_port(port, mac, isolated=not network.flag(ICC, default=True))
             with self._inside(found), netlink(self._templates) as route:
-                _configure(route, endpoint)
+                inside.configure(route, endpoint)
         except BaseException:
-            self._unplug(found, endpoint)
+            self._unplug(container_id, found, endpoint)
             raise
         self.resolver.tell(self._names(endpoint))
 
@@ -256,14 +280,15 @@ class Service:
                 route.remove(endpoint.interface)
             make()
 
-    def _unplug(self, found: Container, endpoint: Endpoint) -> None:
+    def _unplug(self, container_id: str, found: Container, endpoint: Endpoint) -> None:
         del found.endpoints[endpoint.network_id]
-        self._silence(endpoint)
+        self._silence(container_id, endpoint)
         self._route.remove(rules.port_name(endpoint.id))
 
-    def _silence(self, endpoint: Endpoint) -> None:
+    def _silence(self, container_id: str, endpoint: Endpoint) -> None:
         """Nothing comes from its port any more, and nobody finds it by name."""
         self.resolver.tell({"gone": endpoint.id})
+        self.egress.drop(container_id, rules.chain_name(endpoint.id))
         self._rules.run(rules.of_endpoint(endpoint, add=False))
 
     @contextlib.contextmanager
@@ -376,15 +401,18 @@ class Service:
         if not self._has_users(BRIDGE_ID):
             self.remove_network(BRIDGE_ID)
         names = (name for _, name in socket.if_nameindex())
-        found = [f"link {name}" for name in names if name not in ("lo", rules.OUT)]
+        found = [f"link {name}" for name in names if name not in ("lo", OUT)]
         found += [f"container {container_id}" for container_id in self.containers]
-        for family, name in rules.ELEMENTS:
-            listed = self._rules.run(f"list set {family} rootless {name}")
+        for family, kind, name in rules.ELEMENTS:
+            listed = self._rules.run(f"list {kind} {family} rootless {name}")
             if "elements" in listed:
                 found.append(f"elements of {family} {name}")
-        return found
+        return found + self.egress.leftovers()
 
     # -- the resolver --------------------------------------------------------------------
+
+    def _opened(self, answer: dict[str, Any]) -> None:
+        self.resolver.tell(answer)
 
     def _names(self, endpoint: Endpoint) -> dict[str, Any]:
         addresses = [a for a in (endpoint.ipv4_address, endpoint.ipv6_address) if a]
@@ -397,13 +425,21 @@ class Service:
         }
 
     def _client(self, container_id: str, found: Container) -> dict[str, Any]:
-        outward = any(not self.networks[key].internal for key in found.endpoints)
+        outward = [e for e in found.endpoints.values() if not self.networks[e.network_id].internal]
+        chains = {rules.chain_name(e.id): e.egress for e in outward}
+        if found.own is not None:
+            chains[PRIVATE_CHAIN] = found.own
+        ways = None
+        if any(chains.values()):
+            patterns = self.egress.patterns
+            ways = [patterns(container_id, c) if lists else [] for c, lists in chains.items()]
         return {
             "client": container_id,
             # Names on the default bridge are there for links only.
             "networks": [key for key in found.endpoints if key != BRIDGE_ID],
             "linked": list(found.endpoints),
-            "servers": list(found.servers) if outward else [],
+            "servers": list(found.servers) if chains else [],
+            "ways": ways,
             "links": dict(pair for e in found.endpoints.values() for pair in e.links),
         }
 
@@ -430,44 +466,3 @@ def _published(container_id: str, targets: Sequence[str], ports: Iterable[Port])
 def mtu_of(network: NetworkRecord) -> int:
     """Bytes of a packet on the network; checked when it was made."""
     return int(dict(network.options).get(MTU, DEFAULT_MTU))
-
-
-def _listen() -> tuple[socket.socket, socket.socket]:
-    """The resolver's sockets in the namespace that the caller is in."""
-    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        connections = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            datagrams.bind((RESOLVER, 0))
-            connections.bind((RESOLVER, 0))
-            connections.listen(16)
-        except BaseException:
-            connections.close()
-            raise
-    except BaseException:
-        datagrams.close()
-        raise
-    return datagrams, connections
-
-
-def _configure(route: Netlink, endpoint: Endpoint) -> None:
-    """The container's end of the pair: addresses, up, routes."""
-    name = endpoint.interface
-    if not endpoint.ipv6_address:
-        with contextlib.suppress(OSError):  # no IPv6; the rules let none pass anyway
-            set_sysctl(f"ipv6/conf/{name}/disable_ipv6", "1")
-    for address, prefix in (
-        (endpoint.ipv4_address, endpoint.ipv4_prefix),
-        (endpoint.ipv6_address, endpoint.ipv6_prefix),
-    ):
-        if address:
-            route.add_address(name, address, prefix)
-    route.set_up(name)
-    _add_routes(route, endpoint)
-
-
-def _add_routes(route: Netlink, endpoint: Endpoint) -> None:
-    if endpoint.default_ipv4 and endpoint.ipv4_gateway:
-        route.add_default(endpoint.interface, endpoint.ipv4_gateway)
-    if endpoint.default_ipv6 and endpoint.ipv6_gateway:
-        route.add_default(endpoint.interface, endpoint.ipv6_gateway)

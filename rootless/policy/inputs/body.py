@@ -7,12 +7,16 @@ would do: its default capabilities, seccomp profile and masks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
+from rootless.errors import InvalidInput
 from rootless.linux.process import CAPABILITIES
+from rootless.model import egress
 from rootless.model.defaults import DEFAULT_CAPABILITIES, MASKED_PATHS, READONLY_PATHS
 from rootless.model.mounts import MountSpec, RootfsMount
+from rootless.model.network import EGRESS, Attachment
 from rootless.model.request import (
     ContainerConfig,
     ContainerRequest,
@@ -307,10 +311,35 @@ def _shared(mode: str) -> str:
     return mode if mode == "host" or mode.startswith("container:") else "private"
 
 
-def _network(request: ContainerRequest) -> NetworkSpec:
+_ONES_OWN = frozenset({"", "default", "bridge", "none", "host", "slirp4netns"})
+"""Networks that are not the user's."""
+
+
+def _network(request: ContainerRequest, body: Fields) -> NetworkSpec:
     mode = request.host.network_mode
     known = mode in {"none", "host", "slirp4netns"} or mode.startswith("container:")
-    return NetworkSpec(mode if known else "bridge", request.host.port_bindings)
+    found = NetworkSpec(mode if known else "bridge", request.host.port_bindings)
+    places = body.object("NetworkingConfig").object("EndpointsConfig").value
+    places = places or body.object("NetworkSettings").object("Networks").value
+    lists = {name: _egress(Fields(place, name)) for name, place in places.items()}
+    users = [name for name in lists if name not in _ONES_OWN]
+    if found.mode == "slirp4netns" or (mode in _ONES_OWN and not users):
+        own = [lists.get(name) for name in _ONES_OWN if lists.get(name) is not None]
+        found = replace(found, egress=own[0] if own else None)
+    if found.mode == "bridge" and mode not in users and (users or mode not in _ONES_OWN):
+        users.append(mode or "bridge")
+    if found.mode in {"slirp4netns", "bridge"}:
+        attached = tuple(Attachment("", name, egress=lists.get(name)) for name in users)
+        found = replace(found, attachments=attached)
+    return found
+
+
+def _egress(place: Fields) -> tuple[str, ...] | None:
+    """The list of a container on a network; what is none does not restrict."""
+    try:
+        return egress.parse(str(place.object("DriverOpts").value[EGRESS]))
+    except (KeyError, InvalidInput):
+        return None
 
 
 def _seccomp(request: ContainerRequest) -> SeccompSpec:
@@ -387,7 +416,7 @@ def container_spec(body: Body) -> ContainerSpec:
             asked.privileged,
         ),
         seccomp=_seccomp(request),
-        network=_network(request),
+        network=_network(request, Fields(body, "")),
         resources=asked.resources,
         sysctls=asked.sysctls,
         devices=tuple(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 
+from rootless.model import egress
 from rootless.model.network import BRIDGE
 from rootless.policy.kinds import address_within, matches_pattern
 from rootless.policy.rules.base import Case, Violation, rule
@@ -61,6 +63,33 @@ def network_names(case: Case) -> tuple[str, ...]:
 
 
 @rule(
+    "network.egress",
+    "high",
+    keys=("network.egress", "network.requireEgress"),
+    references=("NIST 800-190 4.4.2",),
+    remediation="let the container connect to what it needs only: --network-opt "
+    "egress=DESTINATION:PORT, egress=none, or --network none",
+)
+def outward(case: Case) -> Iterator[Violation]:
+    """A container has a list of where it may connect to, which goes no further than allowed.
+
+    Every way out counts, with all lists that hold there.
+    """
+    allow = case.policy.names_of("network.egress")
+    if allow is None and not case.policy.requires("network.requireEgress"):
+        return
+    key = "network.egress" if allow is not None else "network.requireEgress"
+    for name, lists in case.spec.network.ways_out:
+        if not lists:
+            reason = f"no egress list is known to hold on network {name}"
+            yield Violation("HostConfig.NetworkMode", name, reason, key)
+        elif allow is not None:
+            for item in egress.beyond(reduce(egress.intersect, lists), allow):
+                reason = f"allowed are {', '.join(sorted(allow)) or 'no destinations'}"
+                yield Violation("HostConfig.NetworkMode", item, reason, key)
+
+
+@rule(
     "ports.address",
     "high",
     keys=("ports.allowAddresses",),
@@ -108,4 +137,4 @@ def privileged(case: Case) -> Iterator[Violation]:
             )
 
 
-RULES = (mode, name, address, privileged)
+RULES = (mode, name, outward, address, privileged)

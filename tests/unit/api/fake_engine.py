@@ -21,7 +21,7 @@ from rootless.model.event import Event
 from rootless.model.identity import Identity
 from rootless.model.image import ImageFacts
 from rootless.model.mounts import IdMap, MountSpec, RootfsMount
-from rootless.model.network import Endpoint, NetworkRecord, Subnet
+from rootless.model.network import Denial, Endpoint, NetworkRecord, Subnet
 from rootless.model.records import (
     Change,
     ContainerRecord,
@@ -592,6 +592,11 @@ class FakeNetworks:
         if record.driver != "bridge":
             raise Denied(f"{record.name} is a pre-defined network and cannot be removed")
         del self.records[record.name]
+
+    async def denied(self, identity: Identity, **asked: Any) -> list[Denial]:
+        self.asked = asked
+        where = ("tcp", "2001:db8::7", 443)
+        return [Denial("c" * 64, "job", "front", "destination", *where, 3, 10**9, 2 * 10**9)]
 
     async def prune(self, identity: Identity, *, filters: Any) -> list[str]:
         return [name for name, record in self.records.items() if record.driver == "bridge"]

@@ -459,6 +459,14 @@ async def test_plan(served: Served) -> None:
     assert served.engine.containers.records == {}
 
 
+async def test_what_egress_lists_denied(served: Served) -> None:
+    rows = await served.json("GET", "/rootless/denied?network=front&since=1.5")
+    assert rows[0]["Target"] == "[2001:db8::7]:443/tcp"
+    assert (rows[0]["First"], rows[0]["Count"]) == ("1970-01-01T00:00:01Z", 3)
+    wanted = {"network": "front", "container": "", "since_ns": 1_500_000_000}
+    assert served.engine.networks.asked == wanted
+
+
 async def test_networks(served: Served) -> None:
     names = [n["Name"] for n in await served.json("GET", "/networks")]
     assert names == ["slirp4netns", "host", "none"]

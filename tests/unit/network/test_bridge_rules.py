@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, replace
 
 from rootless.model.network import ICC, Endpoint, NetworkRecord, Subnet
-from rootless.network.holder import rules
+from rootless.network.holder import egress_rules, rules
 from rootless.network.holder.main import endpoint_of, network_of
 
 NETWORK = NetworkRecord(
@@ -23,6 +23,7 @@ ENDPOINT = Endpoint(
 def test_records_survive_json() -> None:
     assert network_of(_json(asdict(NETWORK))) == NETWORK
     assert endpoint_of(_json(asdict(ENDPOINT))) == ENDPOINT
+    assert endpoint_of(_json(asdict(LISTED))) == LISTED
 
 
 def _json(value: dict[str, object]) -> dict[str, object]:
@@ -46,13 +47,39 @@ def test_internal_and_apart() -> None:
     assert ("same" in open_, "same" in rules.of_network(apart, add=True)) == (True, False)
 
 
+LISTED = replace(
+    ENDPOINT, id="ef" * 32,
+    egress=(
+        ("pypi.org:443", "*.pypi.org:443", "a.org", "b.org/icmp", "10.0.0.0/8:53/udp", "10.2.3.4",
+         "[2001:db8::]/32:1-2", "2001:db8::1/icmp", "192.0.2.1/tcp"),
+        (),
+    ),
+)  # fmt: skip
+
+
+def test_a_way_with_lists_leads_to_its_chain() -> None:
+    text = rules.of_endpoint(LISTED, add=True)
+    chain = rules.chain_name(LISTED.id)
+    assert f"10.1.0.2 : goto {chain}" in text
+    assert f"fd00:1::2 : goto {chain}" in text
+    assert ": accept" not in text
+    assert ": goto" not in rules.of_endpoint(ENDPOINT, add=True)
+
+
 def test_the_kernel_takes_them_and_takes_them_back() -> None:
+    lists = egress_rules.lists_of("own", LISTED.egress)
+    name = lists[0].names[0].sets[0]
     script = "\n".join(
         (
             rules.BASE,
             rules.of_network(NETWORK, add=True),
             rules.of_endpoint(ENDPOINT, add=True),
             rules.of_endpoint(ENDPOINT, add=False),
+            rules.of_endpoint(LISTED, add=True),
+            rules.of_endpoint(LISTED, add=False),
+            egress_rules.of_private(lists).replace(rules.TABLE, "inet other"),
+            egress_rules.of_private(lists).replace(rules.TABLE, "inet other"),
+            *[egress_rules.opening("inet other", name, "192.0.2.7", 9) for _ in range(2)],
             rules.of_network(NETWORK, add=False),
         )
     )
@@ -60,8 +87,12 @@ def test_the_kernel_takes_them_and_takes_them_back() -> None:
         "import sys\nfrom rootless.errors import RootlessError\n"
         "from rootless.linux import nftables\n"
         "nftables.run(sys.stdin.read())\n"
-        f"for family, name in {rules.ELEMENTS}:\n"
-        "    assert 'elements' not in nftables.run(f'list set {family} rootless {name}'), name\n"
+        f"for family, kind, name in {rules.ELEMENTS}:\n"
+        "    assert 'elements' not in nftables.run(f'list {kind} {family} rootless {name}'), name\n"
+        "listed = nftables.run('list table inet rootless')\n"
+        "assert listed.count('chain ') == 3 and listed.count('counter e') == 0, listed\n"
+        "listed = nftables.run('list table inet other')\n"
+        "assert '192.0.2.7 timeout 9s' in listed and listed.count('chain ') == 6, listed\n"
         "try:\n    nftables.run('add rule inet rootless nowhere accept')\n"
         "except RootlessError as error:\n    print(error.message)"
     )

@@ -138,7 +138,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
             lambda selector: forward.Forwarder(selector, port=world.getsockname()[1]),
         )  # fmt: skip
         selector = stack.enter_context(selectors.DefaultSelector())
-        made = server.Server(selector)
+        made = server.Server(selector, lambda _: False)
         made.zone = zone()
         datagrams, connections = bound(socket.SOCK_DGRAM), bound(socket.SOCK_STREAM)
         connections.listen()

@@ -221,6 +221,7 @@ def test_a_default_that_breaks_a_rule_is_an_error_that_cites_both(tmp_path: Path
         ("spec: {userns: {allowModes: [shared]}}\ndefaults: {userns: auto}\n", "userns"),
         ("spec: {network: {allowModes: [none]}}\ndefaults: {network: bridge}\n", "network"),
         ("spec: {resources: {maximumCpus: 1}}\ndefaults: {cpus: 2}\n", "cpus"),
+        ("spec: {network: {egress: ['*.b.c:443']}}\ndefaults: {egress: [b.c]}\n", "egress"),
     ):
         with pytest.raises(InvalidPolicy, match=f"default for {key}"):
             check_defaults(load_policy(head + body, "f", home=HOME))
@@ -236,7 +237,9 @@ def test_a_default_that_breaks_a_rule_is_an_error_that_cites_both(tmp_path: Path
         ("  lifetime: {maximum: true}\n", "is not a time such as 90s, 4h or 30d"),
         ("  landlock: {readOnly: [usr]}\n", "is not an absolute path"),
         ("  landlock: {bindTcp: [70000]}\n", "beyond the maximum"),
-        ("  network: {egress: []}\n", "cannot be filtered"),
+        ("  network: {egress: [a..b]}\n", "is not a destination such as pypi.org:443"),
+        ("  network: {egress: [none]}\n", "is not a destination such as pypi.org:443"),
+        ("  network: {requireEgres: true}\n", "did you mean 'requireEgress'?"),
         ("  ports: {minimumHostPor: 1}\n", "did you mean 'minimumHostPort'?"),
         ("  capabilites: {allow: []}\n", "did you mean 'capabilities'?"),
         ("  capabilities: {allow: [CAP_SYS_ADMN]}\n", "did you mean 'CAP_SYS_ADMIN'?"),

@@ -26,6 +26,7 @@ from tests.unit.policy.cases import FACTS, IDENTITY, PATHS, spec
 _SAMPLES = {
     "path": ["/", "/srv", "/srv/a", "/srv/a/b", "/srv-b", "/opt"],
     "network": ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "::/0", "::1/128"],
+    "egress": ["*.b.c", "a.b.c:443", "*:80", "10.0.0.0/8", "10.1.2.3:443", "10.1.2.3/udp"],
     "sysctl": ["*", "net.*", "net.ipv4.*", "net.ipv4.ip_forward", "kernel.shm*"],
     "image": ["*", "docker.io/*", "docker.io/library/*", "docker.io/library/busybox:latest"],
     "action": ["container.exec", "container.*", "image.pull"],
@@ -166,6 +167,7 @@ def specs(draw: st.DrawFn) -> ContainerSpec:
         network=NetworkSpec(
             "slirp4netns",
             (PortBinding(80, "tcp", draw(st.sampled_from(["10.1.2.3", "::1"])), 1000),),
+            egress=draw(st.sampled_from([None, (), ("a.b.c:443",), ("10.1.2.3:443", "x:80")])),
         ),
         resources=Resources(memory=draw(st.integers(0, 2000))),
         sysctls=draw(st.sampled_from([(), (("net.ipv4.ip_forward", "1"),)])),

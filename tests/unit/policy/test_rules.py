@@ -86,6 +86,11 @@ def labelled(*labels: tuple[str, str]) -> ContainerSpec:
 OPEN = policy()
 """Constrains nothing: what it denies is the floor."""
 
+ANYWHERE = Attachment("a" * 64, "open")
+NARROW = replace(ANYWHERE, network_egress=("a.b.c",))
+LISTED = Attachment("b" * 64, "listed", egress=("a.b.c:443",))
+
+
 CASES: list[tuple[str, ContainerSpec, Policy, ContainerSpec]] = [
     # rule, what it denies, under which policy, what that policy allows
     ("mounts.pattern", mount("/srv/a/b"), policy("  mounts: {allowGlobs: [/srv/*]}\n"),
@@ -375,6 +380,37 @@ CASES: list[tuple[str, ContainerSpec, Policy, ContainerSpec]] = [
         SPEC,
         policy("  network: {allowModes: [none, container]}\n"),
         spec(network=NetworkSpec("container:" + "a" * 64)),
+    ),
+    (
+        "network.egress",
+        SPEC,
+        policy("  network: {requireEgress: true}\n"),
+        spec(network=NetworkSpec("slirp4netns", egress=())),
+    ),
+    (
+        "network.egress",
+        spec(network=NetworkSpec("host")),
+        policy("  network: {requireEgress: true}\n  namespaces: {allowHost: [network]}\n"),
+        spec(network=NetworkSpec("none")),
+    ),
+    (
+        "network.egress",
+        spec(network=NetworkSpec("bridge", attachments=(ANYWHERE, LISTED))),
+        policy("  network: {egress: ['*.b.c:443']}\n"),
+        spec(network=NetworkSpec("bridge", attachments=(LISTED, replace(ANYWHERE, outward=False)))),
+    ),
+    (
+        "network.egress",
+        spec(network=NetworkSpec("slirp4netns", egress=("b.c:443",))),
+        policy("  network: {egress: ['*.b.c:443']}\n"),
+        # What both lists allow is within, though neither is.
+        spec(network=NetworkSpec("bridge", attachments=(NARROW,), egress=("*:443",))),
+    ),
+    (
+        "network.egress",
+        spec(network=NetworkSpec("bridge", asked_mode="unknown")),
+        policy("  network: {egress: []}\n"),
+        spec(network=NetworkSpec("slirp4netns", egress=())),
     ),
     (
         "ports.address",
