@@ -75,6 +75,7 @@ class Transfers:
         vouchers: Sequence[Voucher] = (),
     ) -> None:
         await self._unpacker.image(image, meter_of)
+        await self._unpacker.prove(image, (entry.image for entry in self._index))
         async with self.lock:
             self._index.put(image, names, parent=parent, vouchers=vouchers)
 

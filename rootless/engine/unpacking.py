@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rootless.engine.core import Core
 from rootless.engine.files import raise_reported, read_pipe
@@ -26,6 +26,8 @@ class Unpacker:
         self._core = core
         self._content = content
         self._locks: dict[str, asyncio.Lock] = {}
+        self._proven: set[tuple[str, str]] = set()
+        """Blobs found to be what their diff ids say, of images that are not recorded yet."""
 
     def has(self, diff_id: str) -> bool:
         """True when the layer is unpacked."""
@@ -38,6 +40,22 @@ class Unpacker:
                 await self.layer(layer.descriptor.digest, layer.diff_id)
             else:
                 await self.layer(layer.descriptor.digest, layer.diff_id, meter_of(layer))
+
+    async def prove(self, image: Image, recorded: Iterable[Image]) -> None:
+        """Refuse ``image`` when a blob is not the layer its config says, although that is there.
+
+        Its containers would run, but who it is pushed or saved to could not use it. What
+        :meth:`image` has just unpacked, and what a ``recorded`` image has too, is known.
+        """
+        pairs = {(layer.descriptor.digest, layer.diff_id) for layer in image.layers}
+        unknown = pairs - self._proven
+        self._proven -= pairs
+        if unknown:
+            for other in recorded:
+                unknown -= {(layer.descriptor.digest, layer.diff_id) for layer in other.layers}
+        for digest, diff_id in unknown:
+            await self._unpack(digest, diff_id, lambda _count: None)
+            self._proven.discard((digest, diff_id))
 
     async def layer(
         self, digest: str, diff_id: str, consumed: Consumed = lambda _count: None
@@ -62,6 +80,7 @@ class Unpacker:
                 max_id=int(str(done["max_id"])),
             )
             await asyncio.to_thread(core.layers.commit, directory, meta)
+            self._proven.add((digest, diff_id))
         finally:
             # Gone when it became the layer; what is left is of a failure or a lost race.
             if directory.exists():
