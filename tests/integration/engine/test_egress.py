@@ -220,6 +220,36 @@ def test_denials_are_in_the_log_and_in_the_events(
     assert api.ok("GET", "/rootless/denied?network=elsewhere") == []
 
 
+def test_a_policy_requires_and_fills_lists(fresh_engine: Engine, servers: tuple[int, int]) -> None:
+    engine = fresh_engine
+    good, bad = servers
+    engine.ok("network", "create", "open")
+    engine.ok("network", "create", "-o", "egress=none", "shut")
+    (engine.root / "c/rootless").mkdir(exist_ok=True)
+    (engine.root / "c/rootless/policy.yaml").write_text(
+        "apiVersion: rootless.dev/v1alpha1\nkind: Policy\nmetadata: {name: lists}\n"
+        f"spec:\n  network: {{egress: ['{own_address()}']}}\n"
+        f"defaults:\n  egress: ['{own_address()}:{good}']\n"
+    )
+    engine.stop()
+    engine.start()
+    box(engine, "filled", "--network", "open")
+    assert reach(engine, "filled", good) == REACHED
+    assert reach(engine, "filled", bad) != REACHED
+    box(engine, "own", "--network", "open", "--network-opt", f"egress={own_address()}:{bad}")
+    assert reach(engine, "own", bad) == REACHED
+    box(engine, "shut", "--network", "shut")
+    for words in (
+        ("run", "--rm", "--network-opt", "egress=192.0.2.0/24", IMAGE),
+        ("run", "--rm", "--network-opt", "egress=*:443", IMAGE),
+        ("run", "--rm", "--network", "container:shut", IMAGE),
+        ("network", "connect", "open", "shut"),
+    ):
+        done = engine.run(*words)
+        assert done.returncode != 0, words
+        assert "network.egress" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("network", ["slirp4netns", "ci"])
 @pytest.mark.parametrize(
     "victim", ["rootless-net", "rootless-dns", "slirp4netns", "daemon", "both"]
