@@ -474,6 +474,7 @@ class Containers:
             try:
                 image_id = await self._files.commit(
                     unit,
+                    identity=identity,
                     repo=repo,
                     tag=tag,
                     comment=comment,

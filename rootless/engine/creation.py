@@ -40,7 +40,7 @@ from rootless.units import parse_size
 class ImageSource(Protocol):
     """Finds the image a container is made from."""
 
-    async def for_container(self, reference: str, platform: str) -> ImageRecord:
+    async def for_container(self, identity: Identity, reference: str, platform: str) -> ImageRecord:
         """The image, every layer of it unpacked; NotFound with Docker's ``No such image``."""
         ...
 
@@ -86,8 +86,8 @@ class Creator:
         self, identity: Identity, request: ContainerRequest
     ) -> tuple[str, tuple[str, ...]]:
         """The new container's id and warnings."""
-        image = await self._images.for_container(request.config.image, request.platform)
-        shown = await self._shown(request)
+        image = await self._images.for_container(identity, request.config.image, request.platform)
+        shown = await self._shown(identity, request)
         image_facts = await self._admit_images(identity, {request.config.image: image, **shown})
         request = self._with_defaults(identity, request)
         disk = await quotas.disk(self._core, identity)
@@ -112,8 +112,8 @@ class Creator:
 
     async def plan(self, identity: Identity, request: ContainerRequest) -> PlanReport:
         """What :meth:`create` and a start would do; nothing is made."""
-        image = await self._images.for_container(request.config.image, request.platform)
-        shown = await self._shown(request)
+        image = await self._images.for_container(identity, request.config.image, request.platform)
+        shown = await self._shown(identity, request)
         request = self._with_defaults(identity, request)
         resolved = self._resolve(identity, request, image, shown, id_for=lambda _: ids.new_id())
         try:
@@ -167,10 +167,13 @@ class Creator:
         layout = make_layout(core, spec, core.settings.containers_dir / spec.id)
         return describe(plan_container(admitted, core.facts, layout))
 
-    async def _shown(self, request: ContainerRequest) -> dict[str, ImageRecord]:
+    async def _shown(self, identity: Identity, request: ContainerRequest) -> dict[str, ImageRecord]:
         """The images that the request mounts, unpacked, by the name it gives them."""
         try:
-            return {ref: await self._images.for_container(ref, "") for ref in _mounted(request)}
+            return {
+                ref: await self._images.for_container(identity, ref, "")
+                for ref in _mounted(request)
+            }
         except NotFound as error:
             raise InvalidInput(error.message, hint=error.hint) from None
 

@@ -135,5 +135,5 @@ class Denials:
             self._core.registry.publish(unit, "egress_denied", **attributes)
             return
         self._core.events.publish(
-            "container", "egress_denied", row.container, attributes, owner=row.owner
+            "container", "egress_denied", row.container, attributes, owners=[row.owner]
         )

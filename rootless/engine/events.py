@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from rootless.engine.filters import Filters, check_filters, match_labels
 from rootless.model.event import Event
@@ -42,12 +42,17 @@ class EventBus:
         actor_id: str,
         attributes: Mapping[str, str] | None = None,
         *,
-        owner: str | None = None,
+        owners: Iterable[str] | None = None,
     ) -> Event:
         """Record an event now. Times strictly increase, so ``since`` never repeats one."""
         self._last_ns = max(time.time_ns(), self._last_ns + 1)
         event = Event(
-            kind, action, actor_id, tuple((attributes or {}).items()), self._last_ns, owner
+            kind,
+            action,
+            actor_id,
+            tuple((attributes or {}).items()),
+            self._last_ns,
+            None if owners is None else tuple(owners),
         )
         self._history.append(event)
         for queue in tuple(self._queues):

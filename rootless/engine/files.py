@@ -29,6 +29,7 @@ from rootless.errors import (
     RootlessError,
     Unavailable,
 )
+from rootless.model.identity import Identity
 from rootless.model.records import PathStat
 from rootless.model.request import ContainerConfig
 from rootless.storage.tree import rootfs_to_json
@@ -59,6 +60,7 @@ class ImageMaker(Protocol):
         unit: Unit,
         diff: AsyncIterator[bytes],
         *,
+        identity: Identity,
         repo: str,
         tag: str,
         comment: str,
@@ -382,6 +384,7 @@ class Files:
         self,
         unit: Unit,
         *,
+        identity: Identity,
         repo: str,
         tag: str,
         comment: str,
@@ -395,6 +398,7 @@ class Files:
             return await self._images.commit(
                 unit,
                 diff,
+                identity=identity,
                 repo=repo,
                 tag=tag,
                 comment=comment,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rootless import ids
@@ -27,6 +27,8 @@ class Entry:
     parent: str = ""
     tagged_ns: int = 0
     names: set[str] = field(default_factory=set)
+    owners: set[str] = field(default_factory=set)
+    """Who brought it (``Identity.key``, '*' for everybody's)."""
 
     @property
     def tags(self) -> Sequence[Reference]:
@@ -65,6 +67,9 @@ class ImageIndex:
             if image_id in self._entries:
                 self._entries[image_id].names.add(name)
                 self._names[name] = image_id
+        for image_id, owner in self._state.image_owners():
+            if image_id in self._entries:
+                self._entries[image_id].owners.add(owner)
         return tuple(damaged)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -81,8 +86,11 @@ class ImageIndex:
         """By an exact name."""
         return self._entries.get(self._names.get(str(reference), ""))
 
-    def find(self, ref: str) -> Entry:
-        """By id, name or unambiguous id prefix; NotFound with Docker's words."""
+    def find(self, ref: str, seen: Callable[[Entry], bool] = lambda _: True) -> Entry:
+        """By id, name or unambiguous id prefix; NotFound with Docker's words.
+
+        A prefix is looked for among those only that the caller has ``seen``.
+        """
         entry = self._entries.get(ref if ref.startswith("sha256:") else f"sha256:{ref}")
         if entry is not None:
             return entry
@@ -98,6 +106,7 @@ class ImageIndex:
         prefix = ref.removeprefix("sha256:")
         if ids.is_id_prefix(prefix):
             matches = [e for key, e in self._entries.items() if key[7:].startswith(prefix)]
+            matches = [entry for entry in matches if seen(entry)]
             if len(matches) == 1:
                 return matches[0]
             if matches:
@@ -128,9 +137,11 @@ class ImageIndex:
         *,
         parent: str = "",
         vouchers: Sequence[Voucher] = (),
+        owner: str = "",
     ) -> Entry:
         """Record an image under names; they move from what they named before.
 
+        ``owner`` comes to those who brought it before; '' is nobody new.
         ``vouchers`` are the signatures of it that were verified, added to those it has.
         """
         texts = [str(name) for name in names]
@@ -142,11 +153,14 @@ class ImageIndex:
             tagged_ns=now,
             names=texts,
             vouchers=vouchers,
+            owners=[owner] if owner else [],
         )
         entry = self._entries.get(image.id)
         if entry is None:
             entry = self._entries[image.id] = Entry(image, parent)
         entry.tagged_ns = now
+        if owner:
+            entry.owners.add(owner)
         for text in texts:
             before = self._entries.get(self._names.get(text, ""))
             if before is not None and before is not entry:
@@ -156,6 +170,11 @@ class ImageIndex:
             entry.names.add(text)
         self._records.pop(image.id, None)
         return entry
+
+    def disown(self, entry: Entry, owner: str) -> None:
+        """Forget that somebody brought an image."""
+        self._state.remove_image_owner(entry.image.id, owner)
+        entry.owners.discard(owner)
 
     def untag(self, entry: Entry, name: str) -> None:
         """Take a name away."""

@@ -15,6 +15,7 @@ from rootless.engine.filters import Filters, check_filters, match_labels, single
 from rootless.engine.image_facts import ImageInspector
 from rootless.engine.image_index import Entry, ImageIndex
 from rootless.engine.image_removal import ImageRemoval
+from rootless.engine.ownership import check_names, of_image, seen_image
 from rootless.engine.progress import ProgressStream
 from rootless.engine.transfers import Transfers, parse_target
 from rootless.engine.unpacking import Unpacker
@@ -63,12 +64,18 @@ class Images:
             await asyncio.wait((self.making,))
             self.making = None
 
-    async def for_container(self, reference: str, platform: str) -> ImageRecord:
+    def _admit(self, identity: Identity, verb: str, ref: str) -> Entry:
+        """The image, when the caller may know of it and do ``verb`` with it."""
+        entry = seen_image(self._core, self.index, identity, f"image.{verb}", ref)
+        self._core.policy.admit_action(identity, f"image.{verb}", ref, of_image(entry))
+        return entry
+
+    async def for_container(self, identity: Identity, reference: str, platform: str) -> ImageRecord:
         """The image of a new container, every layer unpacked."""
         if not reference:
             raise InvalidInput("no image specified")
         await self.settled()
-        entry = self.index.find(reference)
+        entry = seen_image(self._core, self.index, identity, "image.run", reference)
         if platform:
             wanted, actual = platforms.parse(platform), entry.image.config.platform
             if (wanted.os, wanted.architecture) != (actual.os, actual.architecture):
@@ -123,6 +130,8 @@ class Images:
         since = [self._created(ref) for ref in filters.get("since", ())]
         found = []
         for entry in self.index:
+            if not self._core.policy.lists(identity, "image.list", of_image(entry)):
+                continue
             if not (all or entry.tags or entry.digests) and self.index.children(entry.image.id):
                 continue  # a step on the way to another image
             record = self.index.record(entry)
@@ -173,9 +182,8 @@ class Images:
 
     async def inspect(self, identity: Identity, ref: str) -> ImageRecord:
         """One image."""
-        self._core.policy.admit_action(identity, "image.inspect", ref)
         await self.settled()
-        entry = self.index.find(ref)
+        entry = self._admit(identity, "inspect", ref)
         return self._with_users([self.index.record(entry)])[0]
 
     async def facts(self, identity: Identity, ref: str) -> ImageFacts:
@@ -194,9 +202,8 @@ class Images:
 
     async def history(self, identity: Identity, ref: str) -> Sequence[ImageHistoryEntry]:
         """How it was made, newest step first."""
-        self._core.policy.admit_action(identity, "image.history", ref)
         await self.settled()
-        entry = self.index.find(ref)
+        entry = self._admit(identity, "history", ref)
         config = entry.image.config
         layers = iter(config.diff_ids)
         found = []
@@ -219,13 +226,13 @@ class Images:
 
     async def tag(self, identity: Identity, ref: str, *, repo: str, tag: str) -> None:
         """Give an image another name."""
-        self._core.policy.admit_action(identity, "image.tag", ref)
         await self.settled()
         name = parse_target(repo, tag)
         if name.familiar_name == "sha256":
             raise InvalidInput("refusing to create an ambiguous tag using digest algorithm as name")
         async with self._lock:
-            entry = self.index.find(ref)
+            entry = self._admit(identity, "tag", ref)
+            check_names(self._core, self.index, identity, entry.image, [name])
             self.index.put(entry.image, [name])
         self.transfers.event("tag", entry.image, name.familiar)
 
@@ -233,9 +240,13 @@ class Images:
         self, identity: Identity, ref: str, *, force: bool = False, prune_parents: bool = True
     ) -> Sequence[ImageDeletion]:
         """Untag, and delete what no name is left of."""
-        self._core.policy.admit_action(identity, "image.remove", ref)
         await self.settled()
         async with self._lock:
+            entry = self._admit(identity, "remove", ref)
+            if not identity.own and entry.owners - {identity.key}:
+                # Others brought it as well: for them it stays, with its names.
+                self.index.disown(entry, identity.key)
+                return [ImageDeletion(untagged=ref)]
             lines = self._removal.remove(ref, force=force, prune_parents=prune_parents)
         await self.collect()
         return lines
@@ -279,6 +290,9 @@ class Images:
         async with self._lock:
             for entry in self.index:
                 if only_dangling and entry.tags:
+                    continue
+                mine = identity.own or entry.owners == {identity.key}
+                if not (mine and self._core.policy.lists(identity, "image.prune", of_image(entry))):
                     continue
                 record = self.index.record(entry)
                 labels = dict(record.config.labels)

@@ -154,7 +154,9 @@ class Networks:
 
     def _publish(self, action: str, record: NetworkRecord) -> None:
         attributes = {"name": record.name, "type": record.driver}
-        self._core.events.publish("network", action, record.id, attributes, owner=record.owner)
+        self._core.events.publish(
+            "network", action, record.id, attributes, owners=of_network(record).owners
+        )
 
     # -- looking ---------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ def started(core: Core, unit: Unit) -> None:
                 "read/write": str(not mount.read_only).lower(),
                 "propagation": mount.propagation if mount.type == "bind" else "",
             }
-            core.events.publish("volume", "mount", mount.volume_name, attributes, owner=owner)
+            core.events.publish("volume", "mount", mount.volume_name, attributes, owners=[owner])
     core.registry.publish(unit, "start")
 
 
@@ -32,7 +32,7 @@ def ended(core: Core, unit: Unit, *, exit_code: int, ran_for: float) -> None:
     for mount in unit.record.spec.mounts:
         if mount.volume_name:
             attributes = {"driver": "local", "container": unit.id}
-            core.events.publish("volume", "unmount", mount.volume_name, attributes, owner=owner)
+            core.events.publish("volume", "unmount", mount.volume_name, attributes, owners=[owner])
     core.registry.publish(
         unit, "die", exitCode=str(exit_code), execDuration=str(max(int(ran_for), 0))
     )
@@ -45,11 +45,11 @@ def _network(core: Core, unit: Unit, action: str) -> None:
     if name in PREDEFINED:
         owner = unit.record.identity.key
         attributes = {"container": unit.id, "name": name, "type": PREDEFINED[name]}
-        core.events.publish("network", action, network_id(name), attributes, owner=owner)
+        core.events.publish("network", action, network_id(name), attributes, owners=[owner])
 
 
 def network(core: Core, unit: Unit, endpoint: Endpoint, action: str) -> None:
     """A container comes to a bridge network or goes."""
     owner = unit.record.identity.key
     attributes = {"container": unit.id, "name": endpoint.network, "type": BRIDGE}
-    core.events.publish("network", action, endpoint.network_id, attributes, owner=owner)
+    core.events.publish("network", action, endpoint.network_id, attributes, owners=[owner])

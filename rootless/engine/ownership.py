@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rootless.engine.core import Core
+from rootless.engine.image_index import Entry, ImageIndex
 from rootless.engine.network_table import is_predefined
 from rootless.engine.unit import Unit
-from rootless.errors import NotFound
+from rootless.errors import Conflict, NotFound
+from rootless.images.image import Image
+from rootless.images.reference import Reference
 from rootless.model.identity import Identity
 from rootless.model.network import NetworkRecord
 from rootless.model.verbs import EVERYBODYS
@@ -48,3 +53,42 @@ def of_network(network: NetworkRecord) -> Subject:
         owners=frozenset({EVERYBODYS if is_predefined(network) else network.owner}),
         networks=(network.name,),
     )
+
+
+def of_image(entry: Entry) -> Subject:
+    """An image, by the first of its names."""
+    name = min(entry.names, default=entry.image.id)
+    return Subject(
+        image=name,
+        name=name,
+        labels=dict(entry.image.config.config.labels),
+        owners=frozenset(entry.owners or {""}),
+        images=(name,),
+    )
+
+
+def seen_image(core: Core, index: ImageIndex, identity: Identity, verb: str, ref: str) -> Entry:
+    """The image called ``ref``; NotFound as for one that is not there when it is not seen."""
+    entry = index.find(ref, lambda one: core.policy.sees(identity, of_image(one)))
+    absent = NotFound(f"No such image: {ref}")
+    core.policy.admit_sight(identity, verb, ref, of_image(entry), absent)
+    return entry
+
+
+def check_names(
+    core: Core,
+    index: ImageIndex,
+    identity: Identity | None,
+    image: Image,
+    names: Sequence[Reference],
+) -> None:
+    """Conflict when a name would be taken from an image that the caller does not see."""
+    for name in names:
+        entry = index.by_name(name)
+        if identity is None or entry is None or entry.image.id == image.id:
+            continue
+        problem = Conflict(
+            f"the name {name.familiar} is another identity's image's",
+            hint="choose another name, or pull by digest",
+        )
+        core.policy.admit_sight(identity, "image.tag", name.familiar, of_image(entry), problem)

@@ -167,5 +167,5 @@ class Registry:
                 "name": record.name,
                 **attributes,
             },
-            owner=record.identity.key,
+            owners=[record.identity.key],
         )

@@ -29,7 +29,7 @@ from rootless.model.image import Voucher
 from rootless.model.network import NetworkRecord
 from rootless.model.records import ContainerRecord, ContainerState, ExecRecord, NetworkState
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _PROFILES = """
 CREATE TABLE profiles (
@@ -54,6 +54,14 @@ CREATE TABLE vouchers (
     digest TEXT NOT NULL,
     repository TEXT NOT NULL,
     PRIMARY KEY (image_id, key, digest, repository)
+) WITHOUT ROWID;
+"""
+
+_IMAGE_OWNERS = """
+CREATE TABLE image_owners (
+    image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    owner TEXT NOT NULL,
+    PRIMARY KEY (image_id, owner)
 ) WITHOUT ROWID;
 """
 
@@ -85,9 +93,11 @@ CREATE TABLE settings (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;
-{_VOUCHERS}"""
+{_VOUCHERS}{_IMAGE_OWNERS}"""
 
-_MIGRATIONS: dict[int, str] = {1: _PROFILES, 2: _NETWORKS, 3: _VOUCHERS}
+_MIGRATIONS: dict[int, str] = {
+    1: _PROFILES, 2: _NETWORKS, 3: _VOUCHERS, 4: _IMAGE_OWNERS,
+}  # fmt: skip
 """SQL that takes a database from version N to N + 1."""
 
 
@@ -320,8 +330,12 @@ class State:
         tagged_ns: int,
         names: Sequence[str],
         vouchers: Sequence[Voucher] = (),
+        owners: Sequence[str] = (),
     ) -> None:
-        """Insert or update an image; ``names`` move to it from whatever they named before."""
+        """Insert or update an image; ``names`` move to it from whatever they named before.
+
+        ``owners`` come to those it has.
+        """
         image = (
             "INSERT INTO images VALUES (?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
             "manifest_digest = excluded.manifest_digest, tagged_ns = excluded.tagged_ns",
@@ -336,7 +350,20 @@ class State:
             "INSERT OR IGNORE INTO vouchers VALUES (?, ?, ?, ?)",
             [(image_id, each.key, each.digest, each.repository) for each in vouchers],
         )
-        self._write(image, named, vouched)
+        owned = (
+            "INSERT OR IGNORE INTO image_owners VALUES (?, ?)",
+            [(image_id, owner) for owner in owners],
+        )
+        self._write(image, named, vouched, owned)
+
+    def image_owners(self) -> Sequence[tuple[str, str]]:
+        """(image id, who brought it) of every image."""
+        return list(self._db.execute("SELECT image_id, owner FROM image_owners"))
+
+    def remove_image_owner(self, image_id: str, owner: str) -> None:
+        """Forget that somebody brought an image."""
+        sql = "DELETE FROM image_owners WHERE image_id = ? AND owner = ?"
+        self._write((sql, [(image_id, owner)]))
 
     def vouchers(self, image_id: str) -> Sequence[Voucher]:
         """The signatures of an image that were verified when it was pulled or loaded."""

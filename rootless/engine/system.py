@@ -160,13 +160,13 @@ class System:
         policy = self._core.policy
 
         def seen(event: Event) -> bool:
-            if event.owner is None:
+            if event.owners is None:
                 return True
             attributes = dict(event.attributes)
             subject = Subject(
                 name=attributes.get("name", ""),
                 labels=attributes,
-                owners=frozenset({event.owner}),
+                owners=frozenset(event.owners),
             )
             return policy.lists(identity, "system.events", subject)
 

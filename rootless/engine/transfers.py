@@ -15,7 +15,9 @@ from rootless.engine.fetching import Fetching
 from rootless.engine.files import read_pipe, write_pipe
 from rootless.engine.filters import Filters
 from rootless.engine.image_index import ImageIndex
+from rootless.engine.ownership import check_names, of_image
 from rootless.engine.progress import ProgressStream, Report
+from rootless.engine.readable import Readable
 from rootless.engine.resolve_process import merge_config
 from rootless.engine.unit import Unit
 from rootless.engine.unpacking import MeterOf, Unpacker, loading_meters
@@ -30,6 +32,7 @@ from rootless.model.identity import Identity
 from rootless.model.image import Voucher
 from rootless.model.records import DistributionInfo, RegistryAuth
 from rootless.model.request import ContainerConfig
+from rootless.model.verbs import EVERYBODYS
 
 if TYPE_CHECKING:
     from rootless.images.registry.credentials import Credentials
@@ -63,7 +66,11 @@ class Transfers:
     def event(self, action: str, image: Image, name: str, *, actor: str = "") -> None:
         """What happened to an image, with its labels; ``actor`` is its id unless given."""
         attributes = {**dict(image.config.config.labels), "name": name}
-        self._core.events.publish("image", action, actor or image.id, attributes)
+        entry = self._index.get(image.id)
+        owners = entry.owners if entry is not None else {""}
+        self._core.events.publish(
+            "image", action, actor or image.id, attributes, owners=owners or {""}
+        )
 
     async def _record(
         self,
@@ -73,11 +80,15 @@ class Transfers:
         parent: str = "",
         meter_of: MeterOf | None = None,
         vouchers: Sequence[Voucher] = (),
+        identity: Identity | None = None,
     ) -> None:
+        """Who brought it is ``identity``; None for what the engine makes for everybody."""
         await self._unpacker.image(image, meter_of)
         await self._unpacker.prove(image, (entry.image for entry in self._index))
         async with self.lock:
-            self._index.put(image, names, parent=parent, vouchers=vouchers)
+            check_names(self._core, self._index, identity, image, names)
+            owner = EVERYBODYS if identity is None else identity.key
+            self._index.put(image, names, parent=parent, vouchers=vouchers, owner=owner)
 
     # -- registries --------------------------------------------------------------
 
@@ -189,7 +200,7 @@ class Transfers:
         names = [name.with_digest(pulled.digest)]
         if name.tag:
             names.append(name.with_tag(name.tag))
-        await self._record(pulled.image, names, vouchers=vouchers)
+        await self._record(pulled.image, names, vouchers=vouchers, identity=identity)
         report(final_status(name, newer=newer))
         self.event("pull", pulled.image, name.familiar_name, actor=name.familiar)
 
@@ -207,6 +218,12 @@ class Transfers:
             raise NotFound(
                 f"An image does not exist locally with the tag: {asked.familiar_name}"
             ) from None
+        for entry, _ in found:
+            absent = NotFound(
+                f"An image does not exist locally with the tag: {asked.familiar_name}"
+            )
+            subject = of_image(entry)
+            self._core.policy.admit_sight(identity, "image.push", reference, subject, absent)
         chosen = [(entry, name) for entry, tags in found for name in tags or (asked,)]
         for _, name in chosen:
             self._core.policy.admit_image(identity, "push", str(name))
@@ -214,12 +231,18 @@ class Transfers:
         async def work(report: Report) -> None:
             with self._counted():
                 for entry, name in chosen:
-                    await self._push(entry.image, name, report, auth=auth)
+                    await self._push(identity, entry.image, name, report, auth=auth)
 
         return await ProgressStream(work).begun()
 
     async def _push(
-        self, image: Image, name: Reference, report: Report, *, auth: RegistryAuth | None
+        self,
+        identity: Identity,
+        image: Image,
+        name: Reference,
+        report: Report,
+        *,
+        auth: RegistryAuth | None,
     ) -> None:
         from rootless.images.registry import push as pushing
 
@@ -231,7 +254,7 @@ class Transfers:
             credentials=credentials_of(auth),
             progress=report,
         )
-        await self._record(image, [name.with_digest(pushed.digest)])
+        await self._record(image, [name.with_digest(pushed.digest)], identity=identity)
         self.event("push", image, name.familiar_name, actor=name.familiar)
 
     async def distribution(
@@ -283,6 +306,8 @@ class Transfers:
         for ref in refs:
             self._core.policy.admit_action(identity, "image.save", ref)
             for entry, tags in self._index.select(ref):
+                absent, subject = NotFound(f"No such image: {ref}"), of_image(entry)
+                self._core.policy.admit_sight(identity, "image.save", ref, subject, absent)
                 before = items.get(entry.image.id)
                 known = before.tags if before is not None else ()
                 merged = tuple(dict.fromkeys((*known, *tags)))
@@ -333,17 +358,19 @@ class Transfers:
                     lambda file: loading.load(file, self._content, wanted=wanted, limits=limits),
                 )
                 for one in loaded:
-                    await self._record(one.image, one.tags, meter_of=loading_meters(report))
+                    await self._record(
+                        one.image, one.tags, meter_of=loading_meters(report), identity=identity
+                    )
                     self.event("load", one.image, one.image.id)
                 for message in loading.messages(loaded):
                     report(message)
 
         return await ProgressStream(work).begun()
 
-    async def _consumed(self, body: AsyncIterator[bytes], read: Callable[[_Readable], T]) -> T:
+    async def _consumed(self, body: AsyncIterator[bytes], read: Callable[[Readable], T]) -> T:
         """The result of ``read`` (in a thread) on what ``body`` delivers."""
         reading, writing = os.pipe2(os.O_CLOEXEC)
-        readable = _Readable(reading)
+        readable = Readable(reading)
 
         def job() -> T:
             with readable:
@@ -386,7 +413,8 @@ class Transfers:
                         limits=self._limits(),
                     ),
                 )
-                await self._record(image, [name] if name is not None else [])
+                names = [name] if name is not None else []
+                await self._record(image, names, identity=identity)
             self.event("import", image, image.id)
             if name is not None:
                 self.event("tag", image, name.familiar)
@@ -399,6 +427,7 @@ class Transfers:
         unit: Unit,
         diff: AsyncIterator[bytes],
         *,
+        identity: Identity,
         repo: str,
         tag: str,
         comment: str,
@@ -434,7 +463,7 @@ class Transfers:
                 changes=changes,
             )
             names = [name] if name is not None else []
-            await self._record(image, names, parent=parent.image.id)
+            await self._record(image, names, parent=parent.image.id, identity=identity)
         self.event("create", image, image.id)
         if name is not None:
             self.event("tag", image, name.familiar)
@@ -450,31 +479,6 @@ class Transfers:
                 image, _ = await asyncio.to_thread(builtin.build, self._content)
                 await self._record(image, [name])
         return name.familiar
-
-
-class _Readable:
-    """A pipe as the archive readers want it."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._whole = True
-
-    def __enter__(self) -> _Readable:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def cut(self) -> None:
-        """The end of the pipe will not be the end of what was to come through it."""
-        self._whole = False
-
-    def read(self, size: int, /) -> bytes:
-        """At most ``size`` bytes; b'' at the end."""
-        data = os.read(self._fd, size)
-        if not data and not self._whole:
-            raise InvalidInput("the archive ends early: its sender went away")
-        return data
 
 
 def credentials_of(auth: RegistryAuth | None) -> Credentials | None:

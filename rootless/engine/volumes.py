@@ -84,7 +84,7 @@ class Volumes:
         self.check_seen(identity, made.name)  # somebody may have been faster
         if not existed:
             self._core.events.publish(
-                "volume", "create", made.name, {"driver": made.driver}, owner=made.owner
+                "volume", "create", made.name, {"driver": made.driver}, owners=[made.owner]
             )
         return made
 
@@ -162,7 +162,7 @@ class Volumes:
         found = self._core.volumes.lookup(name)
         owner = found.owner if found is not None else ""
         away = await asyncio.to_thread(self._core.volumes.remove, name)
-        self._core.events.publish("volume", "destroy", name, {"driver": "local"}, owner=owner)
+        self._core.events.publish("volume", "destroy", name, {"driver": "local"}, owners=[owner])
         self._core.discard(away)
 
     async def discard(self, name: str) -> None:

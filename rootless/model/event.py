@@ -14,5 +14,5 @@ class Event:
     actor_id: str
     attributes: tuple[tuple[str, str], ...]
     time_ns: int
-    owner: str | None = None
+    owners: tuple[str, ...] | None = None
     """Whose object it is about (``Identity.key``); None for what everybody may hear of."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
+import tarfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -274,3 +278,69 @@ def test_the_command_line_asks_the_same(world: World) -> None:
     done = engine.run("auth", "can-i", "container.crate")
     assert done.returncode == 1
     assert "did you mean 'container.create'" in done.stderr
+
+
+def _archive(name: str, content: bytes = b"one") -> bytes:
+    """An image of one file."""
+    layer = tar({"etc/name": content})
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    text = json.dumps(config).encode()
+    digest = hashlib.sha256(text).hexdigest()
+    manifest = [{"Config": f"{digest}.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    members = {
+        f"{digest}.json": text,
+        "layer.tar": layer,
+        "manifest.json": json.dumps(manifest).encode(),
+    }
+    return tar(members)
+
+
+def tar(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def names(api: Api) -> set[str]:
+    return {tag for one in api.ok("GET", "/images/json") for tag in one["RepoTags"]}
+
+
+def test_images_are_for_who_brought_them(world: World) -> None:
+    alice, bob, own = world.alice, world.bob, world.own
+    builtin = {f"{IMAGE}:latest"}
+    assert alice.raw("POST", "/images/load", _archive("mine:1"))[0] == 200
+    try:
+        assert names(alice) == names(own) == builtin | {"mine:1"}
+        assert names(bob) == builtin
+        absent = (404, "No such image: mine:1")
+        assert bob.refused("GET", "/images/mine:1/json") == absent
+        assert bob.refused("GET", "/images/mine:1/history") == absent
+        assert bob.refused("GET", "/images/mine:1/get")[0] == 404
+        assert bob.refused("POST", "/images/mine:1/tag", repo="x") == absent
+        assert bob.refused("DELETE", "/images/mine:1") == absent
+        assert bob.refused("POST", "/containers/create", {"Image": "mine:1"})[0] == 404
+        body = {"Image": IMAGE, "HostConfig": {"Mounts": [
+            {"Type": "image", "Source": "mine:1", "Target": "/x"}]}}  # fmt: skip
+        assert bob.refused("POST", "/containers/create", body)[0] == 400
+        # Nor is the name given to another image; the same image is for both then.
+        assert bob.refused("POST", f"/images/{IMAGE}/tag", repo="mine", tag="1")[0] == 409
+        assert b"another identity" in bob.raw("POST", "/images/load", _archive("mine:1", b"two"))[2]
+        assert names(bob) == builtin
+        assert bob.raw("POST", "/images/load", _archive("mine:1"))[0] == 200
+        assert names(bob) == builtin | {"mine:1"}
+        bob.ok("DELETE", "/images/mine:1")
+        assert names(bob) == builtin
+        assert "mine:1" in names(alice)
+        bob.ok("POST", "/images/prune", filters={"dangling": ["false"]})
+        assert "mine:1" in names(alice)
+    finally:
+        own.ok("DELETE", "/images/mine:1")

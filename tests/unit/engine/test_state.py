@@ -96,7 +96,8 @@ def test_records_of_the_first_version_are_read(tmp_path: Path) -> None:
         fixed["spec"]["seccomp"]["profile"] = made.spec.seccomp.profile
         raw.execute("UPDATE containers SET fixed = ?", (json.dumps(fixed).encode(),))
         raw.executescript(
-            "DROP TABLE profiles; DROP TABLE networks; DROP TABLE vouchers;PRAGMA user_version=1"
+            "DROP TABLE profiles; DROP TABLE networks; DROP TABLE vouchers; "
+            "DROP TABLE image_owners; PRAGMA user_version=1"
         )
     db = State(path)
     assert list(db.containers()) == [made]
