@@ -20,7 +20,14 @@ from rootless.engine.ownership import of_network, of_unit, seen_network, seen_un
 from rootless.engine.resolve_attachments import attachment
 from rootless.engine.resolve_egress import check_holds
 from rootless.engine.unit import Unit
-from rootless.errors import Conflict, Denied, HostUnsupported, InvalidInput, NotFound
+from rootless.errors import (
+    Conflict,
+    Denied,
+    HostUnsupported,
+    InvalidInput,
+    NotFound,
+    RootlessError,
+)
 from rootless.linux import nftables
 from rootless.model import egress
 from rootless.model.identity import Identity
@@ -337,10 +344,16 @@ class Networks:
 
 async def follow_rename(core: Core, unit: Unit) -> None:
     """Let a running container be found by its new name."""
-    if not unit.endpoints:
-        return
+    if not (unit.endpoints and unit.record.state.running):
+        return  # one that has just ended is being taken off its networks
     unit.endpoints = renamed(unit, unit.record.spec)
-    await core.network.bridges.rename(unit.id, unit.endpoints)
+    try:
+        await core.network.bridges.rename(unit.id, unit.endpoints)
+    except RootlessError:
+        if unit.record.state.running:
+            raise
+    if not unit.record.state.running:
+        return
     network = replace(unit.record.network, endpoints=unit.endpoints)
     core.registry.transition(unit, unit.record.state, network)
 

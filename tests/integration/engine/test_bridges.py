@@ -710,3 +710,14 @@ def test_an_idle_engine_keeps_no_network(fresh_engine: Engine) -> None:
         assert _named(name, engine.root)
     with pytest.raises(AssertionError, match="there is no rootless-ports"):
         _named("rootless-ports", engine.root)
+
+
+def test_a_container_that_has_just_ended_is_renamed(engine: Engine) -> None:
+    """While it is being taken off its network."""
+    api = Api(engine)
+    for number in range(6):
+        ref = api.run("true", name=f"before{number}", HostConfig={"NetworkMode": "bridge"})
+        api.ok("POST", f"/containers/{ref}/wait")
+        api.ok("POST", f"/containers/{ref}/rename", name=f"after{number}")
+        assert api.ok("GET", f"/containers/after{number}/json")["Id"] == ref
+        api.remove(ref)
