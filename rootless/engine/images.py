@@ -288,24 +288,37 @@ class Images:
         bound = until(filters, now_ns=time.time_ns())
         lines: list[ImageDeletion] = []
         async with self._lock:
-            for entry in self.index:
-                if only_dangling and entry.tags:
-                    continue
-                mine = identity.own or entry.owners == {identity.key}
-                if not (mine and self._core.policy.lists(identity, "image.prune", of_image(entry))):
-                    continue
-                record = self.index.record(entry)
-                labels = dict(record.config.labels)
-                if bound and record.created_ns > bound:
-                    continue
-                if not match_labels(labels, filters.get("label", ())):
-                    continue
-                if any(match_labels(labels, [text]) for text in filters.get("label!", ())):
-                    continue
-                lines += self._removal.prune(entry)
+            chosen = [
+                entry
+                for entry in self.index
+                if not (only_dangling and entry.tags)
+                and self._is_meant(identity, entry, filters, bound)
+            ]
+            while True:  # what others were made from can go when those are gone
+                found = [
+                    line
+                    for entry in chosen
+                    if self.index.get(entry.image.id) is entry
+                    for line in self._removal.prune(entry)
+                ]
+                if not found:
+                    break
+                lines += found
         freed = await self.collect()
         self._core.events.publish("image", "prune", "", {"reclaimed": str(freed)})
         return PruneReport(images=tuple(lines), space_reclaimed=freed)
+
+    def _is_meant(self, identity: Identity, entry: Entry, filters: Filters, bound: int) -> bool:
+        """Whether ``prune`` means the image; ``bound`` is the newest time in ns, 0 for any."""
+        mine = identity.own or entry.owners == {identity.key}
+        if not (mine and self._core.policy.lists(identity, "image.prune", of_image(entry))):
+            return False
+        record = self.index.record(entry)
+        labels = dict(record.config.labels)
+        if bound and record.created_ns > bound:
+            return False
+        unwanted = any(match_labels(labels, [text]) for text in filters.get("label!", ()))
+        return match_labels(labels, filters.get("label", ())) and not unwanted
 
     # -- transfers -------------------------------------------------------------
 

@@ -144,6 +144,18 @@ def test_noprune_leaves_parents(api: Api) -> None:
     assert api.ok("POST", "/images/prune")["ImagesDeleted"] == [{"Deleted": parent}]
 
 
+def test_prune_of_all_takes_parents_after_their_children(api: Api) -> None:
+    parent = _made(api, "elder:1", Labels={"kin": "a"})
+    made = api.create("true", image="elder:1")
+    child = api.ok("POST", "/commit", container=made, repo="younger", tag="1")["Id"]
+    api.remove(made)
+    all_of_them = {"dangling": ["false"], "label": ["kin"]}
+    deleted = api.ok("POST", "/images/prune", filters=all_of_them)["ImagesDeleted"]
+    gone = [line["Deleted"] for line in deleted if "Deleted" in line]
+    assert gone.index(child) < gone.index(parent)
+    assert {"elder:1", "younger:1"} <= {line.get("Untagged") for line in deleted}
+
+
 def test_prune(api: Api) -> None:
     _made(api, "pruned:1", Labels={"tier": "a"})
     used = api.create("true", image="pruned:1")
