@@ -34,7 +34,10 @@ def service_unit(command: tuple[str, ...]) -> str:
     ``Delegate=yes`` hands the service's cgroup subtree to the engine, which is
     what makes limits work (systemd.resource-control(5)). ``KillMode=mixed`` would
     end the shims: ``process`` leaves containers running when the daemon restarts
-    (live restore). ``systemctl --user reload rootless`` reads daemon.json again.
+    (live restore). They hold controllers then, so that nothing can be started in the
+    service's cgroup itself: ``DelegateSubgroup`` (systemd 254) names the leaf where
+    the daemon lives. An older systemd ignores it, and starts the daemon again only
+    when no container runs. ``systemctl --user reload rootless`` reads daemon.json again.
     """
     start = " ".join(map(quoted, command))
     return f"""[Unit]
@@ -52,6 +55,7 @@ ExecReload=kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=1s
 Delegate=yes
+DelegateSubgroup=rootless-engine
 KillMode=process
 TasksMax=infinity
 LimitNOFILE=infinity

@@ -122,7 +122,8 @@ COMMAND = Command(
     description="""
 install writes rootless.socket and rootless.service to your systemd user units,
 with socket activation and Delegate=yes, so that limits on memory, CPU and
-processes work, and enables the socket.
+processes work, and enables the socket. With systemd older than 254 (Debian 12)
+the service starts again only when no container runs: stop them before a restart.
 """,
     min_args=1,
     max_args=1,

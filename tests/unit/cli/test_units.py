@@ -10,6 +10,7 @@ import pytest
 
 from rootless.cli.commands.service import unit_files
 from rootless.cli.units_text import quoted, service_unit
+from rootless.linux import cgroupfs
 
 
 def _words(line: str) -> list[str]:
@@ -57,3 +58,8 @@ def test_the_service_takes_no_code_from_the_home_directory(
     assert "TRAPPED" not in done.stdout
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("rootlessd ")
+
+
+def test_the_daemon_is_started_in_the_leaf_where_it_lives() -> None:
+    """In the cgroup above, which hands controllers on to containers, nothing can be."""
+    assert f"\nDelegateSubgroup={cgroupfs.ENGINE_LEAF}\n" in service_unit(("/bin/x",))
