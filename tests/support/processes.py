@@ -52,7 +52,7 @@ _OF_BRIDGES = ("rootless-net", "rootless-dns", "rootless-ports", "slirp4netns")
 """What an engine keeps that has had containers on bridge networks."""
 
 
-def _serves_bridges(pid: int) -> bool:
+def serves_bridges(pid: int) -> bool:
     """The network holder, its children and slirp4netns: a container's own has an address."""
     try:
         name, words = procfs.stat(pid).comm, procfs.cmdline(pid)
@@ -76,7 +76,7 @@ def new_since(before: dict[int, str], *, seconds: float = 30.0, spare: bool = Fa
         waiting = [pid for pid in new if spare and _is_spare(pid)]
         for pid in waiting[:_OF_A_SPARE]:
             del new[pid]
-        serving = [pid for pid in new if spare and _serves_bridges(pid)]
+        serving = [pid for pid in new if spare and serves_bridges(pid)]
         for pid in serving[: len(_OF_BRIDGES)]:
             del new[pid]
         left = list(new.values())

@@ -241,7 +241,7 @@ class World:
         return found
 
     def _strangers(self) -> list[str]:
-        """Processes that belong neither to the daemon nor to a container that runs."""
+        """Processes that belong neither to the engine nor to a container that runs."""
         assert self.engine.daemon is not None
         known = {self.engine.daemon.pid, *self.launchers(), *self.zygotes(), *self.spare()}
         known |= self.starters()
@@ -258,7 +258,10 @@ class World:
         return [
             f"stranger: {text}"
             for pid, text in now.items()
-            if pid not in self._before and pid not in known and "docker-registry" not in text
+            if pid not in self._before
+            and pid not in known
+            and "docker-registry" not in text
+            and not processes.serves_bridges(pid)
         ]
 
     def network_of(self, name: str) -> set[int]:
