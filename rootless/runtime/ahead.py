@@ -32,7 +32,11 @@ class Ahead:
 
     @classmethod
     def mount(cls, plan: LaunchPlan) -> Ahead | None:
-        """Do what ``plan`` says; None when that fails: the start will tell why."""
+        """Do what ``plan`` says; None when that fails: the start will tell why.
+
+        None as well when a container was given the directories meanwhile: the names
+        led to others then, and what is mounted may be of both.
+        """
         step = _step_of(plan)
         context = EngineContext("")
         with contextlib.suppress(RootlessError, OSError):
@@ -40,7 +44,8 @@ class Ahead:
             for each in plan.prepare:
                 assert isinstance(each, EngineStep)
                 each.apply(context)
-            return cls(step.rootfs, inodes, context.fds)
+            if inodes == (*_inodes(step.rootfs), *_sources(plan)):
+                return cls(step.rootfs, inodes, context.fds)
         context.close()
         return None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rootless.linux import sync
 from rootless.model.mounts import MountSpec, RootfsMount
 from rootless.runtime import ahead
 from rootless.runtime.ahead import Ahead
@@ -61,3 +62,22 @@ def test_files_that_came_anew_are_others(tmp_path: Path, *, replaced: bool) -> N
         file.write_text("other")
     assert made.give_to(plan, EngineContext(""), entered=True) is not replaced
     made.close()
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_directories_that_are_given_away_meanwhile_are_not_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, exchanged: bool
+) -> None:
+    """Half of what is mounted would be one container's, half another's."""
+    for name in ("ready", "container"):
+        (tmp_path / name).mkdir()
+    rootfs = _directories(tmp_path / "ready")
+    _directories(tmp_path / "container")
+
+    def apply(self: MountRootfs, ctx: EngineContext) -> None:
+        if exchanged:
+            sync.exchange(tmp_path / "ready", tmp_path / "container")
+
+    monkeypatch.setattr(MountRootfs, "apply", apply)
+    plan: Any = SimpleNamespace(prepare=(MountRootfs(rootfs),))
+    assert (Ahead.mount(plan) is None) is exchanged
