@@ -116,8 +116,9 @@ def test_a_found_container_takes_every_command(world: World, kind: str) -> None:
 
 
 def _answers(port: int) -> bool:
+    """Whether the server does. A connection that met it between two lives is given up soon."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as client:
             return client.makefile().readline() == "hello\n"
     except OSError:
         return False
