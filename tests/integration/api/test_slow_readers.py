@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
@@ -48,11 +49,15 @@ def test_one_of_several_that_is_stuck_stalls_nobody(api: Api, attach: Attach, tt
 
 
 def _blocked(api: Api, ref: str) -> bool:
-    """Whether the container's process sleeps in write(2)."""
-    (process,) = api.ok("GET", f"/containers/{ref}/top", ps_args="-o pid,wchan:20,comm")[
-        "Processes"
-    ]
-    return "pipe_write" in process[1]
+    """Whether the container's process stays asleep in write(2): for a moment each writer is."""
+    for _ in range(10):
+        (process,) = api.ok("GET", f"/containers/{ref}/top", ps_args="-o pid,wchan:20,comm")[
+            "Processes"
+        ]
+        if "pipe_write" not in process[1]:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def test_a_container_whose_only_reader_is_stuck_waits_for_it(api: Api, attach: Attach) -> None:
