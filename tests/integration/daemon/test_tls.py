@@ -86,6 +86,8 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
         engine.start(
             "-D", "--tlsverify", "-H", f"tcp://[::]:{port}", f"--host=unix://{engine.socket}"
         )
+        # The processes of its bridges are there from now on: another engine's are told from them.
+        engine.ok("run", "--rm", IMAGE, "true")
         yield Remote(engine, port, client)
 
 
