@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from rootless.errors import InvalidInput
 from rootless.pki import identity, revocation
@@ -59,7 +60,11 @@ def _path(
     path = [chain[0]]
     while path[-1] not in roots:
         issuer = next(
-            (one for one in (*roots, *chain[1:]) if one not in path and _signed(path[-1], one)),
+            (
+                one
+                for one in (*roots, *chain[1:])
+                if one not in path and is_signed_by(path[-1], one)
+            ),
             None,
         )
         if issuer is None:
@@ -73,13 +78,11 @@ def _path(
     return path, ""
 
 
-def _signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    if certificate.issuer != issuer.subject:
-        return False
+def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether ``issuer`` has the name and the key that the certificate is signed by."""
     try:
         certificate.verify_directly_issued_by(issuer)
-    except Exception:
-        # ValueError, TypeError, InvalidSignature, by what does not fit: it is not the issuer.
+    except (ValueError, TypeError, InvalidSignature):  # its name, its kind of key, its signature
         return False
     return True
 

@@ -19,6 +19,7 @@ from rootless.linux import sync
 from rootless.pki import build, files, keys, revocation
 from rootless.pki.authority import Authority
 from rootless.pki.build import Pair, PublicKey
+from rootless.pki.checking import is_signed_by
 from rootless.pki.profiles import profile
 from rootless.pki.store import CRL, INTERMEDIATE, ROOT, State, Store
 
@@ -160,13 +161,11 @@ def _ordered(text: bytes, path: Path) -> list[x509.Certificate]:
             hint="authorities two and more below the root are not supported",
         )
     for one, above in zip(chain, [*chain[1:], chain[-1]], strict=True):
-        try:
-            one.verify_directly_issued_by(above)
-        except Exception:
+        if not is_signed_by(one, above):
             raise InvalidInput(
                 f"{path}: {above.subject.rfc4514_string()} did not sign "
                 f"{one.subject.rfc4514_string()}"
-            ) from None
+            )
     return chain
 
 

@@ -42,10 +42,11 @@ def store(options: argparse.Namespace) -> Store:
 
 def lifetime(add: Callable[..., object], what: str) -> None:
     """The option ``--lifetime``."""
-    add("--lifetime", type=_duration, metavar="TIME", help=f"{what}, such as 24h or 30d")
+    add("--lifetime", type=duration, metavar="TIME", help=f"{what}, such as 24h or 30d")
 
 
-def _duration(text: str) -> timedelta:
+def duration(text: str) -> timedelta:
+    """An argument like ``30d``."""
     try:
         return parse_duration(text)
     except InvalidInput as error:

@@ -16,7 +16,7 @@ from rootless.pki import build, creation, files, keys, revocation
 from rootless.pki.authority import Authority, check_output, safe_name
 from rootless.pki.commands import common
 from rootless.pki.identity import check_name
-from rootless.pki.profiles import Kind, parse_duration, profile
+from rootless.pki.profiles import Kind, profile
 from rootless.pki.store import Record
 
 _ISSUE = """issue server NAME…   for the daemon; each NAME is a DNS name or an address clients use
@@ -157,7 +157,7 @@ def main_renew(argv: Sequence[str]) -> int:
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME")
     add("--due", action="store_true", help="all servers' whose end is near, and the list")
-    add("--within", type=_time, metavar="TIME", help="with --due: how near (default 10d)")
+    add("--within", type=common.duration, metavar="TIME", help="with --due: how near (default 10d)")
     add("--authority", action="store_true", help="the intermediate")
     add("--root-key", type=Path, metavar="FILE", help="where the root's key is")
     common.lifetime(add, "of the new certificates")
@@ -178,13 +178,6 @@ def main_renew(argv: Sequence[str]) -> int:
             for record in _renewable(authority, name):
                 print(common.told(_again(authority, record, options.lifetime)))
     return 0
-
-
-def _time(text: str) -> timedelta:
-    try:
-        return parse_duration(text)
-    except InvalidInput as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _renewable(authority: Authority, name: str) -> list[Record]:
