@@ -3,9 +3,36 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 from collections.abc import Sequence
 
-from rootless.linux import landlock, process, seccomp
+from rootless.linux import isolated, landlock, process, seccomp
+
+
+def settle(
+    userns_fd: int,
+    name: str,
+    calls: bytes,
+    *,
+    descriptors: int,
+    tcp_ports: Sequence[int] | None = None,
+) -> int:
+    """Be a process that reads what strangers send: nothing of the host's, and no more code.
+
+    ``calls`` is the filter of its system calls, ``tcp_ports`` as in :func:`give_up_files`.
+    How many of the ``descriptors`` it may have is returned.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = min(hard, descriptors)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    become_nobody(userns_fd, name)
+    give_up_files(tcp_ports)
+    isolated.forbid_imports()
+    give_up_calls(calls)
+    return limit
 
 
 def become_nobody(userns_fd: int, name: str) -> None:

@@ -10,15 +10,12 @@ with the holder. How bytes are passed on is the relay's (``relay_tcp``, ``relay_
 from __future__ import annotations
 
 import json
-import resource
 import selectors
-import signal
 import socket
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from rootless.linux import isolated
 from rootless.network import confine
 from rootless.network.relay_tcp import Streams
 from rootless.network.relay_udp import MAX_CLIENTS, Datagrams
@@ -42,15 +39,7 @@ def main(arguments: Sequence[str], calls: bytes) -> int:
     """
     holder_fd, userns_fd = map(int, arguments)
     holder = socket.socket(fileno=holder_fd)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = min(hard, _DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    confine.become_nobody(userns_fd, PUBLISHER)
-    confine.give_up_files()
-    isolated.forbid_imports()
-    confine.give_up_calls(calls)
+    limit = confine.settle(userns_fd, PUBLISHER, calls, descriptors=_DESCRIPTORS)
     publisher = Publisher(descriptors=limit)
     return publisher.serve(holder)
 

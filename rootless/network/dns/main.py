@@ -9,15 +9,12 @@ namespace of its own, and ends with the holder.
 from __future__ import annotations
 
 import json
-import resource
 import selectors
-import signal
 import socket
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from rootless.linux import isolated
 from rootless.network import confine
 from rootless.network.dns.forward import PORT
 from rootless.network.dns.server import Sees, Server
@@ -39,15 +36,7 @@ def main(arguments: Sequence[str], calls: bytes) -> int:
     """
     holder_fd, userns_fd = map(int, arguments)
     holder = socket.socket(fileno=holder_fd)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = min(hard, _DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    confine.become_nobody(userns_fd, RESOLVER)
-    confine.give_up_files([PORT])
-    isolated.forbid_imports()
-    confine.give_up_calls(calls)
+    confine.settle(userns_fd, RESOLVER, calls, descriptors=_DESCRIPTORS, tcp_ports=[PORT])
     selector = selectors.DefaultSelector()
     server = Server(selector, partial(_tell, holder))
     selector.register(holder, selectors.EVENT_READ, None)
