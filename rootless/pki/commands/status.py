@@ -151,6 +151,8 @@ def main_verify(argv: Sequence[str]) -> int:
     add("--crl", type=Path, metavar="FILE", help="their revocation lists")
     options = parser.parse_args(argv)
     trust = _trust(common.store(options).path, options.ca, options.crl)
+    if not trust.lists:
+        print("revocation is not looked at: name the list with --crl", file=sys.stderr)
     good = True
     for path in options.certificates:
         chain = _certificates(path)

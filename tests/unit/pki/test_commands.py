@@ -334,6 +334,19 @@ def test_each_kind_of_key_works_without_an_intermediate(tmp_path: Path, kind: st
     assert _verify(pki, alice / "cert.pem")[0] == 0
 
 
+def test_verify_says_when_it_does_not_look_at_revocation(
+    pki: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alice = _client(pki, "alice") / "cert.pem"
+    revoke.main(["--dir", str(pki), "alice"])
+    capsys.readouterr()
+    words = ["--ca", str(pki / "root.pem"), str(alice)]
+    assert status.main_verify(words) == 0
+    assert "revocation is not looked at" in capsys.readouterr().err
+    assert status.main_verify(["--crl", str(pki / "crl.pem"), *words]) == 1
+    assert "revocation is not" not in capsys.readouterr().err
+
+
 def test_verify_tells_all_that_is_wrong(pki: Path, tmp_path: Path) -> None:
     alice = _client(pki, "alice")
     code, told = _verify(pki, "--purpose", "server", "--host", "localhost", alice / "cert.pem")
