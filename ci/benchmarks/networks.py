@@ -34,7 +34,7 @@ def networks(world: World, rounds: int) -> list[Line]:
     with _pair(world.rootless, world.env) as ours, _pair(world.podman, world.podman_env) as theirs:
         found |= interleave(
             {
-                f"{name}-{where}": lambda ends=ends, where=where: ends.send(where)  # type: ignore[misc]
+                f"{name}-{where}": lambda ends=ends, where=where: ends.send(where)  # type: ignore[misc]  # bound now, not when it runs
                 for where in ("to-container", "to-host")
                 for name, ends in (("rootless", ours), ("podman", theirs))
             },

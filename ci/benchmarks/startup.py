@@ -47,7 +47,7 @@ class Probe:
         except BrokenPipeError:
             raise BenchFailed("the launcher probe ended; its message is above") from None
         answer = self._read()
-        self.traces.append([(str(n), float(v)) for n, v in answer["trace"]])  # type: ignore[attr-defined]
+        self.traces.append([(str(n), float(v)) for n, v in answer["trace"]])  # type: ignore[attr-defined]  # the probe's JSON
         return float(str(answer["seconds"]))
 
     def close(self) -> None:

@@ -158,7 +158,7 @@ class World:
             ([*self.podman, "rm", "--all", "--force", "--time=0"], self.podman_env),
             ([*self.podman, "system", "migrate"], self.podman_env),
         ):
-            subprocess.run(argv, env=env, check=False, timeout=120, **quiet)  # type: ignore[call-overload]
+            subprocess.run(argv, env=env, check=False, timeout=120, **quiet)  # type: ignore[call-overload]  # three times the same
         if daemon := self.daemon_pid():
             _end(daemon)
 

@@ -71,4 +71,4 @@ def _denied(error: Denied) -> str:
 
 def _finding(found: object) -> Finding:
     """A finding; the context may hold it as a mapping, ready for JSON."""
-    return found if isinstance(found, Finding) else Finding(**dict(found))  # type: ignore[call-overload]
+    return found if isinstance(found, Finding) else Finding(**dict(found))  # type: ignore[call-overload]  # a finding's own fields

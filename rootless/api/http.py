@@ -125,7 +125,7 @@ class Connection(RequestHandler):
         """No request is being served, none waits."""
         return not self._messages and self._waiter is not None and not self.hijacked
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # aiohttp says None, asyncio's transports look at it
         """The client sends no more: keep the connection while it is owed an answer."""
         # Between requests start() waits on _waiter; before the first one it may
         # not have come that far.

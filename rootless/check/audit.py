@@ -126,7 +126,7 @@ def _print(line: Line, form: str) -> None:
 def _follow(directory: Path, options: argparse.Namespace) -> None:
     """Print what is appended, also to the files that follow when the log is rotated."""
     path = directory / CURRENT
-    file = open(path, "rb")  # noqa: SIM115  # it is opened anew when the log is rotated
+    file = open(path, "rb")  # noqa: SIM115 - it is opened anew when the log is rotated
     try:
         file.seek(0, os.SEEK_END)
         rest = b""
@@ -141,7 +141,7 @@ def _follow(directory: Path, options: argparse.Namespace) -> None:
                         _print(line, options.format)
             elif left:
                 file.close()
-                file = open(path, "rb")  # noqa: SIM115
+                file = open(path, "rb")  # noqa: SIM115 - as above
             else:
                 time.sleep(_POLL)
     finally:

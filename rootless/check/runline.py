@@ -46,7 +46,7 @@ def run_unit(data: bytes) -> Unit:
             parsed.given,
             parsed.args,
             None,
-            client=_NoClient(),  # type: ignore[arg-type]
+            client=_NoClient(),  # type: ignore[arg-type]  # the parser of run calls nothing of it
         )
         body: dict[str, Any] = create_body(call)
         body["Name"] = parsed.values.get("name") or ""

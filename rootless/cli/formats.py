@@ -111,7 +111,7 @@ class Listing:
             return  # it wants more than an empty text of a field that is there
 
 
-class _Fields(dict):  # type: ignore[type-arg]
+class _Fields(dict):  # type: ignore[type-arg]  # values of any type
     """One item's fields, made when a template asks for them."""
 
     def __init__(self, listing: Listing, item: Any) -> None:
@@ -152,7 +152,7 @@ class _NoRow(_Fields):
         return (lambda _: "") if name == "Label" else ""
 
 
-class _Headings(dict):  # type: ignore[type-arg]
+class _Headings(dict):  # type: ignore[type-arg]  # text by text; bare costs no typing import
     """Headings by field; what has none heads its column with its own name in capitals."""
 
     def __init__(self, headings: dict[str, str]) -> None:

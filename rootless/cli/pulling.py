@@ -58,7 +58,7 @@ def pull_image(
         fromImage=name, tag=None if all_tags else tag, platform=platform or None
     )
     response = client.open("POST", target, headers=auth_header(image))
-    progress = Progress(_Nowhere() if quiet else out)  # type: ignore[arg-type]
+    progress = Progress(_Nowhere() if quiet else out)  # type: ignore[arg-type]  # write() is all that it calls
     progress.show(response.documents())
     client.give_back(response)
 

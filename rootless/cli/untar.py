@@ -71,7 +71,7 @@ def extract(chunks: Iterator[bytes], placement: Placement, *, owners: bool) -> N
     try:
         stream = _Stream(chunks)
         try:
-            with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as archive:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as archive:  # type: ignore[call-overload]  # read() is all that tarfile calls
                 unpacker = _Unpacker(root, placement, archive, owners=owners)
                 for entry in archive:
                     unpacker.entry(entry)

@@ -31,7 +31,7 @@ try:
     from _json import encode_basestring_ascii as _quote
     from _json import make_scanner as _make_scanner
 
-    _scan: Callable[[str, int], tuple[Any, int]] | None = _make_scanner(_Context())  # type: ignore[arg-type]
+    _scan: Callable[[str, int], tuple[Any, int]] | None = _make_scanner(_Context())  # type: ignore[arg-type]  # typed as a JSONDecoder, reads these names
 except (ImportError, TypeError, AttributeError):
     from json.encoder import encode_basestring_ascii as _quote
 

@@ -204,4 +204,4 @@ def configuration(values: Mapping[str, object]) -> DaemonConfig:
     fields = {
         entry.field: values[key] for key in values if isinstance(entry := _BY_KEY[key], Option)
     }
-    return DaemonConfig(**fields)  # type: ignore[arg-type]
+    return DaemonConfig(**fields)  # type: ignore[arg-type]  # converted by each option

@@ -352,7 +352,7 @@ class Containers:
         )
         kinds = {"C": 0, "A": 1, "D": 2}
         assert isinstance(found, list | tuple)
-        return [Change(path, kinds[kind]) for kind, path in found]  # type: ignore[arg-type]
+        return [Change(path, kinds[kind]) for kind, path in found]  # type: ignore[arg-type]  # pairs, as the worker wrote them
 
     async def attach(
         self,

@@ -75,7 +75,7 @@ def asked(wanted: DefaultBridge, version: int) -> Subnet | None:
         raise InvalidInput(f"bip{key} {own} is no address of a host", hint=f"say {net[1]}/…")
     mine = str(interface.ip) if own else str(net[1])
     for name, text in (("fixed-cidr", cidr), ("default-gateway", gateway)):
-        if text and not ipaddress.ip_interface(text).network.subnet_of(net):  # type: ignore[arg-type]
+        if text and not ipaddress.ip_interface(text).network.subnet_of(net):  # type: ignore[arg-type]  # of one family: daemon/checks.py
             raise InvalidInput(f"{name} {text} is not within bip{key} {own or cidr}")
     reserved = (("bip", mine),) if gateway and gateway != mine else ()
     return Subnet(str(net), gateway or mine, cidr if cidr != str(net) else "", reserved)

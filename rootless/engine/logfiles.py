@@ -89,7 +89,7 @@ class LogFile:
 
     def _read(self) -> bytes:
         if not self._compressed:
-            return self._file.read1(CHUNK)  # type: ignore[attr-defined,no-any-return]
+            return self._file.read1(CHUNK)  # type: ignore[attr-defined,no-any-return]  # a buffered reader
         while not self._inflate.eof:
             packed = self._inflate.unconsumed_tail or self._file.read(CHUNK)
             try:

@@ -260,7 +260,7 @@ def _ports(
         for text in config.exposed_ports:
             for port, protocol in parse_exposed(text):
                 if (port, protocol) not in published:
-                    bindings.append(PortBinding(port, protocol))  # type: ignore[arg-type]
+                    bindings.append(PortBinding(port, protocol))  # type: ignore[arg-type]  # parse_exposed knows three
     return tuple(_port(binding, settings) for binding in bindings)
 
 

@@ -275,7 +275,7 @@ _KINDS: dict[str, type[Change]] = {
 
 def to_json(change: Change) -> dict[str, object]:
     """A change as its record keeps it."""
-    return {"kind": change.kind, **dataclasses.asdict(change)}  # type: ignore[call-overload]
+    return {"kind": change.kind, **dataclasses.asdict(change)}  # type: ignore[call-overload]  # each kind is a dataclass
 
 
 def from_json(entry: dict[str, object]) -> Change:

@@ -48,5 +48,5 @@ def receive(sock: RawSocket, size: int) -> tuple[bytes, list[int]]:
 def accept(listener: RawSocket) -> int:
     """A new connection's descriptor (accept4(2), close-on-exec)."""
     # What socket.accept() is made of; without its class there is no other name for it.
-    fd: int = listener._accept()[0]  # type: ignore[attr-defined]
+    fd: int = listener._accept()[0]  # type: ignore[attr-defined]  # private to socket.py
     return fd

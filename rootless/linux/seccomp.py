@@ -38,7 +38,7 @@ MAX_INSTRUCTIONS = 4096
 """BPF_MAXINSNS."""
 
 
-def _ioctl_number(write: bool, read: bool, number: int, size: int) -> int:  # noqa: FBT001
+def _ioctl_number(write: bool, read: bool, number: int, size: int) -> int:  # noqa: FBT001 - the bits of the kernel's _IOC
     """asm/ioctl.h: PowerPC and MIPS put the direction elsewhere than everybody else."""
     if os.uname().machine.startswith(("ppc", "mips")):
         return (4 * write | 2 * read) << 29 | size << 16 | ord("!") << 8 | number

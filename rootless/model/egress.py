@@ -184,11 +184,16 @@ def name_matches(name: str, pattern: str) -> bool:
     return name == pattern
 
 
+def is_within(narrow: Network, wide: Network) -> bool:
+    """Whether every address of ``narrow`` is one of ``wide``; never of two families."""
+    return narrow.version == wide.version and narrow.subnet_of(wide)  # type: ignore[arg-type]  # of one family: just asked
+
+
 def _covers_destination(wide: EgressItem, narrow: EgressItem) -> bool:
     a, b = wide.network, narrow.network
     if a is None or b is None:
         return a is b and name_matches(narrow.destination, wide.destination)
-    return a.version == b.version and b.subnet_of(a)  # type: ignore[arg-type]
+    return is_within(b, a)
 
 
 def covers(wide: EgressItem, narrow: EgressItem) -> bool:

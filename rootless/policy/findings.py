@@ -52,7 +52,7 @@ def judged(
                 (e for e in excuses if e.forgives(one.rule, one.value, subject, today)), None
             )
             if excuse is not None and one.rule not in _FLOOR:
-                one = replace(one, action="audit", exception=excuse.id)  # noqa: PLW2901
+                one = replace(one, action="audit", exception=excuse.id)  # noqa: PLW2901 - the same, excused
             found[one] = None
     return tuple(found)
 

@@ -18,8 +18,6 @@ from rootless.policy.podsecurity.checks import canonical_standard
 
 Constraint = frozenset[str] | int | bool
 
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -66,13 +64,12 @@ def matches_pattern(name: str, patterns: frozenset[str]) -> bool:
     return any(_covers_pattern(pattern, name) for pattern in patterns)
 
 
-def _network(text: str) -> _Network:
+def _network(text: str) -> egress.Network:
     return ipaddress.ip_network(text)
 
 
 def _covers_network(wide: str, narrow: str) -> bool:
-    a, b = _network(wide), _network(narrow)
-    return a.version == b.version and b.subnet_of(a)  # type: ignore[arg-type]
+    return egress.is_within(_network(narrow), _network(wide))
 
 
 def address_within(address: str, networks: frozenset[str]) -> bool:

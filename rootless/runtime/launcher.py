@@ -15,10 +15,10 @@ launcher itself never answers.
 from __future__ import annotations
 
 # What shims never touch comes first, to be on pages that they never write to.
-import dataclasses as _dataclasses  # noqa: F401
+import dataclasses as _dataclasses  # noqa: F401 - loaded before the first fork
 import gc
 import importlib
-import json as _json  # noqa: F401
+import json as _json  # noqa: F401 - loaded before the first fork
 import os
 import select
 import signal

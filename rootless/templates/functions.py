@@ -22,7 +22,7 @@ MISSING = _Missing()
 NO_VALUE = _Missing()
 
 
-class NilList(list):  # type: ignore[type-arg]
+class NilList(list):  # type: ignore[type-arg]  # items of any type
     """A list that is absent: Go prints a nil slice as ``[]`` and marshals it as null."""
 
     def json(self) -> str:
@@ -30,7 +30,7 @@ class NilList(list):  # type: ignore[type-arg]
         return "null"
 
 
-class NilMap(dict):  # type: ignore[type-arg]
+class NilMap(dict):  # type: ignore[type-arg]  # values of any type, as above
     """A map that is absent: Go prints ``map[]``, an index of it is the empty text."""
 
     def json(self) -> str:
@@ -348,7 +348,8 @@ def _verb(flags: str, verb: str, value: object) -> str:
         return plain(value)
     if verb in "dxXoc":
         if isinstance(value, str) and verb in "xX":
-            return getattr(value.encode().hex(), "upper" if verb == "X" else "lower")()  # type: ignore[no-any-return]
+            digits = value.encode().hex()
+            return digits.upper() if verb == "X" else digits
         return str(f"%{flags}{verb}" % _integer(value))
     if verb in "feEgG":
         if isinstance(value, bool) or not isinstance(value, (int, float)):

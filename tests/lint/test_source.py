@@ -79,3 +79,41 @@ def test_no_leftover_marks(repository: Path) -> None:
         if marks.search(line)
     ]
     assert not found, "\n".join(found)
+
+
+# In parts, as above: a reason follows, after " - ", in brackets or in a comment of its own.
+_SUPPRESSED = re.compile(
+    r"#\s*(?:ruff: )?(?:no"
+    + r"qa(?::\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*)?|type: ig"
+    + r"nore(?:\[[a-z, -]+\])?"
+    r"|prag" + r"ma\b[^#(]*?)(?P<reason>\s*(?:- |\(|# )\s*\w.*)?$"
+)
+
+
+@pytest.mark.parametrize(
+    ("comment", "given"),
+    [
+        ("no" + "qa: F401", False),
+        ("no" + "qa: F401, E501 - the import is tried", True),
+        ("type: ig" + "nore[arg-type, misc]", False),
+        ("type: ig" + "nore[arg-type]  # its own key", True),
+        ("prag" + "ma: no cover", False),
+    ],
+)
+def test_reasons_are_told_from_none(comment: str, *, given: bool) -> None:
+    found = _SUPPRESSED.search(f"x = 1  # {comment}")
+    assert found is not None
+    assert (found["reason"] is not None) is given
+
+
+def test_what_is_suppressed_has_a_reason(repository: Path) -> None:
+    found = []
+    paths = (
+        path for top in ("rootless", "ci", "tests") for path in (repository / top).rglob("*.py")
+    )
+    for path in sorted(paths):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            match = _SUPPRESSED.search(line)
+            if match is not None and match["reason"] is None:
+                found.append(f"{path.relative_to(repository)}:{number} {line.strip()}")
+    assert not found, "\n".join(found)

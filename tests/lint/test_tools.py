@@ -40,7 +40,7 @@ def test_mypy(repository: Path, tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 def test_mypy_of_ci(repository: Path, tmp_path: Path) -> None:
     where = str(repository / "ci")
-    packages = ("-p", "lib", "-p", "benchmarks")
+    packages = ("-p", "lib", "-p", "benchmarks", "-p", "vmlane")
     _run(repository, "mypy", "--cache-dir", str(tmp_path / "cache"), *packages, MYPYPATH=where)
 
 

@@ -85,7 +85,7 @@ class Api:
 
     def create(self, *command: str, name: str = "", image: str = IMAGE, **config: object) -> str:
         """A container without a network unless ``HostConfig`` says one; its id."""
-        host = {"NetworkMode": "none", **dict(config.pop("HostConfig", {}))}  # type: ignore[call-overload]
+        host = {"NetworkMode": "none", **dict(config.pop("HostConfig", {}))}  # type: ignore[call-overload]  # HostConfig is a mapping
         body = {"Image": image, "Cmd": list(command), **config, "HostConfig": host}
         query = {"name": name} if name else {}
         return str(self.ok("POST", "/containers/create", body, **query)["Id"])

@@ -207,7 +207,7 @@ class Engine:
 
     def popen(self, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
         """A ``rootless`` command left running; the caller ends and waits for it."""
-        return subprocess.Popen([*program("rootless"), *arguments], env=self.env, **options)  # type: ignore[call-overload, no-any-return]
+        return subprocess.Popen([*program("rootless"), *arguments], env=self.env, **options)  # type: ignore[call-overload, no-any-return]  # keywords of any field
 
     def containers(self) -> list[str]:
         """Full ids of all containers, running or not."""

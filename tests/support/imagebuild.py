@@ -40,7 +40,7 @@ def make_image(
     store: ContentStore,
     layers: Sequence[bytes],
     *,
-    config: ContainerConfig = ContainerConfig(cmd=("sh",)),  # noqa: B008
+    config: ContainerConfig = ContainerConfig(cmd=("sh",)),  # noqa: B008 - frozen
     compression: Compression = "gzip",
     platform: Platform | None = None,
     docker: bool = False,

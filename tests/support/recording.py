@@ -110,9 +110,9 @@ def install(recorder: Recorder) -> None:
                 kind = answer.headers.get("Content-Type", "")
                 recorder.note(request.method, request.path, answer.status, kind, data)
 
-    Api.handle = recorded  # type: ignore[method-assign]
-    StreamResponse.write = recorded_write  # type: ignore[method-assign, assignment]
-    StreamResponse.write_eof = recorded_eof  # type: ignore[method-assign]
+    Api.handle = recorded  # type: ignore[method-assign]  # the recorder goes in between
+    StreamResponse.write = recorded_write  # type: ignore[method-assign]  # the recorder goes in between
+    StreamResponse.write_eof = recorded_eof  # type: ignore[method-assign]  # the recorder goes in between
 
 
 def main() -> int:

@@ -119,13 +119,13 @@ class Sandbox:
             network=NetworkSpec("none"),
             resources=Resources(),
         )
-        return replace(spec, **changes)  # type: ignore[arg-type]
+        return replace(spec, **changes)  # type: ignore[arg-type]  # keywords of any field
 
     def layout(self, spec: ContainerSpec, **changes: object) -> ContainerLayout:
         """Where the container of ``spec`` lives."""
         directory = self.base / spec.id
         layout = ContainerLayout(str(directory), log=LogPlan(str(directory / "container.log")))
-        return replace(layout, **changes)  # type: ignore[arg-type]
+        return replace(layout, **changes)  # type: ignore[arg-type]  # keywords of any field
 
     @staticmethod
     def admitted(spec: ContainerSpec) -> AdmittedSpec:
@@ -170,7 +170,7 @@ class Sandbox:
         name = secrets.token_hex(8)
         directory = self.base / spec.id / "exec" / name
         directory.mkdir(parents=True)
-        request = replace(ExecRequest(cmd=cmd), **changes)  # type: ignore[arg-type]
+        request = replace(ExecRequest(cmd=cmd), **changes)  # type: ignore[arg-type]  # keywords of any field
         plan = plan_exec(
             self.admitted(spec),
             request,

@@ -24,7 +24,7 @@ def header(name: bytes, kind: int = REGULAR_KIND, **fields: object) -> Header:
         "devminor": 0,
         **fields,
     }
-    return Header(name=name, kind=kind, **values)  # type: ignore[arg-type]
+    return Header(name=name, kind=kind, **values)  # type: ignore[arg-type]  # keywords of any field
 
 
 def pad(data: bytes) -> bytes:

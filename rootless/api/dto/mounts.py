@@ -146,7 +146,7 @@ def to_mount(mount: Mount) -> MountRequest:
         target=posixpath.normpath(mount.target),
         source=posixpath.normpath(mount.source) if mount.type == "bind" else mount.source,
         read_only=mount.read_only,
-        **more,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]  # keywords of any field
     )
 
 

@@ -64,7 +64,7 @@ def run(call: Invocation) -> int:
         lines = _section("Client", client)
         if isinstance(server, dict):
             lines += ["", *_section("Server", server)]
-            for component in server.get("Components") or ():  # type: ignore[attr-defined]
+            for component in server.get("Components") or ():  # type: ignore[attr-defined]  # the daemon's JSON
                 if component.get("Name") != "Engine":
                     lines += [f" {component.get('Name')}:"]
                     lines += [f"  {'Version:':<17}{component.get('Version')}"]

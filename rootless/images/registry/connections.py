@@ -29,6 +29,6 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self) -> None:
         super().__init__()
-        self._factory = functools.partial(  # type: ignore[assignment]
+        self._factory = functools.partial(  # type: ignore[assignment]  # a factory of our own class
             Connection, loop=self._loop
         )

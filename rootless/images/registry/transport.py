@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies_environment as getproxies
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # the stubs leave it out
 
 from rootless.errors import InvalidInput, Unauthorized, Unavailable
 from rootless.images.registry import challenge

@@ -217,7 +217,7 @@ def _mount(mount: Fields, *, observed: bool) -> MountSpec | None:
     propagation = mount.text("Propagation") or mount.object("BindOptions").text("Propagation")
     device = mount.object("VolumeOptions").object("DriverConfig").object("Options").text("device")
     return MountSpec(
-        "bind" if kind == "volume" and device.startswith("/") else kind,  # type: ignore[arg-type]
+        "bind" if kind == "volume" and device.startswith("/") else kind,  # type: ignore[arg-type]  # one of four: see above
         target,
         source=device or (source if kind == "bind" or observed else ""),
         volume_name="" if device else name,

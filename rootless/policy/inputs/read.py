@@ -275,7 +275,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # None is the point
         raise ValueError(f"key {twice!r} appears twice in one object")
     return result
 
@@ -286,7 +286,7 @@ def read_json(text: str) -> list[InputDocument]:
     documents: list[InputDocument] = []
     offset = 0
     space = re.compile(r"[ \t\r\n]*")
-    while (offset := space.match(text, offset).end()) < len(text):  # type: ignore[union-attr]
+    while (offset := space.match(text, offset).end()) < len(text):  # type: ignore[union-attr]  # it matches nothing at all, too
         if len(documents) >= MAX_DOCUMENTS:
             raise NotUnderstood(f"more than {MAX_DOCUMENTS} documents", place=(1, 1))
         try:

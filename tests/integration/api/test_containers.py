@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 
 def _ended(api: Api, ref: str) -> dict[str, Any]:
-    return until(lambda: (s := api.state(ref))["Status"] == "exited" and s)  # type: ignore[return-value]
+    return until(lambda: (s := api.state(ref))["Status"] == "exited" and s)
 
 
 def test_every_change_that_does_not_fit_the_state_is_refused(api: Api) -> None:

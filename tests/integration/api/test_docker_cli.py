@@ -87,7 +87,7 @@ async def test_errors_have_dockers_exit_status(docker: Docker) -> None:
 async def test_lists_and_inspect(docker: Docker, served: Served) -> None:
     ref = (await docker.ok("create", "--name", "a", "-p", "8080:80", "busybox", "silent")).strip()
     assert "Created" in await docker.ok("ps", "-a", "--no-trunc")
-    await served.engine.containers.attach(None, ref)  # type: ignore[arg-type]
+    await served.engine.containers.attach(None, ref)  # type: ignore[arg-type]  # the engine in its place asks nobody
     await docker.ok("start", "a")
     assert "Up 3 minutes" in await docker.ok("ps")
     assert (await docker.ok("port", "a")).strip() == "80/tcp -> :8080"
@@ -117,7 +117,7 @@ async def test_exec(docker: Docker, served: Served) -> None:
 async def test_terminal_and_detach_keys(docker: Docker, served: Served) -> None:
     """The client's own sequence leaves; the container is not stopped."""
     ref = await served.create("cat", Tty=True, OpenStdin=True, AttachStdin=True)
-    await served.engine.containers.attach(None, ref)  # type: ignore[arg-type]
+    await served.engine.containers.attach(None, ref)  # type: ignore[arg-type]  # the engine in its place asks nobody
     served.engine.containers.streams[ref].words = ("silent",)
     await served.json("POST", f"/containers/{ref}/start", status=204)
     master, slave = pty.openpty()

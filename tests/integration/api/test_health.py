@@ -26,7 +26,7 @@ def test_a_life_of_probes(api: Api) -> None:
     since = f"{time.time():.9f}"
     script = "CMD-SHELL", "echo probe; test -e /ok"
     made = api.run("sleep", "1000", Healthcheck=_check(*script), WorkingDir="/srv")
-    listed = lambda: api.ok("GET", "/containers/json", filters={"id": [made]})[0]["Status"]  # noqa: E731
+    listed = lambda: api.ok("GET", "/containers/json", filters={"id": [made]})[0]["Status"]  # noqa: E731 - a name for one expression
     until(lambda: _health(api, made)["Status"] == "unhealthy")
     assert listed().endswith("(unhealthy)")
     assert _health(api, made)["FailingStreak"] >= 2

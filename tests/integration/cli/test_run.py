@@ -89,8 +89,8 @@ def test_no_byte_is_lost_in_either_direction(engine: Engine) -> None:
     def feed() -> None:
         for _ in range(size >> 20):
             sent.update(block)
-            client.stdin.write(block)  # type: ignore[union-attr]
-        client.stdin.close()  # type: ignore[union-attr]
+            client.stdin.write(block)  # type: ignore[union-attr]  # popen was asked for a pipe
+        client.stdin.close()  # type: ignore[union-attr]  # popen was asked for a pipe
 
     writer = threading.Thread(target=feed)
     writer.start()

@@ -120,4 +120,4 @@ def test_a_question(terminal: Open, docker_cli: DockerCli, engine: Engine) -> No
         client.until(b"[y/N] ")
         client.type(answer)
         assert client.client.wait(60) == 0
-        until(lambda left=left: len(engine.containers()) == left)  # type: ignore[misc]
+        until(lambda left=left: len(engine.containers()) == left)  # type: ignore[misc]  # bound now, not when it runs

@@ -120,7 +120,7 @@ def play_world(world_fd: int) -> int:
         streams = []
         for port in (53, 80, 443, 9000, 9001):
             kind = {"family": socket.AF_INET6, "dualstack_ipv6": True, "backlog": 1024}
-            streams.append(socket.create_server(("::", port), **kind))  # type: ignore[arg-type]
+            streams.append(socket.create_server(("::", port), **kind))  # type: ignore[arg-type]  # keywords of any field
         datagrams = []
         for address in (*PUBLIC, RESOLVER):
             for port in (53, 5353, 5354):

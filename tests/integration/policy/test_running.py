@@ -126,7 +126,7 @@ def test_an_exec_is_no_drift_and_ports_are_seen(engine: Engine, tmp_path: Path) 
             assert process.wait(60) == 0
         engine.ok("exec", "web", "sh", "-c", "until wget -qO- 127.0.0.1:8081; do sleep 0.1; done")
         [result] = report(engine, "--policy", str(policy), "web", status=1)
-        assert [e["rule"] for e in result["findings"]] == ["landlock.listening"]  # type: ignore[attr-defined]
+        assert [e["rule"] for e in result["findings"]] == ["landlock.listening"]  # type: ignore[attr-defined]  # the report's JSON
     finally:
         engine.ok("rm", "-f", "web")
 

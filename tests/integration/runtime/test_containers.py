@@ -521,7 +521,7 @@ async def test_seccomp_denies_and_reports(sandbox: Sandbox, *, log: bool) -> Non
     status, output = await _filtered(sandbox, "sh", "-c", script, log=log)
     assert output.split()[:2] == ["Seccomp:", "2"]
     assert "Operation not permitted" in output
-    denied = {number for _, number, _ in status.denied}  # type: ignore[attr-defined]
+    denied = {number for _, number, _ in status.denied}  # type: ignore[attr-defined]  # number, call, count
     unshare = {"x86_64": 272, "aarch64": 97}[os.uname().machine]
     assert (unshare in denied) is log
 

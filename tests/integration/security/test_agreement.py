@@ -64,7 +64,7 @@ _MAPS = (
 )
 
 capabilities = st.lists(
-    st.sampled_from(sorted(builtin("default", "/").constraints["capabilities.allow"])),  # type: ignore[type-var, arg-type]
+    st.sampled_from(sorted(builtin("default", "/").constraints["capabilities.allow"])),  # type: ignore[arg-type]  # a list of names
     max_size=4,
 )
 limits = st.lists(

@@ -223,7 +223,7 @@ def _diff_archive(driver: GraphDriver, box: str) -> None:
     files.write_diff(mount, buffer, shift=LAYER_SHIFT)
     with tarfile.open(fileobj=io.BytesIO(buffer.getvalue())) as archive:
         members = {member.name: member for member in archive}
-        assert archive.extractfile("added").read() == b"added"  # type: ignore[union-attr]
+        assert archive.extractfile("added").read() == b"added"  # type: ignore[union-attr]  # None fails the test
     assert (members["added"].uid, members["added"].gid) == (7, 8)
     assert "keep/.wh.file" in members
     assert "opaque/.wh.new" in members or "opaque/.wh..wh..opq" in members
@@ -500,7 +500,7 @@ def test_redirects_in_a_hostile_layer_lead_nowhere(
 def _image_mount(driver: GraphDriver, box: str) -> None:
     layers = make_layers(box)
     for lowers in (layers, layers[1:]):
-        with Mounted(RootfsMount(driver.name, lowers, "", "")) as root:  # type: ignore[arg-type]
+        with Mounted(RootfsMount(driver.name, lowers, "", "")) as root:  # type: ignore[arg-type]  # the driver's name is one of the literal's
             assert root.read("keep/file") == "low"
             with pytest.raises(OSError, match="Read-only file system"):
                 os.mkdir(f"{root.path}/x")

@@ -440,7 +440,7 @@ async def test_ignored_fields_become_warnings(served: Served) -> None:
 
 async def test_wait_answers_before_the_end(served: Served) -> None:
     ref = await served.create("silent")
-    await served.engine.containers.attach(None, ref)  # type: ignore[arg-type]
+    await served.engine.containers.attach(None, ref)  # type: ignore[arg-type]  # the engine in its place asks nobody
     async with await served.connect() as client:
         client.send("POST", f"/containers/{ref}/wait?condition=next-exit")
         assert (await client.read_head()).status == 200

@@ -157,7 +157,7 @@ async def test_events_of_images_made_here(served: Served) -> None:
 
 async def test_a_wait_before_1_30_has_its_head_at_the_end(served: Served) -> None:
     ref = await served.create("silent")
-    await served.engine.containers.attach(None, ref)  # type: ignore[arg-type]
+    await served.engine.containers.attach(None, ref)  # type: ignore[arg-type]  # the engine in its place asks nobody
     await served.json("POST", f"/containers/{ref}/start", status=204)
     async with await served.connect() as client:
         client.send("POST", f"/v1.29/containers/{ref}/wait?condition=nonsense")

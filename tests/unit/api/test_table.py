@@ -97,7 +97,7 @@ def test_what_is_supported_is_read() -> None:
 def with_value(path: str, kind: str) -> Any:
     """A body that asks for something at ``path``."""
     head, *rest = re.split(r"\.(?=\w)", path, maxsplit=1)
-    name, marks = re.fullmatch(r"(\w+)((?:\[\]|\{\})*)", head).groups()  # type: ignore[union-attr]
+    name, marks = re.fullmatch(r"(\w+)((?:\[\]|\{\})*)", head).groups()  # type: ignore[union-attr]  # None fails the test
     value: Any = with_value(rest[0], kind) if rest else SAMPLES[kind]
     for mark in reversed(re.findall(r"\[\]|\{\}", marks)):
         value = [value] if mark == "[]" else {"a": value}

@@ -227,7 +227,7 @@ def test_deep_trees_are_refused_not_crashed_on(tmp_path: Path) -> None:
 def test_compression_round_trip(kind: str) -> None:
     data = os.urandom(300_000) + bytes(2_000_000) + string.printable.encode() * 1000
     out = io.BytesIO()
-    writer = CompressingWriter(out, kind)  # type: ignore[arg-type]
+    writer = CompressingWriter(out, kind)  # type: ignore[arg-type]  # one of the parametrised kinds
     for at in range(0, len(data), 65_537):
         writer.write(data[at : at + 65_537])
     writer.finish()

@@ -81,7 +81,7 @@ def test_interrupted_supervisor_takes_the_tests_along(lib: Path, tmp_path: Path)
 
 
 def test_requirements_come_from_pyproject(lib: Path, repository: Path) -> None:
-    from lib import pyenv  # type: ignore[import-not-found]
+    from lib import pyenv  # type: ignore[import-not-found]  # the fixture puts ci/ on the path
 
     plain = pyenv.requirements(repository / "pyproject.toml", ())
     both = pyenv.requirements(repository / "pyproject.toml", ("test",))

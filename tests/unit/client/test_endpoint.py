@@ -110,7 +110,7 @@ def test_a_docker_that_was_not_named_is_left_alone(monkeypatch: pytest.MonkeyPat
     def answer(peer: object, request: bytes) -> None:
         asked.append(request.split(b"\r\n")[0].split()[1])
         head = b"HTTP/1.1 200 OK\r\nServer: Docker/28.2.2 (linux)\r\nContent-Length: 2\r\n\r\n{}"
-        peer.sendall(head)  # type: ignore[attr-defined]
+        peer.sendall(head)  # type: ignore[attr-defined]  # a socket
 
     with serving(answer) as path:
         monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
@@ -127,7 +127,7 @@ def test_a_docker_that_was_not_named_is_left_alone(monkeypatch: pytest.MonkeyPat
 def test_one_of_this_kind_is_spoken_to(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(peer: object, request: bytes) -> None:
         text = reply("{}").replace(b"\r\n\r\n", b"\r\nServer: Rootless/9 (linux)\r\n\r\n")
-        peer.sendall(text)  # type: ignore[attr-defined]
+        peer.sendall(text)  # type: ignore[attr-defined]  # a socket
 
     with serving(answer) as path:
         monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
@@ -143,7 +143,7 @@ def test_headers_of_the_configuration_are_sent(configuration: Path) -> None:
 
     def answer(peer: object, request: bytes) -> None:
         heads.append(request)
-        peer.sendall(reply("{}"))  # type: ignore[attr-defined]
+        peer.sendall(reply("{}"))  # type: ignore[attr-defined]  # a socket
 
     with serving(answer) as path:
         client = Client(path)

@@ -204,7 +204,7 @@ def test_an_upload_that_is_refused_early_shows_why() -> None:
             yield b"x" * 65536
 
     with serving(handler) as path, pytest.raises((ApiError, Unavailable)) as caught:
-        Client(path).request("POST", "/x", upload=endless())  # type: ignore[arg-type]
+        Client(path).request("POST", "/x", upload=endless())  # type: ignore[arg-type]  # a generator is enough
     # An abortive close may lose the answer (RFC 9112, 9.6); it never hangs.
     assert caught.value.message
 

@@ -100,7 +100,7 @@ def test_only_groups_of_the_user_are_taken() -> None:
 
 
 def _config(*hosts: str, tls: bool = False, **settings: object) -> DaemonConfig:
-    return DaemonConfig(hosts=hosts, exec_root="/nowhere", tlsverify=tls or None, **settings)  # type: ignore[arg-type]
+    return DaemonConfig(hosts=hosts, exec_root="/nowhere", tlsverify=tls or None, **settings)  # type: ignore[arg-type]  # keywords of any field
 
 
 def test_several_hosts_are_all_served(path: Path) -> None:

@@ -45,7 +45,7 @@ def spec(name: str = "web", **changes: object) -> ContainerSpec:
         network=NetworkSpec("none", ports=(PortBinding(80, "tcp"),)),
         resources=Resources(),
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)  # type: ignore[arg-type]  # keywords of any field
 
 
 def record(name: str = "web", **state: object) -> ContainerRecord:
@@ -58,5 +58,5 @@ def record(name: str = "web", **state: object) -> ContainerRecord:
         config=ContainerConfig(cmd=("sh",), labels=(("tier", "front"),)),
         identity=USER,
         decision=Decision(allowed=True, policy="builtin"),
-        state=ContainerState(**state),  # type: ignore[arg-type]
+        state=ContainerState(**state),  # type: ignore[arg-type]  # keywords of any field
     )

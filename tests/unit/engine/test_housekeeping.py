@@ -35,7 +35,7 @@ class Engine:
         self.calls.append(arguments)
         if self.broken:
             raise Unavailable("no launcher")
-        return tree.housekeep(arguments["make"], arguments["remove"])  # type: ignore[arg-type]
+        return tree.housekeep(arguments["make"], arguments["remove"])  # type: ignore[arg-type]  # the worker's arguments
 
     def background(
         self, work: Coroutine[object, object, object], _what: str

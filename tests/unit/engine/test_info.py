@@ -17,7 +17,7 @@ FACTS = replace(HOST, cgroup=CgroupFacts(2, "/sys/fs/cgroup", "/sys/fs/cgroup/u"
 
 
 def _options(**settings: object) -> tuple[str, ...]:
-    return security_options(EngineSettings(Path("/d"), Path("/r"), **settings))  # type: ignore[arg-type]
+    return security_options(EngineSettings(Path("/d"), Path("/r"), **settings))  # type: ignore[arg-type]  # keywords of any field
 
 
 def test_protections_are_those_in_force() -> None:
@@ -43,7 +43,7 @@ def test_a_host_with_everything_has_no_warnings() -> None:
     ],
 )
 def test_what_is_missing_is_named_once(change: dict[str, object], word: str) -> None:
-    (line,) = warnings_of(replace(FACTS, **change))  # type: ignore[arg-type]
+    (line,) = warnings_of(replace(FACTS, **change))  # type: ignore[arg-type]  # keywords of any field
     assert line.startswith("WARNING: ")
     assert word in line
 

@@ -84,7 +84,7 @@ def test_a_chosen_range_is_free_and_of_its_pool(seconds: list[int]) -> None:
     taken = [f"10.{second}.0.0/16" for second in seconds]
     found = ipaddress.ip_network(ipam.choose([("10.0.0.0/8", 20)], taken, version=4).subnet)
     assert found.prefixlen == 20
-    assert found.subnet_of(ipaddress.ip_network("10.0.0.0/8"))  # type: ignore[arg-type]
+    assert found.subnet_of(ipaddress.ip_network("10.0.0.0/8"))  # type: ignore[arg-type]  # both are IPv4
     assert not any(found.overlaps(ipaddress.ip_network(t)) for t in taken)
 
 

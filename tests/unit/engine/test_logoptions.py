@@ -31,7 +31,7 @@ def _spec(log: LogConfig, **changes: object) -> ContainerSpec:
         log=log,
         labels=(("com.example.a", "1"), ("com.example.b", "2"), ("other", "é")),
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)  # type: ignore[arg-type]  # keywords of any field
 
 
 @pytest.mark.parametrize(

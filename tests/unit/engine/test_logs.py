@@ -132,6 +132,6 @@ async def test_follow_waits_for_a_log_that_does_not_exist(tmp_path: Path) -> Non
         await asyncio.sleep(0)
         _write(log, range(1))
         assert [e.data for e in await waiting] == [b"line 0\n"]
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()  # type: ignore[attr-defined]  # a generator
     finally:
         watcher.close()

@@ -48,7 +48,7 @@ def unit(registry: Registry, name: str, *attachments: Attachment, mode: str = "b
 
 
 def on(network: NetworkRecord, **asked: object) -> Attachment:
-    return Attachment(network.id, network.name, **asked)  # type: ignore[arg-type]
+    return Attachment(network.id, network.name, **asked)  # type: ignore[arg-type]  # keywords of any field
 
 
 def test_networks_are_found_and_outlive_the_table(table: NetworkTable, registry: Registry) -> None:

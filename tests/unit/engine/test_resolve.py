@@ -100,7 +100,7 @@ def _resolve(
     **settings: object,
 ) -> Resolved:
     world = World(
-        settings=EngineSettings(Path("/data"), Path("/run"), **settings),  # type: ignore[arg-type]
+        settings=EngineSettings(Path("/data"), Path("/run"), **settings),  # type: ignore[arg-type]  # keywords of any field
         facts=facts,
         lookup=_lookup,
         networks=_network,
@@ -518,7 +518,7 @@ def test_refusals_say_what_is_wrong(
     host: dict[str, object], config: dict[str, object], message: str
 ) -> None:
     with pytest.raises(RootlessError, match=message):
-        _resolve(HostConfig(**host), ContainerConfig(**config))  # type: ignore[arg-type]
+        _resolve(HostConfig(**host), ContainerConfig(**config))  # type: ignore[arg-type]  # keywords of any field
 
 
 @pytest.mark.parametrize(

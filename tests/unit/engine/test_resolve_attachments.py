@@ -93,7 +93,7 @@ def test_where_slirp4netns_is_the_default(
 def test_what_the_default_bridge_cannot_keep() -> None:
     for asked in ({"aliases": ("db",)}, {"ipv4_address": "172.17.0.9"}):
         with pytest.raises(InvalidInput, match=r"user.defined"):
-            resolved("", EndpointRequest("default", **asked))  # type: ignore[arg-type]
+            resolved("", EndpointRequest("default", **asked))  # keywords of any field
     with pytest.raises(HostUnsupported, match="cannot link to other"):
         resolved("", links=("other:shop",))
     with pytest.raises(InvalidInput, match="could not get container for nobody"):

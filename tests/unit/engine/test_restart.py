@@ -23,7 +23,7 @@ def _decide(policy: RestartPolicy, **changes: object) -> tuple[bool, float]:
         "ran_for": 0.1,
         "previous_delay": 0.0,
     } | changes
-    verdict = after_exit(policy, **values)  # type: ignore[arg-type]
+    verdict = after_exit(policy, **values)  # type: ignore[arg-type]  # keywords of any field
     return verdict.restart, verdict.delay
 
 

@@ -97,7 +97,7 @@ def test_undo_after_a_crash_between_record_and_change(
         for kind in (AddLine, NewFile, Mode, Sysctl):
             original = kind.apply
 
-            def crash(self, host, original=original, limit=survivors):  # type: ignore[no-untyped-def]
+            def crash(self, host, original=original, limit=survivors):  # type: ignore[no-untyped-def]  # stands in for each kind's apply
                 nonlocal done
                 if done == limit:
                     raise KeyboardInterrupt

@@ -14,7 +14,7 @@ from rootless.network import files
 
 
 def spec(mode: str = "slirp4netns", **more: object) -> NetworkSpec:
-    return NetworkSpec(mode=mode, **more)  # type: ignore[arg-type]
+    return NetworkSpec(mode=mode, **more)  # type: ignore[arg-type]  # keywords of any field
 
 
 HOST = "# made by hand\nnameserver 9.9.9.9\nsearch corp.example\noptions edns0 trust-ad\n"

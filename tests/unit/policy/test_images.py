@@ -111,7 +111,7 @@ def test_the_denial_says_what_to_do() -> None:
         admit_pull(IDENTITY, facts(B), trusting(A))
     assert A.public.fingerprint in caught.value.message
     assert "rootless image sign" in caught.value.message
-    [finding] = caught.value.context["findings"]  # type: ignore[misc]
+    [finding] = caught.value.context["findings"]  # type: ignore[misc]  # context holds any value
     assert str(finding["source"]).startswith("test.yaml:")
     with pytest.raises(Denied, match=r"under another name: quay\.io/x"):
         admit_pull(IDENTITY, facts(A, signed_as="quay.io/x"), trusting(A))

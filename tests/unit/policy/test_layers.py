@@ -138,7 +138,7 @@ def test_exceptions_are_validated(more: str, complaint: str) -> None:
     with pytest.raises(InvalidPolicy) as caught:
         policy(CLOSED, more=f"exceptions:\n  - id: x\n{fields}")
     complaints = caught.value.context["complaints"]
-    assert any(complaint in line for line in complaints), complaints  # type: ignore[attr-defined]
+    assert any(complaint in line for line in complaints), complaints  # type: ignore[attr-defined]  # context holds any value
 
 
 def test_layers_count_for_exec_images_and_actions() -> None:
@@ -213,7 +213,7 @@ def test_a_default_that_breaks_a_rule_is_an_error_that_cites_both(tmp_path: Path
     files.user.write_text(head + "defaults: {memory: 64m}\n")
     with pytest.raises(InvalidPolicy) as caught:
         PolicyStore(files, home=HOME).current()
-    [line] = caught.value.context["complaints"]  # type: ignore[misc]
+    [line] = caught.value.context["complaints"]  # type: ignore[misc]  # context holds any value
     assert str(files.user) in line
     assert str(files.admin) in line
     assert "64MiB is above 32MiB" in line
@@ -251,4 +251,4 @@ def test_what_is_not_known_is_refused_with_the_nearest_word(body: str, complaint
     with pytest.raises(InvalidPolicy) as caught:
         policy(body)
     complaints = caught.value.context["complaints"]
-    assert any(complaint in line for line in complaints), complaints  # type: ignore[attr-defined]
+    assert any(complaint in line for line in complaints), complaints  # type: ignore[attr-defined]  # context holds any value

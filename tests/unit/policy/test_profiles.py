@@ -52,7 +52,7 @@ def answers(profile: Document, call: str, args: list[int]) -> list[str]:
 
 
 def stacked(profiles: list[Document], call: str, args: list[int], choose: Any) -> int:
-    return choose(  # type: ignore[no-any-return]
+    return choose(  # type: ignore[no-any-return]  # choose is min or max
         min(ORDER.index(action) for action in answers(p, call, args)) for p in profiles
     )
 

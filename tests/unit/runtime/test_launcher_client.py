@@ -46,7 +46,7 @@ def _answer(theirs: socket.socket) -> int:
     assert taken is not None
     message, (fd,) = taken
     with socket.socket(fileno=fd) as reply:
-        number = int(str(message["arguments"]["n"]))  # type: ignore[index]
+        number = int(str(message["arguments"]["n"]))  # type: ignore[index]  # JSON
         wire.send(reply, {"result": number})
     return number
 

@@ -55,7 +55,7 @@ class Kind:
 
     def read(self, **query: object) -> list[LogEntry]:
         async def collect() -> list[LogEntry]:
-            wanted = LogQuery(**query)  # type: ignore[arg-type]
+            wanted = LogQuery(**query)  # type: ignore[arg-type]  # keywords of any field
             return [each async for batch in read_log(self.files, wanted) for each in batch]
 
         return asyncio.run(collect())
@@ -307,7 +307,7 @@ async def test_a_follower_goes_on_when_the_file_is_emptied(kind: Kind) -> None:
         log.write(1, b"after\n")
         assert [e.data for e in await asyncio.wait_for(waiting, 60)] == [b"after\n"]
     finally:
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()  # type: ignore[attr-defined]  # a generator
         log.close()
         watcher.close()
 

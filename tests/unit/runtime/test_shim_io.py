@@ -9,8 +9,9 @@ import random
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,9 +94,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         found.close()
 
 
-def _some(read: object, *arguments: int) -> bytes | None:
+def _some(read: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return read(*arguments)  # type: ignore[operator, no-any-return]
+        return read(*arguments)
     except BlockingIOError:
         return None
 
@@ -170,9 +171,9 @@ class Reader:
 def _until_nobody_takes_more(world: World) -> int:
     written, idle = 0, 0
     while idle < 20:
-        size = _some(os.write, world.out, b"o" * 65536)  # type: ignore[arg-type]
+        size = _some(os.write, world.out, b"o" * 65536)
         idle = 0 if size else idle + 1
-        written += int(size or 0)  # type: ignore[call-overload]
+        written += int(size or 0)
         world.settle()
     return written
 
@@ -186,7 +187,7 @@ def _say(world: World, reader: Reader, said: bytes = _SAID) -> None:
     while sent < len(said) or len(reader.seen[STDOUT]) + len(reader.seen[STDERR]) < sent:
         if sent < len(said):
             fd = world.err if sent % 3 == 1 else world.out
-            sent += int(_some(os.write, fd, said[sent : sent + 50_001]) or 0)  # type: ignore[arg-type, call-overload]
+            sent += int(_some(os.write, fd, said[sent : sent + 50_001]) or 0)
         world.pump.step(0)
         reader.read()
 
