@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rootless.daemon.config import DaemonConfig
-from rootless.errors import Denied, InvalidInput, RootlessError
+from rootless.errors import InvalidInput, RootlessError
+from rootless.pki.files import check_private
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -158,30 +159,16 @@ def _opened(
         if not stat.S_ISREG(facts.st_mode):
             raise InvalidInput(f"{option} {path} is not a file")
         if private:
-            _check_private(option, path, facts)
-        yield os.pread(fd, _MAX, 0), fd
+            # Who could read or replace the key could be this daemon.
+            directory = path.resolve().parent
+            check_private(path, facts, f"{option}: {path}")
+            check_private(directory, os.stat(directory), f"{option}: {directory}")
+        text = os.pread(fd, _MAX + 1, 0)
+        if len(text) > _MAX:
+            raise InvalidInput(f"{option} {path} has more than {_MAX} bytes")
+        yield text, fd
     finally:
         os.close(fd)
-
-
-def _check_private(option: str, path: Path, facts: os.stat_result) -> None:
-    """Who else could read or replace the key could be this daemon."""
-    directory = path.resolve().parent
-    for what, found, wanted in (
-        (path, facts, "600"),
-        (directory, os.stat(directory), "700"),
-    ):
-        if found.st_uid != os.getuid():
-            raise Denied(
-                f"{option}: {what} belongs to uid {found.st_uid}, not to you",
-                hint=f"sudo chown {os.getuid()} {what}",
-            )
-        mode = stat.S_IMODE(found.st_mode)
-        if mode & 0o077:
-            raise Denied(
-                f"{option}: {what} has mode {mode:04o}, which lets others at the key",
-                hint=f"chmod {wanted} {what}",
-            )
 
 
 def _parsed(option: str, path: Path, text: bytes) -> list[x509.Certificate]:

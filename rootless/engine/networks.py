@@ -205,7 +205,7 @@ class Networks:
             ]
         else:
             found = [
-                (unit.id, unit.record.name, own_endpoint(unit.record))
+                (unit.id, unit.record.name, _own_endpoint(unit.record))
                 for unit in self._core.registry
                 if unit.record.state.running
                 and unit.record.spec.network.mode == record.name
@@ -449,19 +449,8 @@ def predefined() -> Iterable[NetworkRecord]:
     ]
 
 
-def own_endpoint(record: ContainerRecord) -> Endpoint:
+def _own_endpoint(record: ContainerRecord) -> Endpoint:
     """A container's place on a predefined network."""
-    state, mode = record.network, record.spec.network.mode
-    return Endpoint(
-        network_id=network_id(mode),
-        network=mode,
-        id=record.id if state.ip_address else "",
-        interface="tap0",
-        mac_address=state.mac_address,
-        ipv4_address=state.ip_address,
-        ipv4_prefix=state.ip_prefix_length,
-        ipv4_gateway=state.gateway,
-        ipv6_address=state.ipv6_address,
-        ipv6_prefix=state.ipv6_prefix_length,
-        ipv6_gateway=state.ipv6_gateway,
-    )
+    mode = record.spec.network.mode
+    endpoint_id = record.id if record.network.ip_address else ""
+    return record.network.own_endpoint(network_id(mode), mode, endpoint_id)

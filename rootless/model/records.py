@@ -87,6 +87,22 @@ class NetworkState:
     endpoints: tuple[Endpoint, ...] = ()
     """On bridge networks; the fields above are of the container's own slirp4netns."""
 
+    def own_endpoint(self, network_id: str, network: str, endpoint_id: str) -> Endpoint:
+        """The place on the container's own slirp4netns, in the form of those on bridges."""
+        return Endpoint(
+            network_id=network_id,
+            network=network,
+            id=endpoint_id,
+            interface="tap0",
+            mac_address=self.mac_address,
+            ipv4_address=self.ip_address,
+            ipv4_prefix=self.ip_prefix_length,
+            ipv4_gateway=self.gateway,
+            ipv6_address=self.ipv6_address,
+            ipv6_prefix=self.ipv6_prefix_length,
+            ipv6_gateway=self.ipv6_gateway,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:

@@ -28,25 +28,28 @@ def read(path: Path, what: str, *, private: bool = False, limit: int = MAX_FILE)
         if not stat.S_ISREG(facts.st_mode):
             raise InvalidInput(f"the {what} {path} is not a file")
         if private:
-            check_private(path, facts, what)
+            check_private(path, facts, f"the {what} {path}")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise InvalidInput(f"the {what} {path} has more than {limit} bytes")
     return data
 
 
-def check_private(path: Path, facts: os.stat_result, what: str) -> None:
-    """Denied unless ``path`` is the user's own and closed to all others."""
+def check_private(path: Path, facts: os.stat_result, named: str) -> None:
+    """Denied unless ``path``, a file or directory, is the user's own and closed to all others.
+
+    ``named`` is what the message calls it.
+    """
     if facts.st_uid != os.getuid():
         raise Denied(
-            f"the {what} {path} belongs to uid {facts.st_uid}, not to you",
+            f"{named} belongs to uid {facts.st_uid}, not to you",
             hint=f"sudo chown {os.getuid()} {path}",
         )
     mode = stat.S_IMODE(facts.st_mode)
     if mode & 0o077:
         wanted = "700" if stat.S_ISDIR(facts.st_mode) else "600"
         raise Denied(
-            f"the {what} {path} has mode {mode:04o}, which lets others at the key",
+            f"{named} has mode {mode:04o}, which lets others at the key",
             hint=f"chmod {wanted} {path}",
         )
 
@@ -58,7 +61,7 @@ def private_directory(path: Path, what: str) -> None:
         facts = path.stat()
     except OSError as error:
         raise RootlessError(f"cannot make the {what} {path}: {error.strerror}") from error
-    check_private(path, facts, what)
+    check_private(path, facts, f"the {what} {path}")
 
 
 def replace(path: Path, content: bytes, mode: int) -> None:

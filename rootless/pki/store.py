@@ -116,7 +116,7 @@ class Store:
                 f"no certificate authority in {self.path}",
                 hint="make one with `rootless pki init`, or name another with --dir",
             )
-        files.check_private(self.path, self.path.stat(), "authority's directory")
+        files.check_private(self.path, self.path.stat(), f"the authority's directory {self.path}")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -164,23 +164,10 @@ def default_place(record: ContainerRecord) -> Endpoint:
 
     Or, without one, on a slirp4netns of the container's own.
     """
-    state = record.network
-    for endpoint in state.endpoints:
+    for endpoint in record.network.endpoints:
         if endpoint.network_id == BRIDGE_ID:
             return endpoint
-    return Endpoint(
-        network_id="",
-        network="",
-        id="",
-        interface="",
-        mac_address=state.mac_address,
-        ipv4_address=state.ip_address,
-        ipv4_prefix=state.ip_prefix_length,
-        ipv4_gateway=state.gateway,
-        ipv6_address=state.ipv6_address,
-        ipv6_prefix=state.ipv6_prefix_length,
-        ipv6_gateway=state.ipv6_gateway,
-    )
+    return record.network.own_endpoint("", "", "")
 
 
 def container_networks(record: ContainerRecord) -> dict[str, object]:

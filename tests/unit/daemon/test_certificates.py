@@ -56,6 +56,7 @@ def _write(text: bytes, name: str) -> Callable[[TlsFiles], None]:
         (_write(pki.revocations(pki.authority()), "crl.pem"), "no list that an authority",
          "intermediate"),
         (_write(pki.authority(strict=False).pem, "ca.pem"), "has no keyUsage", "pki init"),
+        (_write(CA.pem + b"\n" * (1 << 20), "ca.pem"), "has more than 1048576 bytes", ""),
         (_write(b"x", "ca.pem"), "holds no certificate", "BEGIN CERTIFICATE"),
         (_write(b"x", "cert.pem"), "holds no certificate", "BEGIN CERTIFICATE"),
         (_write(b"x", "key.pem"), "holds no private key", "BEGIN PRIVATE KEY"),
