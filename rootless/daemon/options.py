@@ -142,7 +142,8 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
                "slirp4netns where libnftables is missing)", meta="NAME"),
         Option("bridge", TEXT, "none: containers have no network unless they ask for one",
                letter="b", meta="none"),
-        Option("icc", SWITCH, "containers of the network bridge reach one another (default false)"),
+        Option("icc", SWITCH, "containers of the network bridge reach one another without --link "
+               "(default false)"),
         Option("bip", TEXT, "address and range of the network bridge (default: the first free one "
                "of the pools)", meta="CIDR"),
         Option("bip6", TEXT, "the same for IPv6", meta="CIDR"),

@@ -163,7 +163,7 @@ class Execs:
             directory=str(directory),
             init_pid=unit.record.state.pid,
             init_start=unit.init_start,
-            env=exec_env(unit.record.spec.process.env, record.request),
+            env=exec_env(starting.with_links(core, unit.record.spec).process.env, record.request),
         )
         # From here on a process may run that a new daemon has to find.
         core.state.put_exec(record)

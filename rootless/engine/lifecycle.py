@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rootless.engine import cgroups, etcfiles, layout, lifetime, notices, restart, starting
+from rootless.engine import cgroups, etcfiles, layout, lifetime, links, notices, restart, starting
 from rootless.engine.core import Core
 from rootless.engine.logcheck import check_sink
 from rootless.engine.resolve_process import parse_signal
@@ -56,6 +56,8 @@ class Lifecycle:
         """
         async with unit.lock:
             starting.check_startable(unit)
+            if anew:
+                links.check_running(unit.record.spec, self._core.registry)
             self._cancel_restart(unit)
             state = replace(unit.record.state, stopped_by_user=False, restart_count=0)
             unit.record = replace(

@@ -1,18 +1,24 @@
 """``--link``: a name that leads to another container.
 
 On networks of the user's it is one more name, which the resolver knows
-(``resolve_attachments``). Elsewhere there is no address at which another container
-can be reached: each is alone in its network, or shares another one's and finds it at
-localhost. So a link is refused there, and the reason depends on what is wrong with it.
+(``resolve_attachments``). On the default bridge it opens the other's exposed ports,
+too, where its containers are kept apart, and gives the variables that Docker gives.
+Elsewhere there is no address at which another container can be reached: each is alone
+in its network, or shares another one's and finds it at localhost. So a link is refused
+there, and the reason depends on what is wrong with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from rootless.engine.resolve_network import Lookup
-from rootless.errors import HostUnsupported, InvalidInput, NotFound
+from rootless.engine.registry import Registry
+from rootless.engine.resolve_network import Lookup, parse_exposed
+from rootless.errors import Conflict, HostUnsupported, InvalidInput, NotFound
+from rootless.model.network import PortRanges
 from rootless.model.records import ContainerRecord
+from rootless.model.spec import ContainerSpec
+from rootless.network.predefined import BRIDGE_ID
 
 
 def parse(text: str) -> tuple[str, str]:
@@ -44,8 +50,91 @@ def refuse(links: Sequence[str], mode: str, lookup: Lookup) -> None:
             )
         other = linked(name, lookup)
         raise HostUnsupported(
-            f"cannot link to {other.name}: containers of network {other.spec.network.mode} "
+            f"cannot link to {other.name}: containers of network {mode} "
             "have no address that another container reaches",
             hint="rootless network create NAME, and --network NAME for both; or --network "
             f"container:{other.name}, which shares its network: it is at localhost then",
         )
+
+
+def shown(record: ContainerRecord) -> tuple[str, ...]:
+    """Links on the default bridge, as inspect writes them."""
+    if not any(a.network_id == BRIDGE_ID and a.links for a in record.spec.network.attachments):
+        return ()
+    parsed = map(parse, record.spec.request.host.links)
+    return tuple(f"/{name}:/{record.name}/{alias}" for name, alias in parsed)
+
+
+def exposed(record: ContainerRecord) -> PortRanges:
+    """The ports that links to a container lead to: those it exposes, and those it publishes."""
+    ports = set(_ports(record))
+    found: list[tuple[str, int, int]] = []
+    for protocol, port in sorted(ports):
+        if found and found[-1][0] == protocol and found[-1][2] == port - 1:
+            found[-1] = protocol, found[-1][1], port
+        else:
+            found.append((protocol, port, port))
+    return tuple(found)
+
+
+def _ports(record: ContainerRecord) -> Iterator[tuple[str, int]]:
+    for text in record.config.exposed_ports:
+        for port, protocol in parse_exposed(text):
+            yield protocol, port
+    for binding in record.spec.network.ports:
+        yield binding.protocol, binding.container_port
+
+
+def _targets(spec: ContainerSpec, registry: Registry) -> Iterator[tuple[str, ContainerRecord]]:
+    """(alias, container) of every link on the default bridge; not of those that were removed."""
+    for attachment in spec.network.attachments:
+        for alias, target in attachment.links if attachment.network_id == BRIDGE_ID else ():
+            try:
+                yield alias, registry.record_of(target)
+            except NotFound:
+                continue
+
+
+def check_running(spec: ContainerSpec, registry: Registry) -> None:
+    """Conflict for a link on the default bridge to a container that does not run, as in Docker."""
+    for alias, other in _targets(spec, registry):
+        if not other.state.running:
+            raise Conflict(
+                f"Cannot link to a non running container: /{other.name} AS /{spec.name}/{alias}",
+                hint=f"rootless start {other.name}",
+            )
+
+
+MOST_PORTS = 64
+"""Ports of a linked container that variables are made for."""
+
+
+def environment(spec: ContainerSpec, registry: Registry) -> tuple[str, ...]:
+    """The variables of links on the default bridge, ``DB_PORT_5432_TCP_ADDR`` and so on."""
+    found: list[str] = []
+    for alias, other in _targets(spec, registry):
+        address = next(
+            (e.ipv4_address for e in other.network.endpoints if e.network_id == BRIDGE_ID), ""
+        )
+        if address:
+            found += _variables(spec.name, alias, other, address)
+    return tuple(found)
+
+
+def _variables(name: str, alias: str, other: ContainerRecord, address: str) -> Iterator[str]:
+    prefix = alias.upper().replace("-", "_")
+    every = sorted(set(_ports(other)), key=lambda p: (p[1], p[0]))
+    for number, (protocol, port) in enumerate(every[:MOST_PORTS]):
+        url = f"{protocol}://{address}:{port}"
+        if number == 0:
+            yield f"{prefix}_PORT={url}"
+        this = f"{prefix}_PORT_{port}_{protocol.upper()}"
+        yield f"{this}={url}"
+        yield f"{this}_ADDR={address}"
+        yield f"{this}_PORT={port}"
+        yield f"{this}_PROTO={protocol}"
+    yield f"{prefix}_NAME=/{name}/{alias}"
+    for variable in other.config.env:
+        key, equals, value = variable.partition("=")
+        if equals and key not in ("HOME", "PATH"):
+            yield f"{prefix}_ENV_{key}={value}"

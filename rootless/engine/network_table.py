@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from rootless import ids
-from rootless.engine import default_bridge, ipam
+from rootless.engine import default_bridge, ipam, links
 from rootless.engine.registry import Registry
 from rootless.engine.settings import EngineSettings
 from rootless.engine.state import State
@@ -152,7 +152,7 @@ class NetworkTable:
         for number, attachment in enumerate(spec.network.attachments):
             network = self.find(attachment.network_id)
             networks.append(network)
-            made.append(self._endpoint(spec, attachment, network, f"eth{number}"))
+            made.append(self._endpoint(unit, spec, attachment, network, f"eth{number}"))
         unit.endpoints = self.with_defaults(spec, made)
         return self._noted(
             unit, BridgePlan(tuple(networks), unit.endpoints, tuple(servers), own=own)
@@ -163,7 +163,7 @@ class NetworkTable:
         used = {endpoint.interface for endpoint in unit.endpoints}
         interface = next(n for i in range(len(used) + 1) if (n := f"eth{i}") not in used)
         network = self.find(attachment.network_id)
-        return self._endpoint(spec, attachment, network, interface)
+        return self._endpoint(unit, spec, attachment, network, interface)
 
     def plan_of(self, unit: Unit, servers: Sequence[str]) -> BridgePlan | None:
         """Where a running container is, for a daemon that finds it again."""
@@ -185,7 +185,12 @@ class NetworkTable:
         return plan
 
     def _endpoint(
-        self, spec: ContainerSpec, attachment: Attachment, network: NetworkRecord, interface: str
+        self,
+        unit: Unit,
+        spec: ContainerSpec,
+        attachment: Attachment,
+        network: NetworkRecord,
+        interface: str,
     ) -> Endpoint:
         taken = {
             address
@@ -200,6 +205,7 @@ class NetworkTable:
             mac_address=attachment.mac_address.lower().replace("-", ":") or _random_mac(),
             names=names_of(spec, network.id, attachment.aliases),
             links=attachment.links,
+            exposed=links.exposed(unit.record) if network.id == BRIDGE_ID else (),
             egress=tuple(
                 found
                 for found in (attachment.network_egress, attachment.egress, spec.network.egress)

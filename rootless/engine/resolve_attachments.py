@@ -18,8 +18,8 @@ from rootless.engine.resolve_network import (
     plain,
 )
 from rootless.engine.settings import EngineSettings
-from rootless.errors import HostUnsupported, InvalidInput, NotFound
-from rootless.model.network import BRIDGE, ICC, Attachment, NetworkRecord
+from rootless.errors import InvalidInput, NotFound
+from rootless.model.network import BRIDGE, Attachment, NetworkRecord
 from rootless.model.request import EndpointRequest, HostConfig
 from rootless.network.predefined import BRIDGE_ID, PREDEFINED
 
@@ -102,7 +102,7 @@ def attachment(
     check_mac(asked.mac_address)
     check_options(asked)
     if record.id == BRIDGE_ID:
-        _check_default(record, asked, linked, lookup)
+        check_endpoint(asked)
     four, six = asked.ipv4_address, asked.ipv6_address
     return Attachment(
         network_id=record.id,
@@ -134,21 +134,6 @@ def _link(text: str, lookup: Lookup, *, own: bool) -> tuple[str, str]:
     if not (_ALIAS.fullmatch(alias) and _ALIAS.fullmatch(target)):
         raise InvalidInput(f"invalid link: {text[:80]!r}")
     return alias.lower(), target
-
-
-def _check_default(
-    record: NetworkRecord, asked: EndpointRequest, linked: Sequence[str], lookup: Lookup
-) -> None:
-    """What only networks of one's own can keep, or those whose containers reach one another."""
-    check_endpoint(asked)
-    if linked and not record.flag(ICC, default=True):
-        other = links.linked(links.parse(linked[0])[0], lookup)
-        raise HostUnsupported(
-            f"cannot link to {other.name}: containers of the default network do not reach one "
-            "another",
-            hint="rootless network create NAME, and --network NAME for both; or --network "
-            f'container:{other.name}: it is at localhost then; or "icc": true in daemon.json',
-        )
 
 
 def final_mode(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rootless.engine import etcfiles, layout, quotas
+from rootless.engine import etcfiles, layout, links, quotas
 from rootless.engine.core import Core
 from rootless.engine.resolve_mounts import require_sources, stat_source
 from rootless.engine.unit import Unit
@@ -60,11 +60,21 @@ def admit_again(
     image_facts: tuple[ImageFacts, ...] = (),
 ) -> AdmittedSpec:
     """What may run: the policy decides anew, on the bind sources as they are now."""
-    spec = unit.record.spec
+    spec = with_links(core, unit.record.spec)
     fresh = replace(spec, mounts=tuple(stat_source(mount) for mount in spec.mounts))
     admitted = core.policy.admit(identity, fresh, verb=verb, usage=usage, image_facts=image_facts)
     require_sources(admitted.spec.mounts)
     return admitted
+
+
+def with_links(core: Core, spec: ContainerSpec) -> ContainerSpec:
+    """With the variables of its links, which its own ones of the same names replace."""
+    made = links.environment(spec, core.registry)
+    if not made:
+        return spec
+    own = {entry.partition("=")[0] for entry in spec.process.env}
+    more = (entry for entry in made if entry.partition("=")[0] not in own)
+    return replace(spec, process=replace(spec.process, env=(*spec.process.env, *more)))
 
 
 def plan_start(core: Core, unit: Unit, admitted: AdmittedSpec) -> tuple[LaunchPlan, bytes, bool]:

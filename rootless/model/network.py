@@ -16,6 +16,9 @@ MTU = "com.docker.network.driver.mtu"
 EGRESS = "egress"
 """Options of a bridge network; the last one also of a container on it (:mod:`model.egress`)."""
 
+PortRanges = tuple[tuple[str, int, int], ...]
+"""Ports by protocol, first and last; no two have one in common."""
+
 EgressLists = tuple[tuple[str, ...], ...]
 """Egress lists that all count: what one of them does not allow is denied."""
 
@@ -104,6 +107,8 @@ class Endpoint:
     names: tuple[str, ...] = ()
     """What others on the network find it by; the first one answers a reverse look-up."""
     links: tuple[tuple[str, str], ...] = ()
+    exposed: PortRanges = ()
+    """Ports that who is linked to it reaches where containers are kept apart."""
     egress: EgressLists = ()
     """Where it may connect to beyond the network; everywhere when there is no list."""
     default_ipv4: bool = False

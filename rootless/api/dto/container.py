@@ -14,6 +14,7 @@ from rootless.api.dto.host_config import from_host_config
 from rootless.api.dto.network import container_networks, default_place
 from rootless.api.dto.ports import port_list, port_map
 from rootless.api.dto.times import rfc3339
+from rootless.engine import links
 from rootless.ids import short_id
 from rootless.model.mounts import MountSpec
 from rootless.model.records import ContainerRecord, ContainerState, ContainerView, Health
@@ -255,6 +256,7 @@ def inspect(view: ContainerView) -> dict[str, object]:
         "MaskedPaths": _paths(spec.request.host, spec.masked_paths),
         "ReadonlyPaths": _paths(spec.request.host, spec.readonly_paths),
         "LogConfig": {"Type": spec.log.type, "Config": dict(spec.log.config)},
+        "Links": list(links.shown(record)) or None,
     }
     host["Runtime"] = host["Runtime"] or "rootless"
     body: dict[str, object] = {

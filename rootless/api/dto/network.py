@@ -211,6 +211,7 @@ def _options(found: tuple[str, ...] | None) -> dict[str, str] | None:
 def _on_bridge(asked: Attachment, found: Endpoint | None) -> dict[str, object]:
     """``EndpointSettings`` on a bridge; without an endpoint the container does not run."""
     place = found or Endpoint(asked.network_id, asked.network, "", "", "")
+    own = asked.network_id != BRIDGE_ID
     ipam = {
         name: value
         for name, value in (
@@ -221,7 +222,8 @@ def _on_bridge(asked: Attachment, found: Endpoint | None) -> dict[str, object]:
     }
     return {
         "IPAMConfig": ipam if ipam else None,
-        "Links": [f"{name}:{alias}" for alias, name in asked.links] or None,
+        # Those on the default bridge are in HostConfig.
+        "Links": [f"{name}:{alias}" for alias, name in asked.links if own] or None,
         "Aliases": list(asked.aliases) or None,
         "MacAddress": place.mac_address or asked.mac_address,
         "DriverOpts": dict(asked.driver_opts) or None,
@@ -234,7 +236,7 @@ def _on_bridge(asked: Attachment, found: Endpoint | None) -> dict[str, object]:
         "IPv6Gateway": place.ipv6_gateway,
         "GlobalIPv6Address": place.ipv6_address,
         "GlobalIPv6PrefixLen": place.ipv6_prefix,
-        "DNSNames": (list(place.names) if asked.network_id != BRIDGE_ID else []) or None,
+        "DNSNames": (list(place.names) if own else []) or None,
     }
 
 

@@ -100,6 +100,17 @@ class Netlink:
         index = socket.if_nametoindex(name)
         self._ask(f"default {version}", f"default route by {gateway}", index=index, gateway=gateway)
 
+    def answer_for(self, name: str, address: str) -> None:
+        """Answer on a link for an IPv6 address that is not this namespace's."""
+        index = socket.if_nametoindex(name)
+        self._ask("proxy", f"proxy for {address} on {name}", index=index, address=address)
+
+    def answer_no_more(self, name: str, address: str) -> None:
+        """Take that back; fine when it, or the link, is gone."""
+        with contextlib.suppress(OSError):
+            index = socket.if_nametoindex(name)
+            self._ask("no proxy", f"proxy for {address} on {name}", index=index, address=address)
+
 
 def set_sysctl(path: str, value: str) -> None:
     """Write a net.… setting (``ipv4/ip_forward``) of the namespace the caller is in."""

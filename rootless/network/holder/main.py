@@ -43,7 +43,7 @@ MAX_INLINE = 64 << 10
 IN_MEMORY_FILE = b"@"
 MAX_FDS = 128
 """Of one message: the sockets of published ports."""
-PROTOCOL = 2
+PROTOCOL = 3
 """Counts the versions of requests and answers; a daemon replaces a holder of another one."""
 FILE_LIMIT = 16 << 20
 """Bytes of what it writes: its log, and long answers."""
@@ -305,7 +305,11 @@ def _pairs(value: list[list[str]]) -> tuple[tuple[str, str], ...]:
 
 def endpoint_of(value: dict[str, Any]) -> Endpoint:
     """The endpoint from JSON."""
-    changed = {"names": tuple(value["names"]), "links": _pairs(value["links"])}
+    changed = {
+        "names": tuple(value["names"]),
+        "links": _pairs(value["links"]),
+        "exposed": tuple(map(tuple, value["exposed"])),
+    }
     return Endpoint(**{**value, **changed, "egress": _lists(value["egress"])})
 
 

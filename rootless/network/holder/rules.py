@@ -8,7 +8,10 @@ networks that are not internal and containers that ``way4`` and ``way6`` lead
 there (past their egress lists: ``egress_rules``), never from one bridge to
 another, so many connections of a container that the table of them has room for
 the others', and nothing to the namespace's own addresses but echo requests to a
-bridge's own gateway.
+bridge's own gateway. Where containers are kept apart those that are linked
+reach one another by way of the bridge's address, from which they are not led
+away by redirects (``linked``); each packet is looked at, so that a connection
+ends with its link.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from collections.abc import Iterable
 from rootless.model.network import ICC, Endpoint, NetworkRecord
 from rootless.network.holder import egress_rules
 from rootless.network.holder.egress_rules import OUT, TABLE
+from rootless.network.predefined import BRIDGE_ID
 
 FLOWS = 4096
 """Connections and streams of datagrams that one address may have under way to the outside."""
@@ -29,6 +33,9 @@ table inet rootless {{
   set flows6 {{ type ipv6_addr; size 65535; flags dynamic; }}
   set outward {{ type ifname; }}
   set same {{ type ifname . ifname; }}
+  set apart {{ type ifname . ifname; }}
+  set links4 {{ type ipv4_addr . ipv4_addr . inet_proto . inet_service; flags interval; }}
+  set links6 {{ type ipv6_addr . ipv6_addr . inet_proto . inet_service; flags interval; }}
   set own4 {{ type ifname . ipv4_addr; }}
   set own6 {{ type ifname . ipv6_addr; }}
   map way4 {{ type ifname . ipv4_addr : verdict; }}
@@ -45,6 +52,7 @@ table inet rootless {{
   chain forwarded {{
     type filter hook forward priority filter; policy drop;
     ct state invalid drop
+    iifname . oifname @apart goto linked
     ct state established,related accept
     add @flows4 {{ ip saddr ct count over {FLOWS} }} counter drop
     add @flows6 {{ ip6 saddr ct count over {FLOWS} }} counter drop
@@ -53,6 +61,22 @@ table inet rootless {{
     iifname != @outward drop
     iifname . ip saddr vmap @way4
     iifname . ip6 saddr vmap @way6
+  }}
+  chain linked {{
+    meta l4proto {{ icmp, ipv6-icmp }} ct state related accept
+    ct direction reply ip daddr . ip saddr . meta l4proto . th sport @links4 accept
+    ct direction reply ip6 daddr . ip6 saddr . meta l4proto . th sport @links6 accept
+    ct state new add @flows4 {{ ip saddr ct count over {FLOWS} }} counter drop
+    ct state new add @flows6 {{ ip6 saddr ct count over {FLOWS} }} counter drop
+    ct direction original ip saddr . ip daddr . meta l4proto . th dport @links4 accept
+    ct direction original ip6 saddr . ip6 daddr . meta l4proto . th dport @links6 accept
+    meta l4proto tcp limit rate 200/second burst 1000 packets reject with tcp reset
+    limit rate 200/second burst 1000 packets reject with icmpx admin-prohibited
+  }}
+  chain output {{
+    type filter hook output priority filter;
+    icmp type redirect drop
+    icmpv6 type nd-redirect drop
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat;
@@ -117,6 +141,8 @@ def of_network(network: NetworkRecord, *, add: bool) -> str:
         found.append(("inet", "outward", bridge))
     if network.flag(ICC, default=True):
         found.append(("inet", "same", f"{bridge} . {bridge}"))
+    elif network.id == BRIDGE_ID:  # nowhere else links are more than names, as in Docker
+        found.append(("inet", "apart", f"{bridge} . {bridge}"))
     for subnet in network.subnets:
         if subnet.gateway:
             name = "own6" if ":" in subnet.gateway else "own4"
@@ -151,8 +177,33 @@ def of_endpoint(endpoint: Endpoint, *, add: bool) -> str:
     return elements + egress_rules.without_chains(TABLE, chain, lists)
 
 
+def of_links(pairs: Iterable[tuple[Endpoint, Endpoint]]) -> frozenset[tuple[str, str]]:
+    """Set and element for every port that a pair's first one may connect to the second one's."""
+    found = set()
+    for one, other in pairs:
+        for name, source, target in (
+            ("links4", one.ipv4_address, other.ipv4_address),
+            ("links6", one.ipv6_address, other.ipv6_address),
+        ):
+            if source and target:
+                for protocol, first, last in other.exposed:
+                    ports = f"{protocol} . {first}-{last}"
+                    found.add((name, f"{source} . {target} . {ports}"))
+    return frozenset(found)
+
+
+def changed_links(before: frozenset[tuple[str, str]], after: frozenset[tuple[str, str]]) -> str:
+    """What brings the sets from one state to another."""
+    gone = [("inet", *element) for element in sorted(before - after)]
+    more = [("inet", *element) for element in sorted(after - before)]
+    return _elements(gone, add=False) + _elements(more, add=True)
+
+
 ELEMENTS = (
-    *(("inet", "set", name) for name in ("outward", "same", "own4", "own6")),
+    *(
+        ("inet", "set", name)
+        for name in ("outward", "same", "apart", "own4", "own6", "links4", "links6")
+    ),
     *(("inet", "map", name) for name in ("way4", "way6")),
     *(("bridge", "set", name) for name in ("hw", "a4", "a6", "arps", "adverts")),
 )

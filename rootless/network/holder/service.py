@@ -34,6 +34,7 @@ from rootless.network.holder.ahead import Prepared
 from rootless.network.holder.child import Child
 from rootless.network.holder.egress import Egress
 from rootless.network.holder.egress_rules import OUT, PRIVATE_CHAIN
+from rootless.network.holder.linked import Linked
 from rootless.network.holder.links import Netlink, netlink, set_sysctl
 from rootless.network.predefined import BRIDGE_ID
 
@@ -95,6 +96,9 @@ class Service:
             set_sysctl(path, value)
         with contextlib.suppress(FileNotFoundError):  # no IPv6, or no br_netfilter
             set_sysctl("ipv6/conf/all/forwarding", "1")
+            # Nobody else can have a bridge's address, and until that is found out, which takes
+            # the kernel a second or two, it asks for no neighbour: answers would be lost.
+            set_sysctl("ipv6/conf/default/accept_dad", "0")
         for name in ("iptables", "ip6tables", "arptables"):
             with contextlib.suppress(FileNotFoundError):
                 set_sysctl(f"bridge/bridge-nf-call-{name}", "0")
@@ -107,6 +111,7 @@ class Service:
                 hint="it needs nf_tables with the families inet and bridge, and NAT; without: "
                 "--network slirp4netns, or default-network in daemon.json",
             ) from None
+        self._linked = Linked(rules.bridge_name(BRIDGE_ID), self._rules, self._route)
         self.egress = Egress(selector, self._rules, tell_denied, self._opened)
         self.networks: dict[str, NetworkRecord] = {}
         self.containers: dict[str, Container] = {}
@@ -254,6 +259,8 @@ class Service:
             self._route.bind_port(port, mac, isolated=not network.flag(ICC, default=True))
             with self._inside(found), netlink(self._templates) as route:
                 inside.configure(route, endpoint)
+            if network.id == BRIDGE_ID and not network.flag(ICC, default=True):
+                self._linked.put(endpoint)
         except BaseException:
             self._unplug(container_id, found, endpoint)
             raise
@@ -289,6 +296,7 @@ class Service:
         """Nothing comes from its port any more, and nobody finds it by name."""
         self.resolver.tell({"gone": endpoint.id})
         self.egress.drop(container_id, rules.chain_name(endpoint.id))
+        self._linked.drop(endpoint.id)
         self._rules.run(rules.of_endpoint(endpoint, add=False))
 
     @contextlib.contextmanager

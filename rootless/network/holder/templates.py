@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWNEIGH = 16, 17, 20, 24, 28
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
+RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
 """rtnetlink(7)."""
 _REQUEST, _ACK, _EXCL, _CREATE, _REPLACE = 0x1, 0x4, 0x200, 0x400, 0x100
 _UP = 1
 _NOARP = 0x40
-_NTF_MASTER = 0x4
+_NTF_MASTER, _NTF_PROXY = 0x4, 0x8
 _NODAD = 0x02
 _MAIN_TABLE, _STATIC, _UNICAST = 254, 4, 1
 
@@ -116,6 +117,8 @@ def make_all() -> dict[str, Template]:
         "forward": prepare(_forward, {**link, "mac": "mac"}),
         "up": prepare(_up, link),
         "remove": prepare(_remove, link),
+        "proxy": prepare(_proxy, {**link, "address": "ipv6"}),
+        "no proxy": prepare(_no_proxy, {**link, "address": "ipv6"}),
     }
     for version in ("ipv4", "ipv6"):
         broadcast = {"broadcast": version} if version == "ipv4" else {}
@@ -201,6 +204,26 @@ def _forward(values: Values) -> bytes:
     entry["flags"] = _NTF_MASTER
     entry["attrs"] = [("NDA_LLADDR", values["mac"])]
     return _encoded(entry, RTM_NEWNEIGH, _CREATE | _REPLACE)
+
+
+def _proxied(values: Values) -> Any:
+    from pyroute2.netlink.rtnl.ndmsg import ndmsg
+
+    entry = ndmsg()
+    entry["family"] = socket.AF_INET6
+    entry["ifindex"] = values["index"]
+    entry["flags"] = _NTF_PROXY
+    entry["attrs"] = [("NDA_DST", values["address"])]
+    return entry
+
+
+def _proxy(values: Values) -> bytes:
+    """Who asks on a link for the address is answered with the link's own hardware address."""
+    return _encoded(_proxied(values), RTM_NEWNEIGH, _CREATE | _REPLACE)
+
+
+def _no_proxy(values: Values) -> bytes:
+    return _encoded(_proxied(values), RTM_DELNEIGH)
 
 
 def _up(values: Values) -> bytes:

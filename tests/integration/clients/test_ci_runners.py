@@ -133,6 +133,30 @@ def test_github_keeps_a_container_and_runs_steps_in_it(docker_cli: DockerCli) ->
         assert docker_cli(*words).returncode == 0
 
 
+def test_gitlab_links_its_services(api: docker.APIClient) -> None:
+    """A service by its link: one container waits for its port by the variables, one uses it."""
+    serve = "echo page > /tmp/page; exec httpd -f -p 8000 -h /tmp"
+    service = api.create_container(IMAGE, ["sh", "-c", serve], name="svc-0", ports=[8000])["Id"]
+    api.start(service)
+    host = api.create_host_config(links={"svc-0": "service"})
+    address = "$SERVICE_PORT_8000_TCP_ADDR:$SERVICE_PORT_8000_TCP_PORT"
+    wait = f"until wget -q -O - http://{address}/page; do sleep 0.1; done"
+    waiting = api.create_container(IMAGE, ["sh", "-c", wait], host_config=host)["Id"]
+    api.start(waiting)
+    assert api.wait(waiting)["StatusCode"] == 0
+    links = [("/svc-0", "rootless-web"), ("/svc-0", "rootless__web")]
+    host = api.create_host_config(links=links)
+    fetch = "for at in rootless-web rootless__web; do wget -q -O - http://$at:8000/page; done"
+    build = api.create_container(IMAGE, ["sh", "-c", fetch], host_config=host)["Id"]
+    api.start(build)
+    assert (api.wait(build)["StatusCode"], api.logs(build)) == (0, b"page\n" * 2)
+    shown = api.inspect_container(build)
+    name = shown["Name"]
+    assert shown["HostConfig"]["Links"] == [f"/svc-0:{name}/{alias}" for _, alias in links]
+    for ident in (service, waiting, build):
+        api.remove_container(ident, force=True)
+
+
 def test_github_runs_a_service_and_reads_its_health_and_port(docker_cli: DockerCli) -> None:
     made = docker_cli(
         "create", "--name", "svc", "--label", "ab12cd", "-p", "6379", "--health-cmd", "true",

@@ -10,7 +10,7 @@ import pytest
 from rootless.engine.resolve_attachments import final_mode, find_attachments
 from rootless.engine.resolve_network import network_mode
 from rootless.engine.settings import EngineSettings
-from rootless.errors import HostUnsupported, InvalidInput, NotFound
+from rootless.errors import InvalidInput, NotFound
 from rootless.model.network import ICC, NetworkRecord, Subnet
 from rootless.model.records import ContainerRecord
 from rootless.model.request import ContainerConfig, EndpointRequest, HostConfig
@@ -94,8 +94,6 @@ def test_what_the_default_bridge_cannot_keep() -> None:
     for asked in ({"aliases": ("db",)}, {"ipv4_address": "172.17.0.9"}):
         with pytest.raises(InvalidInput, match=r"user.defined"):
             resolved("", EndpointRequest("default", **asked))  # keywords of any field
-    with pytest.raises(HostUnsupported, match="cannot link to other"):
-        resolved("", links=("other:shop",))
     with pytest.raises(InvalidInput, match="could not get container for nobody"):
         resolved("", links=("nobody",))
 

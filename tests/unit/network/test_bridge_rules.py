@@ -16,7 +16,8 @@ NETWORK = NetworkRecord(
 )  # fmt: skip
 ENDPOINT = Endpoint(
     NETWORK.id, "front", "cd" * 32, "eth0", "02:00:00:00:00:09", "10.1.0.2", 16, "10.1.0.1",
-    "fd00:1::2", 64, "fd00:1::1", ("web",), (("shop", "web"),), default_ipv4=True,
+    "fd00:1::2", 64, "fd00:1::1", ("web",), (("shop", "web"),),
+    (("tcp", 80, 90), ("udp", 53, 53)), default_ipv4=True,
 )  # fmt: skip
 
 
@@ -66,6 +67,22 @@ def test_a_way_with_lists_leads_to_its_chain() -> None:
     assert ": goto" not in rules.of_endpoint(ENDPOINT, add=True)
 
 
+OTHER = replace(
+    ENDPOINT, id="12" * 32, ipv4_address="10.1.0.3", ipv6_address="fd00:1::3", exposed=()
+)
+LINKS = rules.of_links([(OTHER, ENDPOINT), (ENDPOINT, OTHER)])
+
+
+def test_links_lead_to_exposed_ports_in_one_direction() -> None:
+    assert set(LINKS) == {
+        ("links4", "10.1.0.3 . 10.1.0.2 . tcp . 80-90"),
+        ("links4", "10.1.0.3 . 10.1.0.2 . udp . 53-53"),
+        ("links6", "fd00:1::3 . fd00:1::2 . tcp . 80-90"),
+        ("links6", "fd00:1::3 . fd00:1::2 . udp . 53-53"),
+    }
+    assert rules.changed_links(LINKS, LINKS) == ""
+
+
 def test_the_kernel_takes_them_and_takes_them_back() -> None:
     lists = egress_rules.lists_of("own", LISTED.egress)
     name = lists[0].names[0].sets[0]
@@ -77,6 +94,9 @@ def test_the_kernel_takes_them_and_takes_them_back() -> None:
             rules.of_endpoint(ENDPOINT, add=False),
             rules.of_endpoint(LISTED, add=True),
             rules.of_endpoint(LISTED, add=False),
+            rules.changed_links(frozenset(), LINKS),
+            rules.changed_links(LINKS, frozenset(list(LINKS)[1:])),
+            rules.changed_links(frozenset(list(LINKS)[1:]), frozenset()),
             egress_rules.of_private(lists).replace(rules.TABLE, "inet other"),
             egress_rules.of_private(lists).replace(rules.TABLE, "inet other"),
             *[egress_rules.opening("inet other", name, "192.0.2.7", 9) for _ in range(2)],
@@ -90,7 +110,7 @@ def test_the_kernel_takes_them_and_takes_them_back() -> None:
         f"for family, kind, name in {rules.ELEMENTS}:\n"
         "    assert 'elements' not in nftables.run(f'list {kind} {family} rootless {name}'), name\n"
         "listed = nftables.run('list table inet rootless')\n"
-        "assert listed.count('chain ') == 3 and listed.count('counter e') == 0, listed\n"
+        "assert listed.count('chain ') == 5 and listed.count('counter e') == 0, listed\n"
         "listed = nftables.run('list table inet other')\n"
         "assert '192.0.2.7 timeout 9s' in listed and listed.count('chain ') == 6, listed\n"
         "try:\n    nftables.run('add rule inet rootless nowhere accept')\n"
