@@ -9,6 +9,7 @@ from functools import partial
 
 from rootless.engine.decisions import DecisionLog, text_digest
 from rootless.errors import Denied, RootlessError
+from rootless.model.build import BuildSpec
 from rootless.model.decision import Decision, Finding
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
@@ -194,6 +195,14 @@ class Gate:
         action, keep = f"image.{verb}", partial(past.image, subject)
         with self._recording(identity, action, reference, reference, keep) as decided:
             decided.append(admission.admit_image(identity, verb, reference, policy, subject))
+        return decided[0]
+
+    def admit_build(self, identity: Identity, build: BuildSpec) -> Decision:
+        """Making an image."""
+        policy = self._store.current()
+        keep = partial(past.build, build)
+        with self._recording(identity, "image.build", build.name, build, keep) as decided:
+            decided.append(admission.admit_build(identity, build, policy))
         return decided[0]
 
     def admit_pull(self, identity: Identity, image: ImageFacts) -> Decision:

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rootless.engine.core import Core
 from rootless.engine.filters import Filters, check_filters, match_labels, single_bool, until
@@ -24,6 +24,7 @@ from rootless.images import platform as platforms
 from rootless.images import reference as references
 from rootless.images.content import ContentStore
 from rootless.images.reference import Reference
+from rootless.model.build import BuildSpec
 from rootless.model.identity import Identity
 from rootless.model.image import ImageFacts
 from rootless.model.records import (
@@ -319,6 +320,14 @@ class Images:
             return False
         unwanted = any(match_labels(labels, [text]) for text in filters.get("label!", ()))
         return match_labels(labels, filters.get("label", ())) and not unwanted
+
+    async def build(self, identity: Identity, asked: BuildSpec) -> NoReturn:
+        """Who may not build hears that; everybody else that this engine does not do it yet."""
+        self._core.policy.admit_build(identity, asked)
+        raise InvalidInput(
+            "building images is not supported yet",
+            hint="build elsewhere and load the result: rootless load < image.tar",
+        )
 
     # -- transfers -------------------------------------------------------------
 

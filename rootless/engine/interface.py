@@ -10,8 +10,9 @@ awaited first, so that errors come before the first byte, and then iterated.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, NoReturn, Protocol
 
+from rootless.model.build import BuildSpec
 from rootless.model.decision import Decision
 from rootless.model.event import Event
 from rootless.model.identity import Identity
@@ -249,6 +250,10 @@ class Images(Protocol):
     async def push(
         self, identity: Identity, reference: str, *, auth: RegistryAuth | None = None
     ) -> AsyncIterator[Progress]: ...
+    async def build(self, identity: Identity, asked: BuildSpec) -> NoReturn:
+        """Judged by the policy, and refused: this engine does not build yet."""
+        ...
+
     async def distribution(
         self, identity: Identity, reference: str, *, auth: RegistryAuth | None = None
     ) -> DistributionInfo: ...

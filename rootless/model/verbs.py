@@ -33,6 +33,7 @@ VERBS: dict[str, str] = {
     "exec.inspect": "everything that is known of an exec",
     "exec.resize": "set the size of its terminal",
     "exec.start": "start what container.exec prepared",
+    "image.build": "make one as a Dockerfile says",
     "image.history": "how it was made",
     "image.import": "make one of an archive of files",
     "image.inspect": "everything that is known of it",

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import date
 
 from rootless.errors import Denied
+from rootless.model.build import BuildSpec
 from rootless.model.decision import Decision, Finding
 from rootless.model.facts import HostFacts
 from rootless.model.identity import Identity
@@ -25,6 +26,7 @@ from rootless.model.usage import Usage
 from rootless.policy.actions import action_findings, owner_findings
 from rootless.policy.fields import FIELDS
 from rootless.policy.findings import decide, finding, judged
+from rootless.policy.inputs.body import container_spec
 from rootless.policy.matching import Subject
 from rootless.policy.paths import EnginePaths
 from rootless.policy.policy import Policy
@@ -41,6 +43,7 @@ from rootless.policy.rules import (
     user,
     workload,
 )
+from rootless.policy.rules import build as building
 from rootless.policy.rules.base import ANY_HOST, NO_PATHS, Case, Rule, Violation
 from rootless.units import go_duration
 
@@ -340,6 +343,26 @@ def admit_image(
     findings = action_findings(identity, f"image.{verb}", policy, subject)
     findings += judged(policy, subject, find)
     return decide(findings, policy, f"image {reference}")
+
+
+def admit_build(identity: Identity, build: BuildSpec, policy: Policy) -> Decision:
+    """Decide on making an image, by what is asked for and what its Dockerfile says; raises Denied.
+
+    Base images are judged by their names here, by the rest when they are pulled.
+    """
+    name = images.full_name(build.name)
+    subject = Subject(image=name, images=(name,) if name else (), identity=identity)
+    blank = container_spec({})
+
+    def find(part: Policy) -> Iterator[Finding]:
+        case = Case(blank, part, ANY_HOST, NO_PATHS, offline=True, build=build)
+        for rule in (*building.RULES, *images.NAMED):
+            for violation in rule.check(case):
+                yield finding(part, rule, violation)
+
+    findings = action_findings(identity, "image.build", policy, subject)
+    findings += judged(policy, subject, find)
+    return decide(findings, policy, f"build of {build.name or 'an image without a name'}")
 
 
 def admit_pull(identity: Identity, image: ImageFacts, policy: Policy) -> Decision:

@@ -55,6 +55,7 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*(=[^*]*\*?)?")
 _LABELS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*\*?|\*")
 _OPTION = re.compile(r"[a-z][a-z0-9-]*\*?|\*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]*\*?|\*")
+_SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\*?|\*")
 _SELINUX = re.compile(r"[a-z][a-z0-9_]*")
 _LEVEL = re.compile(r"s[0-9]+(-s[0-9]+)?(:c[0-9.,c]+)?")
 _CALL = re.compile(r"[a-z_][a-z0-9_]{0,63}")
@@ -113,6 +114,7 @@ _FORMATS: dict[str, tuple[Callable[[str], object], str]] = {
     "labels": (_LABELS.fullmatch, "a label's name, which may end with *"),
     "option": (_OPTION.fullmatch, "an option's name, which may end with *"),
     "name": (_NAME.fullmatch, "a network's name, which may end with *"),
+    "secret": (_SECRET.fullmatch, "a secret's id, which may end with *"),
     "glob": (globs.is_glob, "an absolute path with *, ? or **, or several with ' & ' between"),
     "selinux": (_SELINUX.fullmatch, "an SELinux type such as container_t"),
     "level": (_LEVEL.fullmatch, "an SELinux level such as s0:c1,c2"),

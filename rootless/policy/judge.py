@@ -90,6 +90,7 @@ class Judge:
                 observed=container.observed,
                 pod=unit.pod,
                 images=(container.image,) if container.image else (),
+                build=container.build,
             )
             for rule, violation, path in _rows(case, container, rules):
                 excuse = self._excuse(rule, violation.value, subject, excuses)

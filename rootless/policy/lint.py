@@ -113,6 +113,8 @@ def _contradictions(policy: Policy) -> Iterator[Odd]:
         ("landlock.read", "file, not even a program,"),
         ("restart.allow", "restart policy"),
         ("api.allowActions", "action"),
+        ("build.allowBases", "base image"),
+        ("build.allowNetworks", "network of a build"),
     ):
         if policy.names_of(key) == frozenset():
             yield Odd(
@@ -239,7 +241,7 @@ def _without_effect(policy: Policy) -> Iterator[Odd]:
     if policy.number("ports.minimumHostPort") == 0:
         message = "ports.minimumHostPort constrains nothing"
         yield Odd(DEAD_RULE, "ports.minimumHostPort", message)
-    for key in ("images.allow", "sysctls.allow", "api.allowActions"):
+    for key in ("images.allow", "sysctls.allow", "api.allowActions", "build.allowBases"):
         if "*" in (policy.names_of(key) or ()):
             yield Odd(DEAD_RULE, key, f"{key} constrains nothing")
     for key in ("mounts.allowSources", "devices.allow", "landlock.read", "landlock.write"):

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from rootless.errors import Denied
+from rootless.model.build import BuildSpec
 from rootless.model.identity import Identity
 from rootless.model.image import ImageFacts
 from rootless.model.mounts import MountSpec
@@ -37,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """``kind`` is container, exec, update, image, pull or action.
+    """``kind`` is container, exec, update, image, build, pull or action.
 
     ``facts`` are written with each decision, ``parts`` once for many: they are
     what requests have in common.
@@ -148,6 +149,12 @@ def image(subject: Subject | None = None) -> Judged:
     return Judged("image", _object(subject))
 
 
+def build(asked: BuildSpec) -> Judged:
+    """Making an image; of arguments only what rules look at."""
+    kept = replace(asked, args=tuple(map(withheld, asked.args)))
+    return Judged("build", parts={"build": sparse(kept)})
+
+
 def pull(image: ImageFacts) -> Judged:
     """What a registry served."""
     return Judged("pull", parts={"image": sparse(image)})
@@ -227,6 +234,9 @@ class Past:
         if kind == "image":
             action = verb.removeprefix("image.")
             return lambda policy: admission.admit_image(identity, action, target, policy, subject)
+        if kind == "build":
+            build = _typed(self.parts[judged["build"]], BuildSpec)
+            return lambda policy: admission.admit_build(identity, build, policy)
         if kind == "pull":
             served = _typed(self.parts[judged["image"]], ImageFacts)
             return lambda policy: admission.admit_pull(identity, served, policy)

@@ -14,7 +14,7 @@ from rootless.policy import grants
 from rootless.policy.documents import Document, InvalidPolicy, Path
 from rootless.policy.fields import FIELDS, Field
 from rootless.policy.formats import NAME, format_check, is_path
-from rootless.policy.words import nearest, not_yet
+from rootless.policy.words import nearest
 from rootless.units import parse_seconds, parse_size
 
 if TYPE_CHECKING:
@@ -373,9 +373,6 @@ def _message(error: Any, known: Mapping[str, Any]) -> str:
         return str(error.info[0])
     match error.rule:
         case None:
-            reason = not_yet(tuple(error.document_path))
-            if reason:
-                return f"{name!r}: {reason}"
             close = ", ".join(sorted(known)) if known else ""
             hint = nearest(name, known)
             return f"unknown key {name!r}{hint}" + (f" (known are {close})" if close else "")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from rootless.policy.inputs.composebuild import rooted
 from rootless.policy.inputs.composeservice import service_container
 from rootless.policy.inputs.interpolate import interpolate
 from rootless.policy.inputs.read import (
@@ -118,6 +119,8 @@ class _Project:
         if not isinstance(service, dict):
             raise NotUnderstood("a service must be a mapping", path=path)
         found: dict[str, Any] = interpolate(service, path)
+        if "build" in found:
+            found["build"] = rooted(found["build"], directory)
         extends = found.pop("extends", None)
         if extends is None:
             return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rootless.model.build import BuildSpec
 from rootless.model.image import ImageFacts
 from rootless.model.spec import ContainerSpec
 from rootless.policy.inputs.read import InputDocument, NotUnderstood, Path
@@ -32,6 +33,8 @@ class Container:
     observed: Mapping[str, str] = field(default_factory=dict)
     image: ImageFacts | None = None
     """What an engine knows of its image; None for a file, which names it only."""
+    build: BuildSpec | None = None
+    """How its image is made, where the file says so."""
 
     def path(self, at: FieldPath) -> Path:
         """Where a field is in the document, or the nearest thing that is there."""

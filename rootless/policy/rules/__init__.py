@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rootless.policy.rules import (
     api,
+    build,
     capabilities,
     cis,
     cis_daemon,
@@ -41,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     *quotas.RULES,
     *user.RULES,
     *images.RULES,
+    *build.RULES,
     *landlock.RULES,
     *limits.RULES,
     *workload.RULES,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from rootless.model.build import BuildSpec
 from rootless.model.decision import Severity
 from rootless.model.facts import CgroupFacts, HostFacts
 from rootless.model.image import ImageFacts
@@ -52,6 +53,8 @@ class Case:
     images: tuple[ImageFacts, ...] = ()
     """The container's image and those it mounts. In the engine they are always given when it is
     made or started; a file's are known by the name in ``spec``."""
+    build: BuildSpec | None = None
+    """The build of the container's image, where it is asked for."""
 
     def resolve(self, path: str) -> str:
         """A path of the host without symlinks."""

@@ -104,13 +104,13 @@ def capabilities(case: Case) -> Iterator[Violation]:
 
 
 def _one_capability(number: str, name: str, what: str) -> Rule:
-    @_cis(number, "critical", f"leave out --cap-add {name}")
     def check(case: Case) -> Iterator[Violation]:
         for added in case.spec.request.host.cap_add:
             if capability(added) in {f"CAP_{name}", "CAP_ALL"}:
                 yield _found("HostConfig.CapAdd", added, what)
 
-    return check
+    check.__doc__ = f"The capability {name} is not added: {what}."
+    return _cis(number, "critical", f"leave out --cap-add {name}")(check)
 
 
 @_cis("5.5", "critical", "leave out --privileged and add what the program needs")
@@ -228,12 +228,13 @@ def restarts(case: Case) -> Iterator[Violation]:
 
 
 def _host_mode(number: str, field: str, attribute: str, what: str) -> Rule:
-    @_cis(number, "critical", f"leave out the option that shares the host's {what}")
     def check(case: Case) -> Iterator[Violation]:
         if getattr(case.spec.request.host, attribute) == "host":
             yield _found(f"HostConfig.{field}", "host", f"the host's {what} is shared")
 
-    return check
+    check.__doc__ = f"The {what} is not the host's."
+    fix = f"leave out the option that shares the host's {what}"
+    return _cis(number, "critical", fix)(check)
 
 
 @_cis("5.18", "medium", "leave out --device")

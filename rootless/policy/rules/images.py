@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from rootless.model.image import ImageFacts
 from rootless.policy import trust as signatures
@@ -102,6 +103,10 @@ def _each(case: Case, find: Find, known: str = "") -> Iterator[Violation]:
     for image in images:
         if not (case.offline and known and getattr(image, known) is None):
             yield from find(image, case.policy)
+    # Base images too, by their names: the rest is judged when they are pulled.
+    for name in (case.build.bases or ()) if case.build is not None and not known else ():
+        for violation in find(ImageFacts(name), case.policy) if name else ():
+            yield replace(violation, field="Build.From")
 
 
 @rule(
@@ -179,6 +184,8 @@ def trust(case: Case) -> Iterator[Violation]:
 
 
 RULES = (allowed, digest, tag, age, size, trust)
+NAMED = (allowed, digest, tag)
+"""What goes by an image's name alone."""
 _NAMED = ((allowed, _allowed), (digest, _digest), (tag, _tag))
 _PULLED = ((age, _age), (trust, _trust))
 

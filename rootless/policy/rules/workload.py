@@ -49,13 +49,14 @@ def secret(case: Case) -> Iterator[Violation]:
     if not case.policy.requires("env.denySecrets"):
         return
     for entry in case.spec.process.env:
-        if _is_secret(entry):
+        if is_secret(entry):
             name = entry.partition("=")[0]
             reason = "its value looks like a secret"
             yield Violation("Config.Env", name, reason, "env.denySecrets")
 
 
-def _is_secret(entry: str) -> bool:
+def is_secret(entry: str) -> bool:
+    """Whether name or value of ``NAME=VALUE`` say that the value is a secret."""
     name, _, value = entry.partition("=")
     named = _SECRET_NAME.search(name) and not name.upper().endswith("_FILE")
     if value == _WITHHELD or _SECRET_VALUE.search(value):
@@ -65,7 +66,7 @@ def _is_secret(entry: str) -> bool:
 
 def withheld(entry: str) -> str:
     """A variable without its value, about which the rules here say the same."""
-    return f"{entry.partition('=')[0]}={_WITHHELD if _is_secret(entry) else ''}"
+    return f"{entry.partition('=')[0]}={_WITHHELD if is_secret(entry) else ''}"
 
 
 @rule(

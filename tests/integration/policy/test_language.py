@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from tests.integration.policy.forced import policy
+from tests.support.api import Api
 from tests.support.engine import Engine
 
 HEAD = "apiVersion: rootless.dev/v1alpha1\nkind: Policy\nmetadata: {name: mine}\nextends: none\n"
@@ -123,3 +124,26 @@ def test_an_exec_and_an_update_are_held_to_the_same(engine: Engine) -> None:
             assert "restart.policy: " in done.stderr
     finally:
         engine.ok("rm", "-f", made)
+
+
+def test_a_build_passes_the_policy_before_it_is_refused(engine: Engine, api: Api) -> None:
+    def ask(**query: str) -> tuple[int, str]:
+        return api.refused("POST", "/build", b"", t="team/app:1", **query)
+
+    with policy(engine, "{build: {allowNetworks: [none], denySecretArgs: true}}"):
+        for query, rule in (
+            ({}, "build.network: Build.Network=default"),
+            ({"networkmode": "host"}, "build.network: Build.Network=host"),
+            ({"networkmode": "none", "buildargs": '{"TOKEN": "c0ffee12"}'}, "build.argument"),
+        ):
+            status, message = ask(**query)
+            assert status == 403, message
+            assert rule in message
+        status, message = ask(networkmode="none", buildargs='{"V": "1", "W": null}')
+        assert (status, "not supported yet" in message) == (400, True)
+        status, message = ask(networkmode="none", buildargs="[1]")
+        assert (status, "buildargs must be" in message) == (400, True)
+    lines = engine.ok("audit", "show", "--format", "json").splitlines()
+    mine = [line for line in map(json.loads, lines) if line.get("verb") == "image.build"]
+    assert [line["allowed"] for line in mine] == [False, False, False, True]
+    assert "c0ffee12" not in "".join(lines)

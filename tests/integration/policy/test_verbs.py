@@ -49,7 +49,7 @@ WEBSOCKET = {
 
 def test_every_row_has_a_verb_or_a_reason() -> None:
     for route in ROUTES:
-        given = [bool(route.verb), bool(route.open), bool(route.refused)]
+        given = [bool(route.verb), bool(route.open), bool(route.refused and not route.verb)]
         assert sum(given) == 1, (route.method, route.path)
         assert set(route.verb.split()) <= VERBS.keys(), (route.method, route.path)
     reached = {verb for route in ROUTES for verb in route.verb.split()}

@@ -11,11 +11,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from rootless.engine.networks import check_creation, predefined
 from rootless.errors import Conflict, Denied, InvalidInput, NotFound, NotModified, StartFailed
 from rootless.ids import new_id
+from rootless.model.build import BuildSpec
 from rootless.model.decision import Decision, Finding
 from rootless.model.event import Event
 from rootless.model.identity import Identity
@@ -494,6 +495,10 @@ class FakeImages:
     async def push(self, identity: Identity, reference: str, **options: Any) -> Any:
         self.calls.append(("push", (reference, options)))
         return self._pull(reference)
+
+    async def build(self, identity: Identity, asked: BuildSpec) -> NoReturn:
+        self.calls.append(("build", (asked,)))
+        raise InvalidInput("building images is not supported yet")
 
     async def tag(self, identity: Identity, ref: str, *, repo: str, tag: str) -> None:
         await self.inspect(identity, ref)

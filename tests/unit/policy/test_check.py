@@ -22,6 +22,7 @@ from rootless.check.main import main
 from rootless.check.rules import table
 from rootless.policy.inputs import compose, detect, kubernetes
 from rootless.policy.load import PolicyFiles
+from rootless.policy.rules import RULES
 
 HEAD = "apiVersion: rootless.dev/v1alpha1\nkind: Policy\nmetadata: {name: mine}\n"
 POD = """\
@@ -289,6 +290,7 @@ def test_rules_are_explained_and_listed(repository: Path, capfdbinary: Any) -> N
     assert main(["--explain", "cis-docker.5.33"]) == 2
     assert "did you mean" in capfdbinary.readouterr().err.decode()
     listed = (repository / "docs" / "rules.md").read_text()
+    assert [rule.id for rule in RULES if not rule.rationale or not rule.remediation] == []
     assert listed == "\n".join(table()) + "\n", "run python -m rootless.check.rules > docs/rules.md"
 
 

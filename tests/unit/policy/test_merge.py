@@ -40,6 +40,7 @@ _SAMPLES = {
     "port": ["80", "443"],
     "registry": ["docker.io", "registry.example:5000"],
     "labels": ["com.example.*", "com.*", "team"],
+    "secret": ["pypi-*", "pypi-token", "key"],
     "option": ["syslog-*", "labels", "*"],
     "name": ["front", "fro*", "back"],
     "glob": ["/srv/*", "/srv/**", "/srv/a/?", "/opt/* & /opt/y", "/**"],
@@ -91,7 +92,8 @@ _grant = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-def _values(field: Field) -> st.SearchStrategy[Any]:
+def values_of(field: Field) -> st.SearchStrategy[Any]:
+    """Values that a field can have."""
     shape = field.kind.shape
     if shape == "grants":
         texts = st.lists(_grant, max_size=3).map(grants.encode)
@@ -143,7 +145,7 @@ def plain_policies(draw: st.DrawFn) -> Policy:
     rules = draw(st.dictionaries(st.sampled_from([r.id for r in RULES]), _mode, max_size=3))
     return Policy(
         names=frozenset({draw(st.sampled_from("abc"))}),
-        constraints={key: draw(_values(FIELDS[key])) for key in keys},
+        constraints={key: draw(values_of(FIELDS[key])) for key in keys},
         mode=mode,
         rule_modes={rule: found for rule, found in rules.items() if found != mode},
         sources={key: frozenset({"f:1"}) for key in keys},

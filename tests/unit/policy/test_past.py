@@ -18,6 +18,7 @@ from rootless.engine import decisions
 from rootless.engine.decisions import DecisionLog
 from rootless.engine.gate import Gate
 from rootless.errors import Denied
+from rootless.model.build import BuildSpec
 from rootless.model.image import ImageFacts, Voucher
 from rootless.model.mounts import MountSpec
 from rootless.model.request import ExecRequest, Resources
@@ -144,6 +145,21 @@ def test_the_other_requests(gate: Gate, tmp_path: Path) -> None:
     assert [r.denials(low) for r in (process, update)] == [frozenset(), {"resources.maximum"}]
     assert image.denials(policy("  images: {denyTags: [latest]}\n")) == {"images.tag"}
     assert stop.denials(policy("  api: {denyActions: [container.stop]}\n")) == {"api.action"}
+
+
+def test_builds(gate: Gate, tmp_path: Path) -> None:
+    asked = BuildSpec("team/app:1", None, ("host",), args=("TOKEN=hunter22", "V=hunter33"))
+    gate.admit_build(IDENTITY, asked)
+    [found] = logged(tmp_path)
+    for area, rule in (
+        ("build: {allowNetworks: [none]}", "build.network"),
+        ("build: {allowBases: ['*']}", "build.base"),
+        ("build: {denySecretArgs: true}", "build.argument"),
+        ("build: {denyArgs: [V]}", "build.argument"),
+    ):
+        assert found.denials(policy(f"  {area}\n")) == {rule}, area
+    assert found.denials(policy("  build: {denyArgs: [W], allowInsecure: false}\n")) == frozenset()
+    assert "hunter" not in (tmp_path / "audit" / CURRENT).read_text()
 
 
 def test_images_are_judged_by_what_was_known_of_them(gate: Gate, tmp_path: Path) -> None:

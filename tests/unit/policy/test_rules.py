@@ -514,6 +514,7 @@ def test_every_rule_has_a_case() -> None:
         *(f"quotas.{name}" for name in ("containers", "running", "memory", "cpus", "disk")),
         "privileges.setuid-files",
         *(f"images.{name}" for name in ("allowed", "digest", "tag", "age", "size", "trust")),
+        *(f"build.{name}" for name in ("base", "network", "secret", "argument", "insecure")),
         *(f"api.{name}" for name in ("action", "role", "grant", "owner")),
     }
     # The standards have tests and tables of their own: test_standards, test_tables.
