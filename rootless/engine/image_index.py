@@ -26,19 +26,19 @@ class Entry:
     image: Image
     parent: str = ""
     tagged_ns: int = 0
-    names: set[str] = field(default_factory=set)
+    names: dict[str, Reference] = field(default_factory=dict)
     owners: set[str] = field(default_factory=set)
     """Who brought it (``Identity.key``, '*' for everybody's)."""
 
     @property
     def tags(self) -> Sequence[Reference]:
         """Names with a tag, sorted."""
-        return [r for r in map(references.parse, sorted(self.names)) if not r.digest]
+        return [name for _, name in sorted(self.names.items()) if not name.digest]
 
     @property
     def digests(self) -> Sequence[Reference]:
         """Names with a digest, sorted."""
-        return [r for r in map(references.parse, sorted(self.names)) if r.digest]
+        return [name for _, name in sorted(self.names.items()) if name.digest]
 
 
 class ImageIndex:
@@ -65,7 +65,7 @@ class ImageIndex:
             self._entries[image_id] = Entry(found, parent, tagged)
         for name, image_id in self._state.image_names():
             if image_id in self._entries:
-                self._entries[image_id].names.add(name)
+                self._entries[image_id].names[name] = references.parse(name)
                 self._names[name] = image_id
         for image_id, owner in self._state.image_owners():
             if image_id in self._entries:
@@ -161,13 +161,13 @@ class ImageIndex:
         entry.tagged_ns = now
         if owner:
             entry.owners.add(owner)
-        for text in texts:
+        for text, name in zip(texts, names, strict=True):
             before = self._entries.get(self._names.get(text, ""))
             if before is not None and before is not entry:
-                before.names.discard(text)
+                before.names.pop(text, None)
                 self._records.pop(before.image.id, None)
             self._names[text] = image.id
-            entry.names.add(text)
+            entry.names[text] = name
         self._records.pop(image.id, None)
         return entry
 
@@ -176,11 +176,12 @@ class ImageIndex:
         self._state.remove_image_owner(entry.image.id, owner)
         entry.owners.discard(owner)
 
-    def untag(self, entry: Entry, name: str) -> None:
-        """Take a name away."""
-        self._state.remove_image_name(name)
-        entry.names.discard(name)
-        self._names.pop(name, None)
+    def untag(self, entry: Entry, names: Sequence[str]) -> None:
+        """Take names away."""
+        self._state.remove_image_names(names)
+        for name in names:
+            entry.names.pop(name, None)
+            self._names.pop(name, None)
         self._records.pop(entry.image.id, None)
 
     def remove(self, entry: Entry) -> None:

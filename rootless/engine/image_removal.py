@@ -41,7 +41,7 @@ class ImageRemoval:
             return self._delete(entry, force=force, prune_parents=prune_parents, quiet=False)
         if not force and _is_single(entry):
             self._check_unused(entry, ref)
-        lines = [self._untag(entry, text) for text in _goes_with(entry, name)]
+        lines = self._untag(entry, _goes_with(entry, name))
         if not entry.names:
             lines += self._delete(entry, force=force, prune_parents=prune_parents, quiet=True)
         return lines
@@ -54,7 +54,7 @@ class ImageRemoval:
         used = {unit.record.spec.image.reference for unit in self._users(entry)}
         if used:
             kept = {tag for tag in entry.tags if self._is_meant(tag, used)} or {*entry.tags[-1:]}
-            return [self._untag(entry, str(tag)) for tag in entry.tags if tag not in kept]
+            return self._untag(entry, [str(tag) for tag in entry.tags if tag not in kept])
         if self._index.children(entry.image.id):
             return []
         return self._delete(entry, force=True, prune_parents=True, quiet=True)
@@ -130,7 +130,7 @@ class ImageRemoval:
                 return []
         else:
             self._check(entry, force=force, names=False)
-        lines = [self._untag(entry, text) for text in sorted(entry.names)]
+        lines = self._untag(entry, sorted(entry.names))
         self._index.remove(entry)
         self._transfers.event("delete", entry.image, entry.image.id)
         lines.append(ImageDeletion(deleted=entry.image.id))
@@ -139,11 +139,13 @@ class ImageRemoval:
             lines += self._delete(parent, force=False, prune_parents=True, quiet=True)
         return lines
 
-    def _untag(self, entry: Entry, text: str) -> ImageDeletion:
-        self._index.untag(entry, text)
-        familiar = references.parse(text).familiar
-        self._transfers.event("untag", entry.image, familiar)
-        return ImageDeletion(untagged=familiar)
+    def _untag(self, entry: Entry, texts: Sequence[str]) -> list[ImageDeletion]:
+        names = [entry.names[text].familiar for text in texts]
+        if texts:
+            self._index.untag(entry, texts)
+        for name in names:
+            self._transfers.event("untag", entry.image, name)
+        return [ImageDeletion(untagged=name) for name in names]
 
 
 def _runs(unit: Unit) -> bool:
@@ -152,13 +154,13 @@ def _runs(unit: Unit) -> bool:
 
 def _is_single(entry: Entry) -> bool:
     """At most one tag, and no digest of another repository."""
-    repositories = {name.name for name in (*entry.tags, *entry.digests)}
-    return len(entry.tags) <= 1 and len(repositories) == 1
+    tags = sum(1 for name in entry.names.values() if not name.digest)
+    return tags <= 1 and len({name.name for name in entry.names.values()}) == 1
 
 
 def _goes_with(entry: Entry, name: Reference) -> Sequence[str]:
     """The name; with the last tag of a repository its digests go as well."""
-    others = [t for t in entry.tags if t.name == name.name and t != name]
-    if others or name.digest:
+    siblings = [n for n in entry.names.values() if n.path == name.path and n.domain == name.domain]
+    if name.digest or any(n != name and not n.digest for n in siblings):
         return [str(name)]
-    return [str(name), *(str(d) for d in entry.digests if d.name == name.name)]
+    return [str(name), *sorted(str(n) for n in siblings if n.digest)]

@@ -53,7 +53,7 @@ class Images:
         self.index = ImageIndex(core.state, self.content, core.layers)
         core.images = ImageInspector(core, self.index)
         self.unpacker = Unpacker(core, self.content)
-        self.transfers = Transfers(core, self.content, self.index, self.unpacker)
+        self.transfers = Transfers(core, self.content, self.index, self.unpacker, self.collect)
         self._lock = self.transfers.lock
         self._removal = ImageRemoval(self.index, core.registry, self.transfers)
         self.making: asyncio.Task[object] | None = None
@@ -249,7 +249,8 @@ class Images:
                 self.index.disown(entry, identity.key)
                 return [ImageDeletion(untagged=ref)]
             lines = self._removal.remove(ref, force=force, prune_parents=prune_parents)
-        await self.collect()
+        if any(line.deleted or "@" in line.untagged for line in lines):
+            await self.collect()  # a tag alone holds nothing
         return lines
 
     async def collect(self) -> int:

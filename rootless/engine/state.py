@@ -370,9 +370,10 @@ class State:
         sql = "SELECT key, digest, repository FROM vouchers WHERE image_id = ?"
         return [Voucher(*row) for row in self._db.execute(sql, (image_id,))]
 
-    def remove_image_name(self, reference: str) -> None:
-        """Forget one name."""
-        self._write(("DELETE FROM image_names WHERE reference = ?", [(reference,)]))
+    def remove_image_names(self, references: Sequence[str]) -> None:
+        """Forget names."""
+        rows = [(reference,) for reference in references]
+        self._write(("DELETE FROM image_names WHERE reference = ?", rows))
 
     def remove_image(self, image_id: str) -> None:
         """Forget an image and its names."""

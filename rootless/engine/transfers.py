@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
 
 from rootless.archive.limits import Limits
 from rootless.engine.core import Core
 from rootless.engine.fetching import Fetching
-from rootless.engine.files import read_pipe, write_pipe
 from rootless.engine.filters import Filters
 from rootless.engine.image_index import ImageIndex
 from rootless.engine.ownership import check_names, of_image
+from rootless.engine.piping import consumed, written
 from rootless.engine.progress import ProgressStream, Report
-from rootless.engine.readable import Readable
 from rootless.engine.resolve_process import merge_config
 from rootless.engine.unit import Unit
 from rootless.engine.unpacking import MeterOf, Unpacker, loading_meters
@@ -37,20 +35,25 @@ from rootless.model.verbs import EVERYBODYS
 if TYPE_CHECKING:
     from rootless.images.registry.credentials import Credentials
     from rootless.images.registry.settings import RegistrySettings
-
-T = TypeVar("T")
+    from rootless.images.save import Saved
 
 
 class Transfers:
     """See the module. ``lock`` guards the index against collection."""
 
     def __init__(
-        self, core: Core, content: ContentStore, index: ImageIndex, unpacker: Unpacker
+        self,
+        core: Core,
+        content: ContentStore,
+        index: ImageIndex,
+        unpacker: Unpacker,
+        collect: Callable[[], Awaitable[object]],
     ) -> None:
         self._core = core
         self._content = content
         self._index = index
         self._unpacker = unpacker
+        self._collect = collect
         self.lock = asyncio.Lock()
         self.running = 0
         """Transfers under way: their blobs and layers have no record yet."""
@@ -62,6 +65,21 @@ class Transfers:
             yield
         finally:
             self.running -= 1
+
+    @asynccontextmanager
+    async def _whole(
+        self, refusals: tuple[type[BaseException], ...] = (BaseException,)
+    ) -> AsyncIterator[None]:
+        """Counted; what was brought by one that fails with ``refusals`` is removed at once.
+
+        A pull that lost its connection keeps what it has: the next one goes on there.
+        """
+        try:
+            with self._counted():
+                yield
+        except refusals:
+            await self._collect()
+            raise
 
     def event(self, action: str, image: Image, name: str, *, actor: str = "") -> None:
         """What happened to an image, with its labels; ``actor`` is its id unless given."""
@@ -129,7 +147,7 @@ class Transfers:
         from rootless.images.builtin import NAME
 
         async def work(report: Report) -> None:
-            with self._counted():
+            async with self._whole((InvalidInput, Denied)):
                 names = [asked.with_default_tag()]
                 if every:
                     names = await self._every_tag(identity, asked, auth)
@@ -316,30 +334,16 @@ class Transfers:
                     self._content.size(digest)
         for item in items.values():
             self.event("save", item.image, item.image.id)
-        return self._written(lambda out: saving.save(list(items.values()), self._content, out))
+        return self._saved(list(items.values()))
 
-    async def _written(self, write: Callable[[BinaryIO], None]) -> AsyncIterator[bytes]:
-        """What ``write`` (in a thread) puts into a file."""
-        reading, writing = os.pipe2(os.O_CLOEXEC)
+    async def _saved(self, items: Sequence[Saved]) -> AsyncIterator[bytes]:
+        from rootless.images import save as saving
 
-        def job() -> None:
-            with open(writing, "wb", buffering=1 << 18) as out:
-                write(out)
-
+        archive = written(lambda out: saving.save(items, self._content, out))
         with self._counted():
-            task = asyncio.ensure_future(asyncio.to_thread(job))
-            # A reader that left: the thread ends with EPIPE, which is nobody's error, also
-            # when the wait for it below is cancelled.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            chunks = read_pipe(reading)
-            try:
+            async with aclosing(archive) as chunks:
                 async for chunk in chunks:
                     yield chunk
-                await task
-            finally:
-                # Closing the pipe is what ends a thread that still writes.
-                await chunks.aclose()
-                await asyncio.wait([task])
 
     async def load(
         self, identity: Identity, body: AsyncIterator[bytes], *, platform: str = ""
@@ -352,8 +356,8 @@ class Transfers:
         wanted = platforms.parse(platform) if platform else None
 
         async def work(report: Report) -> None:
-            with self._counted():
-                loaded = await self._consumed(
+            async with self._whole():
+                loaded = await consumed(
                     body,
                     lambda file: loading.load(file, self._content, wanted=wanted, limits=limits),
                 )
@@ -366,24 +370,6 @@ class Transfers:
                     report(message)
 
         return await ProgressStream(work).begun()
-
-    async def _consumed(self, body: AsyncIterator[bytes], read: Callable[[Readable], T]) -> T:
-        """The result of ``read`` (in a thread) on what ``body`` delivers."""
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        readable = Readable(reading)
-
-        def job() -> T:
-            with readable:
-                return read(readable)
-
-        task = asyncio.ensure_future(asyncio.to_thread(job))
-        # Without the whole body its failure is nobody's; why the body ended is what counts.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            await write_pipe(writing, body, on_failure=readable.cut)
-        finally:
-            await asyncio.wait([task])
-        return task.result()
 
     async def import_(
         self,
@@ -400,8 +386,8 @@ class Transfers:
         from rootless.images.commit import import_archive
 
         async def work(report: Report) -> None:
-            with self._counted():
-                image = await self._consumed(
+            async with self._whole():
+                image = await consumed(
                     body,
                     lambda file: import_archive(
                         self._content,
@@ -446,10 +432,8 @@ class Transfers:
                 hint="the container's image was removed; export the container instead",
             )
         name = parse_target(repo, tag) if repo else None
-        with self._counted():
-            layer = await self._consumed(
-                diff, lambda file: committing.store_layer(self._content, file)
-            )
+        async with self._whole():
+            layer = await consumed(diff, lambda file: committing.store_layer(self._content, file))
             image = await asyncio.to_thread(
                 committing.commit,
                 self._content,
