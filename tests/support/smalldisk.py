@@ -19,7 +19,7 @@ from tests.support.engine import Engine, new_engine
 
 _MOUNT = """
 mount --bind "$0/subuid" /etc/subuid && mount --bind "$0/subgid" /etc/subgid &&
-mount -t tmpfs -o "$1" tmpfs "$0/d" && shift && exec "$@"
+mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@"
 """
 _PIECE = 1 << 20
 
@@ -83,15 +83,20 @@ class SmallDisk:
             path.unlink()
 
 
+def on_tmpfs(engine: Engine, where: Path, options: str) -> tuple[str, ...]:
+    """The ``wrapper`` of an engine that sees a tmpfs at ``where``, and nobody else does."""
+    return (
+        *("unshare", "--user", "--mount", "--keep-caps", "--map-current-user"),
+        f"--map-users={_subordinate('subuid', engine)}",
+        f"--map-groups={_subordinate('subgid', engine)}",
+        *("sh", "-c", _MOUNT, str(engine.root), options, str(where)),
+    )
+
+
 @contextmanager
 def small_disk(options: str, **settings: object) -> Iterator[SmallDisk]:
     """An engine on a tmpfs with ``options`` (tmpfs(5): size, nr_inodes)."""
     with new_engine(start=False, **settings) as engine:
-        engine.wrapper = (
-            *("unshare", "--user", "--mount", "--keep-caps", "--map-current-user"),
-            f"--map-users={_subordinate('subuid', engine)}",
-            f"--map-groups={_subordinate('subgid', engine)}",
-            *("sh", "-c", _MOUNT, str(engine.root), f"mode=700,{options}"),
-        )
+        engine.wrapper = on_tmpfs(engine, engine.root / "d", f"mode=700,{options}")
         engine.start()
         yield SmallDisk(engine)

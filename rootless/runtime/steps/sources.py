@@ -8,7 +8,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from rootless.errors import Denied, InvalidInput, SyscallError
+from rootless.errors import Denied, HostUnsupported, InvalidInput, SyscallError
 from rootless.linux import mounts
 from rootless.linux.inroot import ensure_dir, ensure_like, make_own
 from rootless.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
@@ -65,6 +65,20 @@ def _open_beneath(fd: int, mount: MountSpec) -> int:
         ) from None
 
 
+def _clone(fd: int, mount: MountSpec) -> int:
+    """The open source as a detached mount, with what is mounted below it unless told otherwise."""
+    try:
+        return mounts.clone_tree(fd, recursive=mount.recursive)
+    except SyscallError as error:
+        if mount.recursive or error.errno != errno.EINVAL:
+            raise
+        raise HostUnsupported(
+            f"cannot mount {mount.source} alone: other file systems are mounted below it, which "
+            "only root can leave out",
+            hint="leave out bind-recursive=disabled, or mount a directory with no mounts below it",
+        ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class CloneSource(EngineStep):
     """Take a host directory or file as a detached mount with its final attributes."""
@@ -81,7 +95,7 @@ class CloneSource(EngineStep):
         source = _open_source(mount)
         try:
             self._check_identity(source)
-            clone = mounts.clone_tree(source, recursive=mount.recursive)
+            clone = _clone(source, mount)
         finally:
             os.close(source)
         try:

@@ -9,7 +9,8 @@ import pytest
 
 from rootless.engine import inside
 from tests.integration.storage.conftest import run_in_engine
-from tests.support.engine import Engine
+from tests.support.engine import Engine, new_engine
+from tests.support.smalldisk import on_tmpfs
 
 pytestmark = pytest.mark.integration
 IMAGE = "rootless/busybox"
@@ -118,3 +119,21 @@ def test_a_mount_point_in_a_directory_of_the_container_is_the_container_s(
     point = tmp_path / "theirs/point"
     assert point.lstat().st_uid == (tmp_path / "theirs").lstat().st_uid != os.getuid()
     engine.ok(*run, IMAGE, "rm", "-r", "/app/theirs")
+
+
+def test_a_mount_below_the_source_is_not_left_out(tmp_path: Path) -> None:
+    """What it covers is not this user's to see; the message tells what stands in the way."""
+    below = tmp_path / "source/below"
+    below.mkdir(parents=True)
+    bind = f"type=bind,src={below.parent},dst=/m"
+    run = ("run", "--rm", "--network", "none", "--mount")
+    with new_engine(start=False) as engine:
+        engine.wrapper = on_tmpfs(engine, below, "mode=755")
+        engine.start()
+        assert "tmpfs" in engine.ok(*run, bind, IMAGE, "grep", " /m/below ", "/proc/mounts")
+        done = engine.run(*run, f"{bind},bind-recursive=disabled", IMAGE, "true")
+        assert done.returncode == 125
+        assert f"cannot mount {below.parent} alone" in done.stderr
+        assert "leave out bind-recursive=disabled" in done.stderr
+        alone = f"type=bind,src={below},dst=/m,bind-recursive=disabled"
+        engine.ok(*run, alone, IMAGE, "true")
