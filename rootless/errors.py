@@ -151,6 +151,10 @@ class StartFailed(RootlessError):
         self.exit_code = exit_code
 
 
+_FULL = (_errno.ENOSPC, _errno.EDQUOT)
+_ROOM = "see `rootless system df`; `rootless system prune` frees what nobody uses"
+
+
 class SyscallError(RootlessError):
     """A system call failed: which one, on what, and with which errno."""
 
@@ -163,7 +167,7 @@ class SyscallError(RootlessError):
         name = _errno.errorcode.get(errno, str(errno))
         super().__init__(
             f"{call}({target}): {strerror(errno)} [{name}]",
-            hint=hint,
+            hint=_ROOM if errno in _FULL else hint,
             context={"call": call, "errno": errno},
         )
         self.call = call
@@ -171,12 +175,20 @@ class SyscallError(RootlessError):
         self.errno = errno
 
 
-def no_space(what: str, error: OSError) -> Exhausted | None:
+def no_space(what: str, error: OSError | SyscallError) -> Exhausted | None:
     """The error for ``what`` when ``error`` says that a disk or quota is full; None otherwise."""
-    if error.errno not in (_errno.ENOSPC, _errno.EDQUOT):
+    if error.errno not in _FULL:
         return None
     word = "no space left on device" if error.errno == _errno.ENOSPC else "disk quota exceeded"
-    return Exhausted(
-        f"{what}: {word}",
-        hint="see `rootless system df`; `rootless system prune` frees what nobody uses",
-    )
+    return Exhausted(f"{what}: {word}", hint=_ROOM)
+
+
+def in_words(error: OSError, where: str) -> RootlessError:
+    """A system call that failed without a word of its own: on which file, or ``where``."""
+    from os import fsdecode
+    from os.path import abspath
+
+    what = f"'{abspath(fsdecode(error.filename))}'" if error.filename else where
+    name = _errno.errorcode.get(error.errno or 0, "no errno")
+    full = no_space(what, error)
+    return full or RootlessError(f"{what}: {error.strerror or error} [{name}]")

@@ -12,7 +12,7 @@ import os
 from dataclasses import asdict
 
 from rootless.archive.limits import Limits
-from rootless.errors import RootlessError
+from rootless.errors import RootlessError, in_words
 from rootless.images.unpack import unpack_blob
 from rootless.linux import isolated
 from rootless.storage import tree, walk
@@ -73,10 +73,9 @@ def _run(arguments: list[str]) -> int:
         assert operation == "unpack"
         limits = Limits.of_layer(int(max_size), int(max_ratio))
         _report({"result": unpack(diff_id, directory, limits)})
-    except RootlessError as error:
+    except (RootlessError, OSError) as error:
+        if isinstance(error, OSError):
+            error = in_words(error, "the data root")
         _report({"error": error.message, "code": error.code, "hint": error.hint})
-        return 1
-    except OSError as error:
-        _report({"error": str(error), "code": "syscall", "hint": None})
         return 1
     return 0

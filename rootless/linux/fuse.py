@@ -9,13 +9,14 @@ connection when the last reference to the mount goes, and the server with it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rootless.errors import HostUnsupported, SyscallError
+from rootless.errors import HostUnsupported, SyscallError, no_space
 from rootless.linux import mounts, process
 from rootless.model.mounts import IdMap, RootfsMount
 
@@ -84,8 +85,14 @@ def mount_overlay(mount: RootfsMount) -> tuple[int, int]:
         os.close(tree)
         said = _last_words(log)
         kill_server(pid)
+        what = f"fuse-overlayfs did not start: {said or 'it ended without a word'}"
+        if mount.upper and _is_full(mount.upper):
+            # Its own message is of what it could not make then.
+            full = no_space(what, OSError(errno.ENOSPC, ""))
+            assert full is not None
+            raise full from None
         raise HostUnsupported(
-            f"fuse-overlayfs did not start: {said or 'it ended without a word'}",
+            what,
             hint="rootless doctor",
         ) from None
     except BaseException:
@@ -95,6 +102,11 @@ def mount_overlay(mount: RootfsMount) -> tuple[int, int]:
     finally:
         os.close(log)
     return tree, pid
+
+
+def _is_full(path: str) -> bool:
+    found = os.statvfs(path)
+    return not found.f_bavail or (found.f_files > 0 and not found.f_favail)
 
 
 def kill_server(pid: int) -> None:

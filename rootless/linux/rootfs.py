@@ -91,7 +91,7 @@ def open_dir(path: str, what: str) -> int:
         return os.open(path, _O_DIR)
     except OSError as error:
         raise SyscallError(
-            "open", f"{what} {path}", error.errno or 0, hint="rootless system check"
+            "open", f"{what} {path}", error.errno or 0, hint="rootless doctor"
         ) from None
 
 

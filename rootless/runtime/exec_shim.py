@@ -147,8 +147,8 @@ def run_exec(plan: ExecPlan, reply: socket.socket, *, last_capability: int) -> N
         prepare_process()
         process.set_name("rootless-exec")
         shim = ExecShim(plan, reply)
-        listener = listen(plan.directory)
         try:
+            listener = listen(plan.directory)
             master = shim.enter(last_capability)
         except BaseException as error:
             wire.send(reply, wire.error_fields(error, "exec"))

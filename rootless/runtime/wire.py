@@ -13,7 +13,7 @@ import os
 import socket
 from dataclasses import fields
 
-from rootless.errors import RootlessError, StartFailed, Unavailable, no_space
+from rootless.errors import RootlessError, StartFailed, Unavailable, in_words
 from rootless.linux import bare
 
 _CLASSES: dict[str, tuple[type, tuple[str, ...]]] = {}
@@ -155,8 +155,7 @@ def decode(data: bytes, fds: list[int]) -> dict[str, object]:
 def error_fields(error: BaseException, step: str = "") -> dict[str, object]:
     """How a failure is reported over the wire."""
     if isinstance(error, OSError):
-        where = f"'{os.fsdecode(error.filename)}'" if error.filename else "the data root"
-        error = no_space(where, error) or error
+        error = in_words(error, "the data root")
     if isinstance(error, RootlessError):
         return {
             "error": error.message,

@@ -113,7 +113,7 @@ class LayerStore:
         except (ValueError, TypeError):
             raise RootlessError(
                 f"layer {diff_id} is damaged: {path / 'meta.json'} cannot be read",
-                hint="rootless system check --repair",
+                hint=f"mv {path} {path}.damaged; it is unpacked again when it is next used",
             ) from None
         layer = Layer(meta, f"{path}/fs")
         self._known[diff_id] = now.st_ino, now.st_mtime_ns, layer

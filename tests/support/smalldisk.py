@@ -67,6 +67,11 @@ class SmallDisk:
         found = os.statvfs(self.data)
         return found.f_bfree * found.f_frsize
 
+    @property
+    def files_left(self) -> int:
+        """Inodes that could still be taken."""
+        return os.statvfs(self.data).f_ffree
+
     @contextmanager
     def filled(self, *, leave: int = 0) -> Iterator[None]:
         """With no more than ``leave`` bytes free."""

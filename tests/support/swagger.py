@@ -26,7 +26,8 @@ ANYWHERE = frozenset((400, 403))
 ALSO: Mapping[str, tuple[int, ...]] = {
     # What is done with a container may find it in the wrong state, or on its way out.
     "/containers/{id}": (409,),
-    "/exec/{id}": (409,),
+    # A disk may be full.
+    "/exec/{id}": (409, 500),
     # A log that is only sent away cannot be read: what Docker answers, undeclared.
     "/containers/{id}/logs": (501,),
     "/containers/{id}/attach": (501,),

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from rootless.errors import RootlessError
+from rootless.errors import RootlessError, in_words
 from rootless.linux import isolated, process
 from rootless.model.network import EgressLists, Endpoint, NetworkRecord, Subnet
 
@@ -207,7 +207,9 @@ class Holder:
             if data == IN_MEMORY_FILE:
                 data = os.pread(fds[-1], os.fstat(fds[-1]).st_size, 0)
             answer, back = self._do(json.loads(data), fds)
-        except RootlessError as error:
+        except (RootlessError, OSError) as error:
+            if isinstance(error, OSError):
+                error = in_words(error, "the network")
             answer = {"error": error.message, "code": error.code, "hint": error.hint or ""}
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)

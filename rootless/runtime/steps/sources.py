@@ -8,7 +8,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from rootless.errors import Denied, HostUnsupported, InvalidInput, SyscallError
+from rootless.errors import Denied, HostUnsupported, InvalidInput, SyscallError, no_space
 from rootless.linux import mounts
 from rootless.linux.inroot import ensure_dir, ensure_like, make_own
 from rootless.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
@@ -197,9 +197,9 @@ class PlaceMount(InitStep):
                 point = ensure_like(ctx.root, mount.target, fd)
         except SyscallError as error:
             os.close(fd)
-            raise InvalidInput(
-                f"cannot make the mount point {mount.target}: {os.strerror(error.errno)}"
-            ) from None
+            what = f"cannot make the mount point {mount.target}"
+            full = no_space(what, error)
+            raise full or InvalidInput(f"{what}: {os.strerror(error.errno)}") from None
         try:
             self._refuse_file_over_directory(fd, point)
             refuse_proc(ctx.root, point, mount.target)
