@@ -12,7 +12,6 @@ SHORT_LENGTH = 12
 _NAME_MAX = 255
 """Bytes of a file name: volumes are directories of their name."""
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_FULL_ID = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{1,64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -68,11 +67,6 @@ def check_name(name: str, *, what: str = "container") -> str:
 def is_name(text: str) -> bool:
     """True for the characters of a name, whatever its length."""
     return _NAME.fullmatch(text) is not None
-
-
-def is_full_id(text: str) -> bool:
-    """True for 64 lower-case hex digits."""
-    return _FULL_ID.fullmatch(text) is not None
 
 
 def is_id_prefix(text: str) -> bool:

@@ -31,7 +31,6 @@ class Refusal:
         return {"": self.key, "-": ""}.get(self.flag, self.flag)
 
 
-_BRIDGE = "there is no default bridge: each container has a network of its own, 10.0.2.0/24"
 _NETWORKS = "each network is made with its own options"
 _FIREWALL = "the host's firewall is root's: this engine has no rules in it"
 _SWARM = "this engine has no Swarm"

@@ -90,7 +90,7 @@ def _targets(spec: ContainerSpec, registry: Registry) -> Iterator[tuple[str, Con
     for attachment in spec.network.attachments:
         for alias, target in attachment.links if attachment.network_id == BRIDGE_ID else ():
             try:
-                yield alias, registry.record_of(target)
+                yield alias, registry.find(target).record
             except NotFound:
                 continue
 

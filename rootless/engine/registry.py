@@ -66,10 +66,6 @@ class Registry:
                 raise InvalidInput(f"Multiple IDs found with provided prefix: {ref}")
         raise NotFound(f"No such container: {ref}")
 
-    def record_of(self, ref: str) -> ContainerRecord:
-        """The record of :meth:`find`."""
-        return self.find(ref).record
-
     def claim_name(self, name: str, *, container_id: str = "") -> str:
         """A valid free name; a random one for ''."""
         if not name:

@@ -27,7 +27,6 @@ FSOPEN_CLOEXEC = 1
 FSMOUNT_CLOEXEC = 1
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
-FSCONFIG_SET_FD = 5
 FSCONFIG_CMD_CREATE = 6
 
 MOVE_MOUNT_F_EMPTY_PATH = 0x04
@@ -37,17 +36,8 @@ MOUNT_ATTR_RDONLY = 0x01
 MOUNT_ATTR_NOSUID = 0x02
 MOUNT_ATTR_NODEV = 0x04
 MOUNT_ATTR_NOEXEC = 0x08
-MOUNT_ATTR_NOATIME = 0x10
-MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 
-MS_RDONLY = 1
-MS_NOSUID = 2
-MS_NODEV = 4
-MS_NOEXEC = 8
-MS_REMOUNT = 32
-MS_BIND = 4096
 MS_REC = 16384
-MS_UNBINDABLE = 1 << 17
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
@@ -99,14 +89,6 @@ def fsconfig_string(context: int, key: str, value: str | bytes) -> None:
         libc.syscall("fsconfig", context, FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0)
     except SyscallError as error:
         raise _explain(context, error, f"{key}={os.fsdecode(value)}") from None
-
-
-def fsconfig_fd(context: int, key: str, fd: int) -> None:
-    """Set ``key`` to an open descriptor."""
-    try:
-        libc.syscall("fsconfig", context, FSCONFIG_SET_FD, key.encode(), None, fd)
-    except SyscallError as error:
-        raise _explain(context, error, f"{key}=fd {fd}") from None
 
 
 def fsmount(context: int, what: str, attributes: int = 0) -> int:

@@ -31,7 +31,6 @@ class ProcessStat:
 
 
 _PAGE = os.sysconf("SC_PAGESIZE")
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def _read(pid: int, name: str, proc: str) -> str:
@@ -172,19 +171,4 @@ def pss(pid: int, *, proc: str = "/proc") -> int:
     for line in _read(pid, "smaps_rollup", proc).splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
-    return 0
-
-
-def io_bytes(pid: int, *, proc: str = "/proc") -> tuple[int, int]:
-    """Bytes read from and written to storage by the process."""
-    values = dict(line.split(": ") for line in _read(pid, "io", proc).splitlines())
-    return int(values["read_bytes"]), int(values["write_bytes"])
-
-
-def boot_time_ns() -> int:
-    """When the machine booted, Unix nanoseconds; turns start ticks into a wall time."""
-    with open("/proc/stat", encoding="ascii") as file:
-        for line in file:
-            if line.startswith("btime "):
-                return int(line.split()[1]) * 10**9
     return 0

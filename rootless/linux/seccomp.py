@@ -13,7 +13,6 @@ from rootless.errors import SyscallError
 from rootless.linux import libc
 
 _SET_MODE_FILTER = 1
-_GET_ACTION_AVAIL = 2
 _GET_NOTIF_SIZES = 3
 
 FLAG_TSYNC = 1 << 0
@@ -49,7 +48,6 @@ _NOTIF = struct.Struct("=QIIiIQ6Q")
 _RESPONSE = struct.Struct("=QqiI")
 _RECV = _ioctl_number(True, True, 0, _NOTIF.size)
 _SEND = _ioctl_number(True, True, 1, _RESPONSE.size)
-_ID_VALID = _ioctl_number(True, False, 2, 8)
 
 
 class _Program(ctypes.Structure):
@@ -110,18 +108,6 @@ def _set_filter(program: _Program, flags: int, target: str) -> int:
     return libc.syscall("seccomp", _SET_MODE_FILTER, flags, pointer, target=target)
 
 
-def action_avail(action: int) -> bool:
-    """Whether the kernel knows this return action."""
-    value = ctypes.c_uint32(action)
-    try:
-        libc.syscall("seccomp", _GET_ACTION_AVAIL, 0, ctypes.byref(value), target=hex(action))
-    except SyscallError as error:
-        if error.errno in {_errno.EOPNOTSUPP, _errno.EINVAL, _errno.ENOSYS}:
-            return False
-        raise
-    return True
-
-
 def notif_sizes() -> tuple[int, int, int]:
     """The kernel's sizes of a notification, a response and seccomp_data, in bytes."""
     sizes = (ctypes.c_uint16 * 3)()
@@ -158,15 +144,4 @@ def notif_respond(fd: int, ident: int, errno: int) -> bool:
         if error.errno == _errno.ENOENT:
             return False
         raise SyscallError("ioctl", "SECCOMP_IOCTL_NOTIF_SEND", error.errno or 0) from error
-    return True
-
-
-def notif_id_valid(fd: int, ident: int) -> bool:
-    """Whether the call still waits, so that its pid has not been reused (seccomp_unotify(2))."""
-    try:
-        fcntl.ioctl(fd, _ID_VALID, struct.pack("=Q", ident))
-    except OSError as error:
-        if error.errno == _errno.ENOENT:
-            return False
-        raise SyscallError("ioctl", "SECCOMP_IOCTL_NOTIF_ID_VALID", error.errno or 0) from error
     return True

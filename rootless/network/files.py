@@ -7,7 +7,6 @@ mounted read-only or read-write over /etc/resolv.conf, /etc/hosts, /etc/hostname
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from rootless.network.addresses import (
     RESOLVER,
 )
 
-MAX_NAMESERVERS = 3
 """MAXNS of the C library's resolver (resolv.conf(5)); it ignores further ones."""
 
 MAX_HOSTNAME = 64
@@ -215,44 +213,6 @@ def check_hostname(text: str) -> str:
 def render_hostname(hostname: str) -> str:
     """The container's /etc/hostname."""
     return f"{hostname}\n"
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkFiles:
-    """The texts of the three files."""
-
-    resolv_conf: str
-    hosts: str
-    hostname: str
-
-
-def write_files(directory: str, files: NetworkFiles) -> None:
-    """Write the three files into ``directory``, each whole or not at all.
-
-    Mode 0644: the container's ids are others to the user's files.
-    """
-    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for name, text in (
-            ("resolv.conf", files.resolv_conf),
-            ("hosts", files.hosts),
-            ("hostname", files.hostname),
-        ):
-            _write(directory_fd, name, text)
-        os.fsync(directory_fd)
-    finally:
-        os.close(directory_fd)
-
-
-def _write(directory_fd: int, name: str, text: str) -> None:
-    temporary = f".{name}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(temporary, flags, 0o644, dir_fd=directory_fd), "w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), 0o644)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
 
 
 def read_host_resolv_conf() -> str:

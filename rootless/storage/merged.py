@@ -7,7 +7,6 @@ itself, inside the union.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -156,32 +155,3 @@ def resolve(root: Directory, path: str, stack: ExitStack) -> tuple[Found, bytes]
 def _split(path: bytes) -> list[bytes]:
     """Components in reverse order, so that the next one is popped from the end."""
     return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
-
-
-def read_file(
-    paths: Iterable[str], path: str, limit: int, form: Whiteouts | None = None
-) -> bytes | None:
-    """The content of regular file ``path`` in the union of ``paths``.
-
-    None when it does not exist or is no regular file. Raises InvalidInput when
-    it is larger than ``limit`` bytes.
-    """
-    with open_union(paths, form) as root, ExitStack() as stack:
-        try:
-            result = resolve(root, path, stack)
-        except OSError as error:
-            if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENOENT, errno.ENAMETOOLONG):
-                return None
-            raise SyscallError("open", path, error.errno or 0) from None
-        if result is None or not stat.S_ISREG(result[0].status.st_mode):
-            return None
-        found, name = result
-        # O_NONBLOCK: should a fifo have taken the file's place, opening it does not wait.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with open(os.open(name, flags, dir_fd=found.parent), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return None
-            content = file.read(limit + 1)
-    if len(content) > limit:
-        raise InvalidInput(f"{path} in the image is larger than {limit} bytes")
-    return content

@@ -7,7 +7,6 @@ this before its first request.
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import os
 import stat
@@ -149,24 +148,6 @@ def changes(mount: Mapping[str, Json] | RootfsMount, ignore: Sequence[str] = ())
     ):
         found = _changes.changes(upper, lower, [os.fsencode(path) for path in ignore])
     return [[change.kind, os.fsdecode(change.path)] for change in found]
-
-
-def read_file_in_layers(
-    mount: Mapping[str, Json] | RootfsMount, path: str, limit: int = 1 << 20
-) -> str | None:
-    """A regular file of the container (``/etc/passwd``), base64; None when there is none.
-
-    Looked up through upper and lowers without mounting; symlinks stay inside.
-    Raises InvalidInput when it is larger than ``limit`` bytes.
-    """
-    parsed = rootfs_from_json(mount)
-    paths = list(parsed.lowers)
-    form: whiteouts.Whiteouts | None = None
-    if parsed.upper and os.path.isdir(parsed.upper):
-        paths.insert(0, parsed.upper)
-        form = whiteouts.of_driver(parsed.driver)
-    content = merged.read_file(paths, path, limit, form)
-    return None if content is None else base64.b64encode(content).decode("ascii")
 
 
 def make_volume(path: str) -> None:

@@ -1,4 +1,4 @@
-"""Who we are to a registry: ``~/.docker/config.json``, its helpers, X-Registry-Auth."""
+"""Who we are to a registry: ``~/.docker/config.json`` and its helpers."""
 
 from __future__ import annotations
 
@@ -44,21 +44,6 @@ class Credentials:
 def key_of(domain: str) -> str:
     """Under which key credentials for ``domain`` are stored."""
     return HUB_AUTH_KEY if domain == DEFAULT_DOMAIN else domain
-
-
-def from_header(value: str) -> Credentials | None:
-    """The X-Registry-Auth header (base64url JSON of AuthConfig); None when it is empty."""
-    if not value:
-        return None
-    try:
-        padded = value + "=" * (-len(value) % 4)
-        raw = base64.b64decode(padded, altchars=b"-_", validate=True)
-        body = json.loads(raw or b"{}")
-    except (binascii.Error, ValueError, RecursionError) as error:
-        raise InvalidInput(f"invalid X-Registry-Auth header: {error}") from error
-    if not isinstance(body, dict):
-        raise InvalidInput("invalid X-Registry-Auth header: not an object")
-    return from_config(body)
 
 
 def from_config(body: dict[str, Any]) -> Credentials | None:

@@ -51,12 +51,6 @@ def tag_of(digest: str) -> str:
     return f"{digest.replace(':', '-')}.sig"
 
 
-def digest_of_tag(tag: str) -> str:
-    """What :func:`tag_of` made the tag of, '' when it is none of those."""
-    digest = tag.removesuffix(".sig").replace("-", ":", 1)
-    return digest if tag.endswith(".sig") and is_digest(digest) else ""
-
-
 def signature_of(layer: Descriptor) -> bytes:
     """The signature in a layer's annotation, b'' when there is none that can be read."""
     text = dict(layer.annotations).get(ANNOTATION, "")

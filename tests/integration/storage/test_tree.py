@@ -13,6 +13,7 @@ from rootless.archive.limits import LAYER_SHIFT
 from rootless.errors import InvalidInput
 from rootless.storage import tree
 from rootless.storage.whiteouts import LayerWhiteouts, is_device_mark
+from tests.integration.storage import union
 
 pytestmark = pytest.mark.integration
 
@@ -211,16 +212,14 @@ def _links(box: str) -> None:
         file.write("x" * 100)
     os.mkfifo(f"{box}/l/etc/fifo")
     os.symlink("/etc/hostname", f"{box}/l/etc/host")
-    mount = {"driver": "overlay", "lowers": [f"{box}/l"], "upper": "", "work": ""}
-    assert tree.read_file_in_layers(mount, "up/big") is not None
-    assert tree.read_file_in_layers(mount, "etc/fifo") is None
+    layers = [f"{box}/l"]
+    assert union.read(layers, "up/big") is not None
+    assert union.read(layers, "etc/fifo") is None
     # The host has this file, the image does not.
     assert os.path.exists("/etc/hostname")
-    assert tree.read_file_in_layers(mount, "etc/host") is None
+    assert union.read(layers, "etc/host") is None
     with pytest.raises(InvalidInput, match="symbolic links"):
-        tree.read_file_in_layers(mount, "loop")
-    with pytest.raises(InvalidInput, match="larger than 99 bytes"):
-        tree.read_file_in_layers(mount, "etc/big", 99)
+        union.read(layers, "loop")
 
 
 def test_lookup_stays_inside_the_image(box: Path, in_engine: Any) -> None:

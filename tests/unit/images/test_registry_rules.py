@@ -14,7 +14,7 @@ from yarl import URL
 from rootless.errors import InvalidInput, Unavailable
 from rootless.images.registry import challenge
 from rootless.images.registry.challenge import Challenge
-from rootless.images.registry.credentials import Credentials, from_config, from_header, lookup
+from rootless.images.registry.credentials import Credentials, from_config, lookup
 from rootless.images.registry.progress import Meter, amount
 from rootless.images.registry.settings import (
     HUB_HOST,
@@ -125,20 +125,11 @@ def test_an_upload_never_goes_from_https_to_http() -> None:
         assert "sig" not in str(caught.value)
 
 
-def _header(body: object) -> str:
-    return base64.urlsafe_b64encode(json.dumps(body).encode()).decode()
-
-
-def test_the_auth_header() -> None:
-    assert from_header("") is None
-    assert from_header(_header({})) is None
-    assert from_header(_header({"username": "u", "password": "p"})) == Credentials("u", "p")
-    assert from_header(_header({"username": "u", "password": "p"}).rstrip("=")) is not None
-    assert from_header(_header({"identitytoken": "t"})) == Credentials(identity_token="t")
+def test_credentials_of_one_object() -> None:
+    assert from_config({}) is None
+    assert from_config({"username": "u", "password": "p"}) == Credentials("u", "p")
+    assert from_config({"identitytoken": "t"}) == Credentials(identity_token="t")
     assert from_config({"auth": base64.b64encode(b"u:p:q").decode()}) == Credentials("u", "p:q")
-    for bad in ("%%%", _header([]), base64.urlsafe_b64encode(b"\xff").decode()):
-        with pytest.raises(InvalidInput, match="X-Registry-Auth"):
-            from_header(bad)
     with pytest.raises(InvalidInput, match="not base64"):
         from_config({"auth": "\u00e9"})
 

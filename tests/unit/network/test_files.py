@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,19 +117,3 @@ def test_good_hostnames(good: str) -> None:
 def test_bad_hostnames(bad: str) -> None:
     with pytest.raises(InvalidInput):
         files.check_hostname(bad)
-
-
-def test_files_replace_what_was_there(tmp_path: Path) -> None:
-    trap = tmp_path / "elsewhere"
-    trap.write_text("untouched")
-    (tmp_path / "hosts").symlink_to(trap)
-    files.write_files(str(tmp_path), files.NetworkFiles("r\n", "h\n", "n\n"))
-    assert [(tmp_path / n).read_text() for n in ("resolv.conf", "hosts", "hostname")] == [
-        "r\n",
-        "h\n",
-        "n\n",
-    ]
-    assert trap.read_text() == "untouched"
-    assert not (tmp_path / "hosts").is_symlink()
-    assert {p.name for p in tmp_path.iterdir()} == {"resolv.conf", "hosts", "hostname", "elsewhere"}
-    assert (tmp_path / "hosts").stat().st_mode & 0o777 == 0o644

@@ -254,11 +254,7 @@ def test_any_bytes(data: bytes) -> None:
 
 
 def test_tags() -> None:
-    tag = attached.tag_of(D)
-    assert tag == "sha256-" + "a" * 64 + ".sig"
-    assert attached.digest_of_tag(tag) == D
-    for other in ("latest", "sha256-abc.sig", tag.removesuffix(".sig"), tag + ".sig"):
-        assert attached.digest_of_tag(other) == ""
+    assert attached.tag_of(D) == "sha256-" + "a" * 64 + ".sig"
 
 
 def test_signatures_of_one_key_count_once_for_each() -> None:
