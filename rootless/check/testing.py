@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rootless.check import exits
 from rootless.check.inputs import units, units_of_text
 from rootless.check.policies import load_policies, read_text
-from rootless.policy.documents import Document, load_documents
+from rootless.errors import InvalidInput
+from rootless.model.verbs import EVERYBODYS
+from rootless.policy.actions import action_findings, owner_findings
+from rootless.policy.callers import parse_identity
+from rootless.policy.documents import Document, InvalidPolicy, load_documents
 from rootless.policy.fields import FIELDS
 from rootless.policy.inputs.unit import Unit
 from rootless.policy.judge import Judge
+from rootless.policy.matching import Subject
 from rootless.policy.podsecurity.checks import checks_of, parse_standard
 from rootless.policy.policy import Policy
 from rootless.policy.reports.model import Result
@@ -91,15 +96,18 @@ def run(document: Document, policy: Policy) -> list[Outcome]:
 
 
 def _case(case: dict[str, Any], place: str, policy: Policy, base: str) -> Outcome:
-    judge = Judge(policy)
-    found: list[Unit]
-    if "file" in case:
-        found = list(units(os.path.join(base, case["file"]), case.get("as")))
+    if "action" in case:
+        verdict, broken = _asked(case["action"], place, policy)
     else:
-        found = list(units_of_text(case["input"].encode(), case.get("as")))
-    results = [judge.result(unit, "input") for unit in found]
-    verdict = max((result.verdict for result in results), key=_WORST.index, default="")
-    broken = _broken(results)
+        judge = Judge(policy)
+        found: list[Unit]
+        if "file" in case:
+            found = list(units(os.path.join(base, case["file"]), case.get("as")))
+        else:
+            found = list(units_of_text(case["input"].encode(), case.get("as")))
+        results = [judge.result(unit, "input") for unit in found]
+        verdict = max((result.verdict for result in results), key=_WORST.index, default="")
+        broken = _broken(results)
     problems = []
     if verdict != case["verdict"]:
         problems.append(f"the verdict is {verdict or 'none'}, not {case['verdict']}")
@@ -107,6 +115,44 @@ def _case(case: dict[str, Any], place: str, policy: Policy, base: str) -> Outcom
     problems += [f"{rule} is not found" for rule in sorted(wanted - broken)]
     problems += [f"{rule} is found and not expected" for rule in sorted(broken - wanted)]
     return Outcome(place, case["name"], tuple(problems), frozenset(broken))
+
+
+def _asked(action: Mapping[str, Any], place: str, policy: Policy) -> tuple[str, set[str]]:
+    """The verdict on an action by an identity, and the rules it breaks.
+
+    An object with an owner exists already; whose the others are does not matter.
+    """
+    try:
+        caller = parse_identity(action["by"])
+        made = action.get("object", {})
+        owner = made.get("owner")
+        owners = None if owner is None else frozenset({_owner_key(owner)})
+    except InvalidInput as error:
+        raise InvalidPolicy([f"{place}: {error}"]) from None
+    asked = action.get("with", {})
+    subject = Subject(
+        image=made.get("image", ""),
+        name=made.get("name", ""),
+        labels=made.get("labels", {}),
+        identity=caller,
+        owners=owners,
+        images=tuple(asked.get("images", ())),
+        networks=tuple(asked.get("networks", ())),
+        sources=tuple(asked.get("mounts", ())),
+        paths=tuple(asked.get("paths", ())),
+        users=tuple(asked.get("execUsers", ())),
+        privileged=asked.get("execPrivileged", False),
+    )
+    findings = owner_findings(caller, policy, subject)
+    findings += action_findings(caller, action["verb"], policy, subject)
+    told = [one for one in findings if one.action != "audit"]
+    denied = any(one.action == "deny" for one in told)
+    return "fail" if denied else "warn" if told else "pass", {one.rule for one in told}
+
+
+def _owner_key(owner: str) -> str:
+    """Whose an object is; ``*`` everybody's."""
+    return owner if owner == EVERYBODYS else parse_identity(owner).key
 
 
 def _broken(results: Sequence[Result]) -> set[str]:
@@ -122,7 +168,7 @@ def _broken(results: Sequence[Result]) -> set[str]:
 _NOT_OF_FILES = frozenset(
     rule.id for topic in (api, cis_daemon, landlock, quotas) for rule in topic.RULES
 )
-"""Rules about who asks, about this engine and this host: no case can break them."""
+"""Rules about who asks, about this engine and this host: no input can break them."""
 
 
 def _constrains(policy: Policy, key: str) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pwd
-
 from rootless.engine.core import Core
 from rootless.engine.ownership import of_network, of_unit, of_volume
 from rootless.errors import Denied, InvalidInput, NotFound
@@ -12,10 +10,9 @@ from rootless.model.decision import Decision
 from rootless.model.identity import Identity
 from rootless.model.verbs import VERBS
 from rootless.policy import admission
+from rootless.policy.callers import parse_identity
 from rootless.policy.matching import Subject
 from rootless.policy.words import nearest
-
-_SPIFFE = "spiffe://"
 
 
 def verdict(
@@ -42,30 +39,6 @@ def verdict(
         raise _absent(verb, target)
     found = core.policy.would(whom, verb, subject)
     return whom, Decision(admission.allowed(found), core.policy.name, found)
-
-
-def parse_identity(text: str) -> Identity:
-    """An identity as policies name it: ``uid:1000``, a user's name, a SPIFFE ID."""
-    if text.startswith(_SPIFFE):
-        _, _, path = text.removeprefix(_SPIFFE).partition("/")
-        parts = path.split("/")
-        if not path or not all(parts):
-            raise InvalidInput(
-                f"not a SPIFFE ID: {text!r}", hint="write spiffe://DOMAIN/role/ROLE/NAME"
-            )
-        role = parts[1] if len(parts) == 3 and parts[0] == "role" else None
-        return Identity("certificate", parts[-1], role=role, uri=text)
-    number = text.removeprefix("uid:")
-    try:
-        entry = pwd.getpwuid(int(number)) if number.isdecimal() else pwd.getpwnam(text)
-    except (KeyError, OverflowError):
-        if not text.startswith("uid:") or not number.isdecimal():
-            raise InvalidInput(
-                f"no such identity: {text!r}",
-                hint="write uid:NUMBER, the name of a user here, or a SPIFFE ID",
-            ) from None
-        return Identity("unix", number, uid=int(number))
-    return Identity("unix", entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
 
 
 def _subject(core: Core, verb: str, target: str) -> Subject:

@@ -96,6 +96,8 @@ def _parsed(text: str) -> tuple[Mapping[str, Any], ...]:
 def _who(grant: Mapping[str, Any], identity: Identity) -> bool:
     """Whether the grant is for the caller: all that is given holds, of a list one."""
     who = grant.get("who", {})
+    if "exceptRoles" in who and matches_pattern(identity.role or "", frozenset(who["exceptRoles"])):
+        return False
     return (
         ("identities" not in who or called(identity, who["identities"]))
         and ("roles" not in who or matches_pattern(identity.role or "", frozenset(who["roles"])))

@@ -127,6 +127,9 @@ def _key_reader(files: set[str] | None) -> Callable[[str], str]:
     return read
 
 
+ROLES = ("admin", "auditor", "ci", "developer", "operator", "viewer")
+"""Each has a policy ``builtin:role-NAME``, which the built-in default extends."""
+_OF_ROLES = frozenset(f"role-{role}" for role in ROLES)
 BUILTINS = (
     "ci-runner",
     "cis-docker",
@@ -134,13 +137,15 @@ BUILTINS = (
     "pss-baseline",
     "pss-restricted",
     "restricted",
+    *sorted(_OF_ROLES),
+    "roles",
     "strict",
 )
 _BUILTIN = re.compile(r"builtin:(?P<name>[a-z-]+)(@(?P<version>[a-z0-9.]+))?")
 _MAX_CHAIN = 16
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def builtin(name: str, home: str, version: str = "") -> Policy:
     """A policy that ships with the engine, with what it extends; its ``version`` was checked."""
     text = resource_path("policies", f"{name}.yaml").read_text(encoding="utf-8")
@@ -152,7 +157,9 @@ def builtin(name: str, home: str, version: str = "") -> Policy:
             names=frozenset({f"{name}@{version}"}),
             constraints={**policy.constraints, "podSecurity.require": frozenset({standard})},
         )
-    return _extended(policy, extends, home, (), set())
+    found = _extended(policy, extends, home, (), set())
+    # Records name a policy by what was chosen; the roles are in every one that decides.
+    return replace(found, names=(found.names - _OF_ROLES) | policy.names)
 
 
 def load_named(reference: str, *, home: str, where: str) -> Policy:

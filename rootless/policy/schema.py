@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rootless.errors import InvalidInput
 from rootless.linux.process import CAPABILITIES
+from rootless.model.verbs import VERBS
 from rootless.policy import grants
 from rootless.policy.documents import Document, InvalidPolicy, Path
 from rootless.policy.fields import FIELDS, Field
@@ -271,7 +272,12 @@ def _grant_list() -> dict[str, Any]:
     grant = {
         "who": {
             "type": "dict",
-            "schema": {"identities": words("caller"), "roles": words(), "uids": uids},
+            "schema": {
+                "identities": words("caller"),
+                "roles": words(),
+                "exceptRoles": words(),
+                "uids": uids,
+            },
         },
         "verbs": {**words("action"), "required": True},
         "objects": {
@@ -319,12 +325,37 @@ def _policy_schema() -> dict[str, Any]:
     }
 
 
+def _action() -> dict[str, Any]:
+    """A request that starts no container: who asks for what, on what, with what."""
+    text = {"type": "string", "minlength": 1}
+    texts = {"type": "list", "schema": {"type": "string"}}
+    made = {
+        "name": text,
+        "image": text,
+        "labels": {"type": "dict", "keysrules": text, "valuesrules": {"type": "string"}},
+        "owner": text,
+    }
+    asked = dict.fromkeys(("images", "networks", "mounts", "paths", "execUsers"), texts)
+    return {
+        "by": {**text, "required": True},
+        "verb": {"type": "string", "allowed": sorted(VERBS), "required": True},
+        "object": {"type": "dict", "schema": made},
+        "with": {"type": "dict", "schema": {**asked, "execPrivileged": {"type": "boolean"}}},
+    }
+
+
 def _test_schema() -> dict[str, Any]:
     verdicts = ["pass", "warn", "fail", "not-understood"]
     case = {
         "name": {"type": "string", "minlength": 1, "required": True},
-        "input": {"type": "string", "excludes": "file", "required": True},
-        "file": {"type": "string", "excludes": "input", "required": True},
+        "input": {"type": "string", "excludes": ["file", "action"], "required": True},
+        "file": {"type": "string", "excludes": ["input", "action"], "required": True},
+        "action": {
+            "type": "dict",
+            "excludes": ["input", "file"],
+            "required": True,
+            "schema": _action(),
+        },
         "as": {"type": "string", "allowed": ["pod", "compose", "oci", "inspect", "run"]},
         "verdict": {"type": "string", "allowed": verdicts, "required": True},
         "rules": {"type": "list", "schema": {"type": "string", "check_with": _rule_check}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,10 +136,14 @@ def test_builtin_policies_are_tight() -> None:
     assert default.mode == strict.mode == "enforce"
 
 
-@pytest.mark.parametrize("name", ["default", "strict"])
+@pytest.mark.parametrize("name", ["default", "strict", "role-ci", "roles"])
 def test_builtin_policies_are_valid(name: str) -> None:
     """The daemon does not validate them when it starts, so this does."""
     text = resource_path("policies", f"{name}.yaml").read_text()
     loaded = load_policy(text, f"builtin:{name}", home=HOME)
-    assert loaded == builtin(name, HOME)
+    found = builtin(name, HOME)
+    assert loaded == replace(found, names=loaded.names)
+    assert found.names <= loaded.names
+    # Those of the roles, which all extend, say nothing of what was chosen.
+    assert {other for other in found.names if other.startswith("role-")} <= {name}
     assert loaded.sources == builtin(name, HOME).sources
