@@ -14,15 +14,18 @@ from rootless.policy.callers import parse_identity
 from rootless.policy.matching import Subject
 from rootless.policy.words import nearest
 
+ADMIN = "admin"
+"""The role of administrators."""
+
 
 def verdict(
     core: Core, identity: Identity, verb: str, target: str, asked: str
 ) -> tuple[Identity, Decision]:
     """Who is asked about, and whether ``verb`` would be allowed, on ``target`` or in general.
 
-    ``asked`` is another identity ('' for the caller), which only the engine's own user may
-    ask about. InvalidInput for a verb that is none, NotFound for an object that is not there
-    for the caller.
+    ``asked`` is another identity ('' for the caller), which only the engine's own user and
+    clients of the role admin may ask about. InvalidInput for a verb that is none, NotFound
+    for an object that is not there for the caller.
     """
     if verb not in VERBS:
         raise InvalidInput(
@@ -31,8 +34,8 @@ def verdict(
         )
     whom = identity
     if asked:
-        if not identity.own:
-            raise Denied(f"only the engine's own user may ask what {asked} can do")
+        if not identity.own and identity.role != ADMIN:
+            raise Denied(f"only administrators may ask what {asked} can do")
         whom = parse_identity(asked)
     subject = _subject(core, verb, target)
     if target and not core.policy.sees(identity, subject):

@@ -189,9 +189,8 @@ class Images:
 
     async def facts(self, identity: Identity, ref: str) -> ImageFacts:
         """What policies look at in one image."""
-        self._core.policy.admit_action(identity, "image.inspect", ref)
         await self.settled()
-        image = self.index.find(ref).image
+        image = self._admit(identity, "inspect", ref).image
         found = ImageSpec(image.id, ref, image.config.diff_ids, self.full_name(ref))
         return await self._core.images.facts(found, files=True)
 

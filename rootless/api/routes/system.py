@@ -189,6 +189,6 @@ ROUTES = (
         "/rootless/can",
         can,
         query=query("verb", "object", "as"),
-        open="tells callers what they may do, and of others the engine's own user only",
+        open="tells callers what they may do, and administrators what others may",
     ),
 )

@@ -62,7 +62,13 @@ CAN_I = Command(
     usage="auth can-i [OPTIONS] VERB [OBJECT]",
     summary="Ask whether the policy lets you do something",
     flags=(
-        ("as", "", STRING, "", "Ask for another identity (the engine's own user only)"),
+        (
+            "as",
+            "",
+            STRING,
+            "",
+            "Ask for another identity (the engine's own user, and the role admin)",
+        ),
         ("format", "f", STRING, "", INSPECT_FORMAT_HELP),
     ),
     min_args=1,

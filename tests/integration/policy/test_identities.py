@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import os
-import tarfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +16,7 @@ from tests.support import pki
 from tests.support.api import IMAGE, Api, TlsApi
 from tests.support.engine import Engine, new_engine
 from tests.support.registry import free_port
+from tests.support.savedimage import archive
 
 pytestmark = pytest.mark.integration
 CA = pki.authority()
@@ -258,7 +255,8 @@ def test_each_is_told_who_he_is_and_what_he_may(world: World) -> None:
         # What is not there for bob is not there in the answer either.
         path = "/rootless/can"
         assert world.bob.refused("GET", path, verb="container.stop", object="alices")[0] == 404
-        # Only the engine's own user asks about others.
+        # Administrators ask about others, and nobody else.
+        assert may(world.admin, "container.stop", "alices", **{"as": alice})
         assert world.bob.refused("GET", path, verb="container.list", **{"as": alice})[0] == 403
         bob = {"as": "spiffe://example.org/role/developer/bob"}
         assert may(world.own, "container.stop", "alices", **{"as": alice})
@@ -280,36 +278,6 @@ def test_the_command_line_asks_the_same(world: World) -> None:
     assert "did you mean 'container.create'" in done.stderr
 
 
-def _archive(name: str, content: bytes = b"one") -> bytes:
-    """An image of one file."""
-    layer = tar({"etc/name": content})
-    config = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
-    }
-    text = json.dumps(config).encode()
-    digest = hashlib.sha256(text).hexdigest()
-    manifest = [{"Config": f"{digest}.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
-    members = {
-        f"{digest}.json": text,
-        "layer.tar": layer,
-        "manifest.json": json.dumps(manifest).encode(),
-    }
-    return tar(members)
-
-
-def tar(members: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return out.getvalue()
-
-
 def names(api: Api) -> set[str]:
     return {tag for one in api.ok("GET", "/images/json") for tag in one["RepoTags"]}
 
@@ -317,13 +285,14 @@ def names(api: Api) -> set[str]:
 def test_images_are_for_who_brought_them(world: World) -> None:
     alice, bob, own = world.alice, world.bob, world.own
     builtin = {f"{IMAGE}:latest"}
-    assert alice.raw("POST", "/images/load", _archive("mine:1"))[0] == 200
+    assert alice.raw("POST", "/images/load", archive("mine:1"))[0] == 200
     try:
         assert names(alice) == names(own) == builtin | {"mine:1"}
         assert names(bob) == builtin
         absent = (404, "No such image: mine:1")
         assert bob.refused("GET", "/images/mine:1/json") == absent
         assert bob.refused("GET", "/images/mine:1/history") == absent
+        assert bob.refused("GET", "/rootless/images/mine:1") == absent
         assert bob.refused("GET", "/images/mine:1/get")[0] == 404
         assert bob.refused("POST", "/images/mine:1/tag", repo="x") == absent
         assert bob.refused("DELETE", "/images/mine:1") == absent
@@ -333,9 +302,9 @@ def test_images_are_for_who_brought_them(world: World) -> None:
         assert bob.refused("POST", "/containers/create", body)[0] == 400
         # Nor is the name given to another image; the same image is for both then.
         assert bob.refused("POST", f"/images/{IMAGE}/tag", repo="mine", tag="1")[0] == 409
-        assert b"another identity" in bob.raw("POST", "/images/load", _archive("mine:1", b"two"))[2]
+        assert b"another identity" in bob.raw("POST", "/images/load", archive("mine:1", b"two"))[2]
         assert names(bob) == builtin
-        assert bob.raw("POST", "/images/load", _archive("mine:1"))[0] == 200
+        assert bob.raw("POST", "/images/load", archive("mine:1"))[0] == 200
         assert names(bob) == builtin | {"mine:1"}
         bob.ok("DELETE", "/images/mine:1")
         assert names(bob) == builtin
