@@ -81,7 +81,8 @@ class Streams:
     def add(self, listener: socket.socket, port: int) -> None:
         """Serve a listening socket."""
         self._listeners.append((listener, port))
-        self._listen(listener, port)
+        if len(self._pairs) < self._most:  # else it waits with the others
+            self._listen(listener, port)
 
     def retarget(self, targets: Sequence[str]) -> None:
         """Lead further clients to other addresses; who is connected stays."""
