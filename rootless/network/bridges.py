@@ -139,7 +139,7 @@ class Bridges:
             endpoints=[asdict(endpoint) for endpoint in plan.endpoints],
             servers=plan.servers,
             own=plan.own,
-            host=host_addresses() if plan.has_lists else [],
+            host=_host_of(plan),
         )
 
     @staticmethod
@@ -202,6 +202,7 @@ class Bridges:
             network=_told(network),
             endpoint=asdict(endpoint),
             targets=targets_of(more),
+            host=_host_of(more),
         )
         found.plan = more
 
@@ -400,6 +401,11 @@ def targets_of(plan: BridgePlan) -> tuple[str, ...]:
     found = sorted(plan.endpoints, key=lambda e: not e.default_ipv4)
     first = [endpoint.ipv4_address for endpoint in found if endpoint.ipv4_address]
     return (*first[:1], *[e.ipv6_address for e in found if e.ipv6_address][:1])
+
+
+def _host_of(plan: BridgePlan) -> list[str]:
+    """What names on the plan's egress lists must not lead to."""
+    return host_addresses() if plan.has_lists else []
 
 
 def _told(network: NetworkRecord) -> dict[str, Any]:

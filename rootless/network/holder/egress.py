@@ -96,8 +96,11 @@ class Egress:
             self._hear(self._home_log, self._home_denied)
 
     def bar(self, addresses: Iterable[str]) -> None:
-        """The host's own addresses: no name opens them."""
-        self._barred = frozenset(addresses)
+        """The host's own addresses as they are now: no name opens them.
+
+        Containers without lists bring none, and change nothing for those with lists.
+        """
+        self._barred = frozenset(addresses) or self._barred
 
     def add(self, container_id: str, network: str, chain: str, lists: EgressLists) -> None:
         """A way by a bridge; its rules are there."""

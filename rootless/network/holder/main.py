@@ -43,7 +43,7 @@ MAX_INLINE = 64 << 10
 IN_MEMORY_FILE = b"@"
 MAX_FDS = 128
 """Of one message: the sockets of published ports."""
-PROTOCOL = 3
+PROTOCOL = 4
 """Counts the versions of requests and answers; a daemon replaces a holder of another one."""
 FILE_LIMIT = 16 << 20
 """Bytes of what it writes: its log, and long answers."""
@@ -263,7 +263,8 @@ class Holder:
         elif operation == "connect":
             endpoint = endpoint_of(message["endpoint"])
             network = network_of(message["network"])
-            service.connect(container, network, endpoint, message["targets"])
+            targets, host = message["targets"], message["host"]
+            service.connect(container, network, endpoint, targets, host_addresses=host)
         elif operation == "disconnect":
             others = [endpoint_of(value) for value in message["others"]]
             service.disconnect(container, message["network"], others, message["targets"])

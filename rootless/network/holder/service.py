@@ -174,20 +174,22 @@ class Service:
         found = self.containers.pop(container_id, None)
         if found is None:
             return
-        self.resolver.tell({"drop": container_id})
-        self._unpublish(container_id, found)
-        for one in (*found.sockets, found.translation):
-            if one is not None:
-                one.close()  # before rules are deleted: see linux.nftables
-        self.egress.drop_own(container_id)
-        for endpoint in found.endpoints.values():
-            self._silence(container_id, endpoint)
-            # The kernel removes both ends with the container's namespace, and takes tens of
-            # milliseconds for it that nobody waits for. Who shares that namespace keeps them.
-            self.lingering.add(rules.port_name(endpoint.id))
         self._selector.unregister(found.exit_fd)
-        os.close(found.netns_fd)
-        os.close(found.exit_fd)
+        try:
+            self.resolver.tell({"drop": container_id})
+            self._unpublish(container_id, found)
+            for one in (*found.sockets, found.translation):
+                if one is not None:
+                    one.close()  # before rules are deleted: see linux.nftables
+            self.egress.drop_own(container_id)
+            for endpoint in found.endpoints.values():
+                self._silence(container_id, endpoint)
+                # The kernel removes both ends with the container's namespace, and takes tens of
+                # milliseconds for it that nobody waits for. Who shares that namespace keeps them.
+                self.lingering.add(rules.port_name(endpoint.id))
+        finally:
+            os.close(found.netns_fd)
+            os.close(found.exit_fd)
 
     def tidy(self) -> None:
         """Remove ports that are still there although their container is off."""
@@ -201,9 +203,12 @@ class Service:
         network: NetworkRecord,
         endpoint: Endpoint,
         targets: Sequence[str],
+        *,
+        host_addresses: Iterable[str] = (),
     ) -> None:
-        """One more network for a container."""
+        """One more network for a container; ``host_addresses`` as in :meth:`attach`."""
         found = self._container(container_id)
+        self.egress.bar(host_addresses)
         self._ensure(network)
         self._plug(container_id, found, endpoint)
         self._tell_client(container_id, found)

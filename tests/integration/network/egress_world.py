@@ -308,16 +308,20 @@ async def main(kind: str) -> None:
         stack.callback(os.waitpid, pid, 0)
         stack.callback(os.kill, pid, signal.SIGKILL)
         exit_read, exit_write = os.pipe()
-        attach = {"op": "attach", "servers": [RESOLVER], "host": ["1.0.0.1"]}
-        at = [] if own else [asdict(endpoint(9, LISTS))]
+        attach = {"op": "attach", "servers": [RESOLVER]}
         networks = [asdict(NETWORK)]
         await client.ask(
-            (box_fd, exit_read), container="box", own=LISTS if own else None,
-            networks=[] if own else networks, endpoints=at, **attach,
+            (box_fd, exit_read), container="box", own=LISTS if own else None, networks=[],
+            endpoints=[], host=["1.0.0.1"] if own else [], **attach,
         )  # fmt: skip
+        if not own:
+            await client.ask(
+                op="connect", container="box", network=networks[0], targets=[],
+                endpoint=asdict(endpoint(9, LISTS)), host=["1.0.0.1"],
+            )  # fmt: skip
         await client.ask(
             (other_fd, exit_read), container="other", own=None, networks=networks,
-            endpoints=[asdict(endpoint(7, ()))], **attach,
+            endpoints=[asdict(endpoint(7, ()))], host=[], **attach,
         )  # fmt: skip
         box, other = Inside(box_fd), Inside(other_fd)
         found: dict[str, Any] = {"reached": await asyncio.to_thread(probe, box)}
