@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rootless.policy.documents import InvalidPolicy
+from rootless.policy import schema
+from rootless.policy.documents import InvalidPolicy, load_document
+from rootless.policy.fields import FIELDS
 from rootless.policy.load import PolicyFiles, PolicyStore, builtin, load_policy
 from rootless.policy.policy import meet
 from rootless.resources import resource_path
@@ -147,3 +153,44 @@ def test_builtin_policies_are_valid(name: str) -> None:
     # Those of the roles, which all extend, say nothing of what was chosen.
     assert {other for other in found.names if other.startswith("role-")} <= {name}
     assert loaded.sources == builtin(name, HOME).sources
+
+
+_LEAF = st.sampled_from(["x", "", "8g", "none", 0, -1, 70000, True, [], ["ALL"], [1], {}, {"a": 1}])
+_AREAS = sorted({key.partition(".")[0] for key in FIELDS})
+_NAMES = sorted({key.partition(".")[2] for key in FIELDS} | {"readOnly", "grantLists", "nothing"})
+_BENT = st.fixed_dictionaries(
+    {"apiVersion": st.just("rootless.dev/v1alpha1"), "kind": st.just("Policy")},
+    optional={
+        "metadata": _LEAF | st.just({"name": "mine"}) | st.just({"version": 1, "nme": "x"}),
+        "mode": _LEAF,
+        "rules": _LEAF | st.dictionaries(st.sampled_from(["user.root", "x", "u*"]), _LEAF),
+        "spec": _LEAF
+        | st.dictionaries(
+            st.sampled_from([*_AREAS, "moonts"]),
+            _LEAF | st.dictionaries(st.sampled_from(_NAMES), _LEAF, max_size=4),
+            max_size=4,
+        ),
+        "defaults": _LEAF | st.dictionaries(st.sampled_from(["memory", "pids", "egres"]), _LEAF),
+        "exceptions": _LEAF | st.lists(st.dictionaries(st.sampled_from(["id", "rules"]), _LEAF)),
+        "selector": _LEAF | st.dictionaries(st.sampled_from(["names", "nams"]), _LEAF),
+        "sepc": _LEAF,
+    },
+)
+
+
+def complaints(value: dict[str, Any]) -> list[str]:
+    try:
+        schema.validate(load_document(json.dumps(value), "mine.yaml"))
+    except InvalidPolicy as error:
+        found = error.context["complaints"]
+        assert isinstance(found, list)
+        return found
+    return []
+
+
+@given(_BENT)
+def test_of_the_schema_only_what_a_document_has_counts(value: dict[str, Any]) -> None:
+    found = complaints(value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "_needed", lambda whole, _: whole)
+        assert found == complaints(value)
