@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -36,6 +37,9 @@ def main() -> None:
     """Print the mean of many."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
+        # The named volume's source, which the engine would have set, is the working directory.
+        (place / "volume").mkdir()
+        os.chdir(place / "volume")
         paths = EnginePaths(place / "data", place / "run", place / "config")
         store = PolicyStore(PolicyFiles(place / "none", admin=place / "none"), home=name)
         gate = Gate(store, ANY_HOST, paths, DecisionLog(place / "audit"))

@@ -390,9 +390,11 @@ def _needed(schema: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, An
     found = {}
     for key, rules in schema.items():
         if key in value or rules.get("required"):
-            inner, item = rules.get("schema"), value.get(key)
-            narrow = rules.get("type") == "dict" and inner and isinstance(item, dict)
-            found[key] = {**rules, "schema": _needed(inner, item)} if narrow else rules
+            item = value.get(key)
+            if rules.get("type") == "dict" and "schema" in rules and isinstance(item, dict):
+                found[key] = {**rules, "schema": _needed(rules["schema"], item)}
+            else:
+                found[key] = rules
     return found
 
 

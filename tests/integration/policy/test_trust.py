@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -142,6 +144,68 @@ def test_names_that_are_moved_to_other_images(
         engine.ok("start", "--attach", made)
         engine.ok("rm", made)
         engine.ok("rmi", committed)
+
+
+def test_what_was_verified_is_saved_and_loaded_without_it(
+    engine: Engine, host: str, image: str, tmp_path: Path
+) -> None:
+    """An archive says nothing of signatures: what comes of one is as good as its content is
+    known already, and once the image is gone nobody vouches for it."""
+    sign(engine, TEAM, image, tmp_path)
+    archive, other = tmp_path / "archive.tar", f"{image.rpartition(':')[0]}:2"
+    with trusting(engine, host, TEAM):
+        engine.ok("pull", image)
+        engine.ok("save", "-o", str(archive), image)
+        # Beside the image that was verified, the same content under its name is that image.
+        engine.ok("load", "-i", str(archive))
+        assert run(engine, image) == "it runs"
+        engine.ok("rmi", image)
+        engine.ok("load", "-i", str(archive))
+        assert "pull it again" in refused(engine, "run", "--rm", image, "true")
+        engine.ok("tag", image, other)
+        refused(engine, "run", "--rm", other, "true")
+        engine.ok("rmi", other)
+        engine.ok("pull", image)
+        assert run(engine, image) == "it runs"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_archive_with_other_layers_under_a_verified_configuration(
+    engine: Engine, host: str, image: str, tmp_path: Path, *, gone: bool
+) -> None:
+    """An image's id is its configuration's digest: the layers in an archive must be those that
+    it names, or somebody else's files would run by a signature."""
+    sign(engine, TEAM, image, tmp_path)
+    archive = tmp_path / "archive.tar"
+    with trusting(engine, host, TEAM):
+        engine.ok("pull", image)
+        engine.ok("save", "-o", str(archive), image)
+        bent = _with_another_layer(archive.read_bytes())
+        if gone:
+            engine.ok("rmi", image)
+        (tmp_path / "bent.tar").write_bytes(bent)
+        done = engine.run("load", "-i", str(tmp_path / "bent.tar"))
+        assert done.returncode != 0, done.stdout
+        engine.ok("pull", image)
+        assert run(engine, image) == "it runs"
+
+
+def _with_another_layer(archive: bytes) -> bytes:
+    """The archive with another tree in the place of its last layer, as docker-archive names it."""
+    layer = tarmaker.file(b"evil", b"evil") + tarmaker.END_MARK
+    changed = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(archive)) as old,
+        tarfile.open(fileobj=changed, mode="w") as new,
+    ):
+        contents = {one.name: old.extractfile(one) for one in old if one.isfile()}
+        read = {name: file.read() for name, file in contents.items() if file is not None}
+        named = json.loads(read["manifest.json"])[0]["Layers"][-1]
+        for name, data in {**read, named: layer}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            new.addfile(member, io.BytesIO(data))
+    return changed.getvalue()
 
 
 def test_a_container_starts_only_while_its_image_is_trusted(
