@@ -18,6 +18,9 @@ ADMIN = "admin"
 """The role of administrators."""
 
 
+_BY_NAME = frozenset(f"image.{verb}" for verb in ("build", "import", "load", "pull", "search"))
+
+
 def verdict(
     core: Core, identity: Identity, verb: str, target: str, asked: str
 ) -> tuple[Identity, Decision]:
@@ -59,9 +62,20 @@ def _subject(core: Core, verb: str, target: str) -> Subject:
         except NotFound:
             raise _absent(verb, target) from None
     if noun == "image":
-        name = str(references.parse(target).with_default_tag())
-        return Subject(name=name, image=name, images=(name,))
+        return _image(core, verb, target)
     raise InvalidInput(f"{verb} is about no object", hint="leave the object out")
+
+
+def _image(core: Core, verb: str, target: str) -> Subject:
+    """The image that is there; of what fetches or makes one only the name is known."""
+    if verb not in _BY_NAME:
+        try:
+            return core.images.subject(target)
+        except NotFound:
+            if verb != "image.run":  # which pulls first what is not there
+                raise
+    name = str(references.parse(target).with_default_tag())
+    return Subject(name=name, image=name, images=(name,))
 
 
 def _absent(verb: str, target: str) -> NotFound:
@@ -70,4 +84,6 @@ def _absent(verb: str, target: str) -> NotFound:
         return NotFound(f"network {target} not found")
     if noun == "volume":
         return NotFound(f"get {target}: no such volume")
+    if noun == "image":
+        return NotFound(f"No such image: {target}")
     return NotFound(f"No such container: {target}")

@@ -25,6 +25,7 @@ from rootless.linux import cgroupfs, procfs
 from rootless.model.facts import HostFacts
 from rootless.model.image import ImageFacts
 from rootless.model.spec import ContainerSpec, ImageSpec
+from rootless.policy.matching import Subject
 from rootless.storage import idranges
 from rootless.storage.layers import LayerStore
 from rootless.storage.volumes import VolumeStore
@@ -65,6 +66,10 @@ class ImageSource(Protocol):
 
     async def of(self, spec: ContainerSpec) -> tuple[ImageFacts, ...]:
         """The image of a container and those it mounts."""
+        ...
+
+    def subject(self, ref: str) -> Subject:
+        """The image called ``ref``, whosever it is; raises NotFound."""
         ...
 
 

@@ -272,7 +272,8 @@ class Gate:
         """What is against ``verb`` on the subject, were it asked; nothing is written of it."""
         policy, asked = self._store.current(), replace(subject, identity=identity)
         unseen = () if identity.own else actions.owner_findings(identity, policy, asked)
-        return (*unseen, *actions.action_findings(identity, verb, policy, asked))
+        named = admission.name_findings(verb, policy, asked)
+        return (*unseen, *actions.action_findings(identity, verb, policy, asked), *named)
 
     def lists(self, identity: Identity, verb: str, subject: Subject) -> bool:
         """Whether ``verb`` (``container.list``, ``volume.prune``) is about this object too."""

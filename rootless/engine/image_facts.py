@@ -6,8 +6,10 @@ from typing import cast
 
 from rootless.engine.core import Core
 from rootless.engine.image_index import ImageIndex
+from rootless.engine.ownership import of_image
 from rootless.model.image import ImageFacts
 from rootless.model.spec import ContainerSpec, ImageSpec
+from rootless.policy.matching import Subject
 from rootless.policy.rules import privileges
 from rootless.policy.rules.images import full_name
 
@@ -64,6 +66,10 @@ class ImageInspector:
             "storage.privileged.in_image", lowers=lowers, candidates=list(candidates)
         )
         return tuple(cast("list[str]", found))
+
+    def subject(self, ref: str) -> Subject:
+        """The image called ``ref``, whosever it is; raises NotFound."""
+        return of_image(self._index.find(ref))
 
     async def of(self, spec: ContainerSpec) -> tuple[ImageFacts, ...]:
         """The image of a container and those it mounts."""

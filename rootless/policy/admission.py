@@ -336,13 +336,20 @@ def admit_image(
     """
     subject = replace(subject or Subject(), image=reference, images=(reference,), identity=identity)
 
+    findings = action_findings(identity, f"image.{verb}", policy, subject)
+    findings += name_findings(f"image.{verb}", policy, subject)
+    return decide(findings, policy, f"image {reference}")
+
+
+def name_findings(verb: str, policy: Policy, subject: Subject) -> tuple[Finding, ...]:
+    """What is against an image by its name alone, where ``verb`` fetches, sends or runs it."""
+
     def find(part: Policy) -> Iterator[Finding]:
-        for rule, violation in images.violations(reference, part):
+        for rule, violation in images.violations(subject.image, part):
             yield finding(part, rule, violation)
 
-    findings = action_findings(identity, f"image.{verb}", policy, subject)
-    findings += judged(policy, subject, find)
-    return decide(findings, policy, f"image {reference}")
+    asks = verb in ("image.pull", "image.push", "image.run") and subject.image
+    return judged(policy, subject, find) if asks else ()
 
 
 def admit_build(identity: Identity, build: BuildSpec, policy: Policy) -> Decision:

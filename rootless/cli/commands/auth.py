@@ -74,9 +74,9 @@ CAN_I = Command(
     min_args=1,
     max_args=2,
     description="""VERB is one of docs/api.md, such as container.exec or image.pull. OBJECT is a
-container, volume or network that exists, or an image's name; without one the answer is about
-what you would make. What a request says besides (capabilities, mounts, ports) is judged when
-it is made: see rootless run --dry-run.""",
+container, volume, network or image that exists, or the name of an image to pull; without one
+the answer is about what you would make. What a request says besides (capabilities, mounts,
+ports) is judged when it is made: see rootless run --dry-run.""",
     examples="""rootless auth can-i container.exec web
 rootless auth can-i image.pull docker.io/library/debian
 rootless auth can-i --as spiffe://ci.example.org/role/ci/runner-1 container.create""",

@@ -264,6 +264,41 @@ def test_each_is_told_who_he_is_and_what_he_may(world: World) -> None:
         assert world.own.refused("GET", path, verb="container.halt")[0] == 400
 
 
+def test_what_may_be_done_with_images(world: World) -> None:
+    """By whose they are and what they say where they are there, else by their names."""
+
+    def may(api: Api, verb: str, target: str) -> bool:
+        return bool(api.ok("GET", "/rootless/can", verb=verb, object=target)["Allowed"])
+
+    grants = """{images: {denyTags: [latest]}, api: {grants: [
+      {who: {roles: [ci]}, verbs: [image.remove], objects: {owners: [self], labels: [team=a]}},
+      {who: {roles: [ci]}, verbs: [image.load, image.pull, image.run]}]}}"""
+    path = "/rootless/can"
+    assert world.alice.raw("POST", "/images/load", archive("mine:1"))[0] == 200
+    try:
+        with policy(world.engine, grants, head=DEFAULT):
+            assert may(world.alice, "image.run", "mine:1")
+            # It has no label, so the grant is not about it.
+            assert not may(world.alice, "image.remove", "mine:1")
+            assert world.alice.refused("DELETE", "/images/mine:1")[0] == 403
+            for verb in ("image.remove", "image.inspect", "image.run"):
+                absent = world.bob.refused("GET", path, verb=verb, object="mine:1")
+                assert absent == (404, "No such image: mine:1")
+            assert world.alice.refused("GET", path, verb="image.remove", object="other")[0] == 404
+            assert may(world.alice, "image.pull", "quay.io/a/b:1")
+            assert not may(world.alice, "image.pull", "quay.io/a/b")
+            assert (
+                world.alice.refused(
+                    "POST", "/images/create", fromImage="quay.io/a/b", tag="latest"
+                )[0]
+                == 403
+            )
+            assert may(world.alice, "image.run", "not/there:1")
+            assert not may(world.alice, "image.run", "not/there")
+    finally:
+        world.own.ok("DELETE", "/images/mine:1")
+
+
 def test_the_command_line_asks_the_same(world: World) -> None:
     engine = world.engine
     assert engine.ok("auth", "whoami").splitlines()[0] == f"uid:{os.getuid()}"
