@@ -24,6 +24,9 @@ MOST_OPEN = 1024
 """Addresses that names of a list may have open at once, each family."""
 _LOGGED = "limit rate 20/second burst 100 packets"
 """Denials of one container that are looked at one by one; all are counted."""
+_OVER_IPV6 = "meta nfproto ipv6 meta l4proto tcp"
+"""An ICMPv6 error that comes while connect(2) still holds its socket, as it does from a bridge,
+is kept until the next try a second later (``tcp_v6_err``); a reset waits in its backlog."""
 _ANSWERED = "limit rate 200/second burst 1000 packets"
 """Those that whoever is denied hears of at once."""
 
@@ -83,6 +86,7 @@ def chains(table: str, chain: str, lists: Iterable[ListRules]) -> str:
         f"add chain {table} {chain}x",
         f"add rule {table} {chain}x counter name {chain}",
         f'add rule {table} {chain}x {_LOGGED} log prefix "{chain}" group {GROUP}',
+        f"add rule {table} {chain}x {_OVER_IPV6} {_ANSWERED} reject with tcp reset",
         f"add rule {table} {chain}x {_ANSWERED} reject with icmpx admin-prohibited",
         f"add rule {table} {chain}x drop",
     ]

@@ -99,6 +99,8 @@ class Service:
             # Nobody else can have a bridge's address, and until that is found out, which takes
             # the kernel a second or two, it asks for no neighbour: answers would be lost.
             set_sysctl("ipv6/conf/default/accept_dad", "0")
+            # That of slirp4netns, where its address and route come from; also when it forwards.
+            set_sysctl("ipv6/conf/default/accept_ra", "2")
         for name in ("iptables", "ip6tables", "arptables"):
             with contextlib.suppress(FileNotFoundError):
                 set_sysctl(f"bridge/bridge-nf-call-{name}", "0")
@@ -382,8 +384,9 @@ class Service:
         self.networks[network.id] = network
         try:
             self._route.add_bridge(name, mac=rules.mac_of(network.id), mtu=mtu_of(network))
-            if not network.ipv6:
-                with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError):
+                set_sysctl(f"ipv6/conf/{name}/accept_ra", "0")
+                if not network.ipv6:
                     set_sysctl(f"ipv6/conf/{name}/disable_ipv6", "1")
             for subnet in network.subnets:
                 if subnet.gateway:

@@ -126,12 +126,26 @@ def test_networks_do_not_see_one_another(engine: Engine, networks: list[str]) ->
     assert "web" not in found.stdout
 
 
+def _leads_out(pid: int) -> bool:
+    """Whether there is a default route of IPv6 by slirp4netns in a process' network namespace.
+
+    On a host without IPv6 there is none to wait for.
+    """
+    if not os.path.exists("/proc/net/if_inet6"):
+        return True
+    routes = map(str.split, Path(f"/proc/{pid}/net/ipv6_route").read_text().splitlines())
+    return any((r[0], r[1], r[-1]) == ("0" * 32, "00", "tap0") for r in routes)
+
+
 @pytest.mark.parametrize("network", ["bridge", "out", "slirp4netns"])
 def test_the_host_is_out_of_reach(engine: Engine, networks: list[str], network: str) -> None:
     if network == "out":
         make(engine, networks, "out", "--ipv6")
     engine.ok("run", "-d", "--name", "box", "--network", network, IMAGE, "sleep", "1000")
     found = place(engine, "box", network)
+    own = network == "slirp4netns"
+    until(lambda: _leads_out(inspect(engine, "box")["State"]["Pid"] if own
+                             else _named("rootless-net", engine.root)))  # fmt: skip
     tried = ["10.0.2.2", "10.0.2.3", "10.0.2.100", "127.0.0.1", "127.0.0.11", "fd00::2", "fd00::3",
              "::1", "::ffff:127.0.0.1", found["Gateway"], found["IPv6Gateway"]]  # fmt: skip
     with contextlib.ExitStack() as stack:
@@ -175,7 +189,7 @@ def own_address() -> str:
 
 
 def test_the_way_out_and_internal_networks(engine: Engine, networks: list[str]) -> None:
-    make(engine, networks, "open")
+    make(engine, networks, "open", "--ipv6")
     make(engine, networks, "closed", "--internal")
     for name in ("open", "closed"):
         engine.ok("run", "-d", "--name", f"on-{name}", "--network", name, IMAGE, "sleep", "1000")
@@ -187,6 +201,7 @@ def test_the_way_out_and_internal_networks(engine: Engine, networks: list[str]) 
         )
         assert inside(engine, "on-open", source) == "0"
         assert inside(engine, "on-closed", source) != "0"
+    until(lambda: _leads_out(_named("rootless-net", engine.root)))
     assert "default" in engine.ok("exec", "on-open", "ip", "route")
     assert "default" not in engine.ok("exec", "on-closed", "ip", "route")
     assert engine.run("exec", "on-closed", "nslookup", "localhost.test").returncode != 0
