@@ -1,4 +1,4 @@
-"""doctor, setup, check-policy, policy, image sign, pki: programs of their own, without the daemon.
+"""doctor, setup, check-policy, policy, audit, image sign, pki: programs without the daemon.
 
 They parse their own arguments; this module only finds them.
 """
