@@ -9,11 +9,11 @@ import json
 import logging
 import os
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from rootless.errors import RootlessError
@@ -59,14 +59,14 @@ class DecisionLog:
         self._unsigned = 0
         self._known: set[str] = set()
         """Digests of the parts that the current file has."""
-        self._signed_at = time.monotonic()
+        self._signed_at = monotonic()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._tail, torn = self._recover()
         found = {"bytes": torn} if torn else {}
         found |= self._missing()
         self._fd = self._open()
         if found:
-            self._append({"event": "recovered", "time": _now(), **found})
+            self._append({"event": "recovered", "time": now(), **found})
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -109,13 +109,14 @@ class DecisionLog:
         allowed: bool,
         findings: Sequence[Finding],
         judged: Judged,
+        time: str,
     ) -> None:
-        """Write one decision.
+        """Write one decision, made at ``time`` (as :func:`now` gives it).
 
         The digest of ``request`` is written, and ``judged``: what another policy needs.
         """
         entry = {
-            "time": _now(),
+            "time": time,
             "identity": {
                 "source": identity.source,
                 "name": identity.name,
@@ -132,10 +133,10 @@ class DecisionLog:
         }
         with self._lock:
             self._append(entry, judged.parts)
-            due = self._unsigned >= _EVERY or time.monotonic() - self._signed_at > _SECONDS
+            due = self._unsigned >= _EVERY or monotonic() - self._signed_at > _SECONDS
         if due and self._key is not None:
             threading.Thread(target=self.checkpoint, name="decision-log", daemon=True).start()
-            self._signed_at = time.monotonic()
+            self._signed_at = monotonic()
 
     def _append(self, entry: dict[str, Any], parts: Mapping[str, Any] | None = None) -> None:
         if self._lost:
@@ -216,9 +217,9 @@ class DecisionLog:
                 "hash": tail.hash,
                 "signature": base64.urlsafe_b64encode(signature).rstrip(b"=").decode(),
             }
-            self._append({"time": _now(), "checkpoint": body})
+            self._append({"time": now(), "checkpoint": body})
             self._unsigned = 0
-            self._signed_at = time.monotonic()
+            self._signed_at = monotonic()
 
     def close(self) -> None:
         """Sign what is not signed yet, and close the file."""
@@ -233,7 +234,8 @@ def text_digest(text: str) -> str:
     return digest(text.encode(errors="surrogatepass"))
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as the log has it: RFC 3339, UTC, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-from rootless.engine.decisions import DecisionLog, text_digest
+from rootless.engine.behind import Behind
+from rootless.engine.decisions import DecisionLog, now, text_digest
 from rootless.errors import Denied, RootlessError
 from rootless.model.build import BuildSpec
 from rootless.model.decision import Decision, Finding
@@ -30,7 +31,11 @@ Keep = Callable[[], past.Judged]
 
 
 class Gate:
-    """Every decision of the engine; each raises Denied."""
+    """Every decision of the engine; each raises Denied.
+
+    A denial is in the log when its caller hears of it. What is allowed is written when the
+    event loop's turn ends: before the engine has heard of anything that came of it.
+    """
 
     def __init__(
         self,
@@ -43,9 +48,11 @@ class Gate:
         self._facts = facts
         self._paths = paths
         self._log = log
+        self._behind = Behind()
 
     def close(self) -> None:
         """Sign and close the decision log."""
+        self._behind.settle()
         if self._log is not None:
             self._log.close()
 
@@ -80,11 +87,19 @@ class Gate:
         findings: tuple[Finding, ...],
         allowed: bool,
     ) -> None:
-        if self._log is not None:
-            self._log.record(
-                identity, verb, target, request, self.name,
-                allowed=allowed, findings=findings, judged=judged(),
+        log, policy, time = self._log, self.name, now()
+        if log is None:
+            return
+
+        def write() -> None:
+            log.record(
+                identity, verb, target, request, policy,
+                allowed=allowed, findings=findings, judged=judged(), time=time,
             )  # fmt: skip
+
+        self._behind.add(write)
+        if not allowed:
+            self._behind.settle()
 
     @property
     def name(self) -> str:

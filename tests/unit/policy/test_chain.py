@@ -31,7 +31,7 @@ def write(log: DecisionLog, count: int, *, allowed: bool = True) -> None:
         found = () if allowed else (finding,)
         log.record(
             WHO, "container.stop", f"c{number}", number, "p@1",
-            allowed=allowed, findings=found, judged=action(),
+            allowed=allowed, findings=found, judged=action(), time=decisions.now(),
         )  # fmt: skip
 
 
@@ -299,7 +299,7 @@ def test_a_clock_that_is_set_back_breaks_nothing(
 ) -> None:
     log = DecisionLog(tmp_path, key)
     write(log, 1)
-    monkeypatch.setattr(decisions, "_now", lambda: "1999-01-01T00:00:00.000Z")
+    monkeypatch.setattr(decisions, "now", lambda: "1999-01-01T00:00:00.000Z")
     write(log, 1)
     log.close()
     assert verify(tmp_path, key) == 0
