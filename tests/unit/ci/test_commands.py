@@ -40,7 +40,7 @@ def version(tree: Path) -> str:
 
 
 def change(tree: Path, *, seen: bool) -> None:
-    """Another version of the same length, never compiled; not ``seen``: with the file's old time."""
+    """Another version, as long and never compiled; not ``seen``: with the file's old time."""
     for compiled in list((tree / "src").rglob("__pycache__")):
         shutil.rmtree(compiled)
     file = tree / "src/rootless/__init__.py"

@@ -38,7 +38,7 @@ async def test_one_that_fails_does_not_stop_the_next() -> None:
     made: list[int] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what["message"]))
     behind = Behind()
-    behind.add(lambda: [][0])
+    behind.add(lambda: 1 / 0)
     behind.add(lambda: made.append(1))
     await asyncio.sleep(0)
     assert made == [1]
