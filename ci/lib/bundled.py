@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import marshal
 import sys
-from _frozen_importlib import ModuleSpec  # type: ignore[import-not-found]  # without the Python around it
+from _frozen_importlib import ModuleSpec
 from posix import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
     from typing import IO
 
@@ -30,7 +31,9 @@ class Bundle:
     def __init__(self, table: dict[str, Entry]) -> None:
         self.table = table
 
-    def find_spec(self, name: str, _path: object = None, _target: object = None) -> object:
+    def find_spec(
+        self, name: str, _path: Sequence[str] | None, _target: ModuleType | None = None, /
+    ) -> ModuleSpec | None:
         """A spec for a module that is here, and still what its source says."""
         if (entry := self.table.get(name)) is None:
             return None
@@ -41,9 +44,9 @@ class Bundle:
             return None
         if (int(found.st_mtime), found.st_size) != (time, size):
             return None
-        spec = ModuleSpec(name, self, is_package=package)
+        spec = ModuleSpec(name, self, is_package=package)  # type: ignore[arg-type]  # is one by PEP 451; the class would be another import
         if package:
-            spec.submodule_search_locations.append(source.rpartition("/")[0])
+            spec.submodule_search_locations = [source.rpartition("/")[0]]
         return spec
 
     def create_module(self, _spec: object) -> None:
