@@ -74,8 +74,8 @@ class Containers:
 
     def _seen(self, identity: Identity, verb: str) -> list[Unit]:
         """The containers that ``verb``, which names none, is about for this caller."""
-        lists = self._core.policy.lists
-        return [u for u in self._core.registry if lists(identity, f"container.{verb}", of_unit(u))]
+        wanted = self._core.policy.lister(identity, f"container.{verb}", of_unit)
+        return [unit for unit in self._core.registry if wanted(unit)]
 
     @staticmethod
     def _check_running(unit: Unit) -> None:
@@ -120,31 +120,32 @@ class Containers:
             descendants=self._images.descendants,
         )
         named: dict[tuple[str, str], bool] = {}
-        return [await self._view(record, named, size=size) for record in records]
+        views = [self._view(record, named) for record in records]
+        return [await self._sized(view) for view in views] if size else views
 
     async def inspect(
         self, identity: Identity, ref: str, *, size: bool = False, verb: str = "inspect"
     ) -> ContainerView:
         """One container."""
         unit = self._admit(identity, verb, ref)
-        return await self._view(unit.record, {}, size=size)
+        view = self._view(unit.record, {})
+        return await self._sized(view) if size else view
 
-    async def _view(
-        self, record: ContainerRecord, named: dict[tuple[str, str], bool], *, size: bool
-    ) -> ContainerView:
+    def _view(self, record: ContainerRecord, named: dict[tuple[str, str], bool]) -> ContainerView:
         """``named`` keeps what was found out of images: few have many containers."""
         unit = self._core.registry.get(record.id)
         key = (record.spec.image.reference, record.spec.image.id)
         if key not in named:
             named[key] = self._images.is_named(*key)
-        view = ContainerView(
+        return ContainerView(
             record,
             exec_ids=tuple(sorted(unit.execs)) if unit is not None else (),
             image_renamed=not named[key],
             memo=unit.memo if unit is not None else {},
         )
-        if not size:
-            return view
+
+    async def _sized(self, view: ContainerView) -> ContainerView:
+        record = view.record
         own = await self.size_rw(record)
         layers = sum(self._core.layers.get(d).meta.size for d in record.spec.image.diff_ids)
         return replace(view, size_rw=own, size_root_fs=own + layers)

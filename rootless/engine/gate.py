@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from rootless.engine.behind import Behind
 from rootless.engine.decisions import DecisionLog, now, text_digest
@@ -26,6 +27,7 @@ from rootless.policy.matching import Subject
 from rootless.policy.paths import EnginePaths
 from rootless.publickeys import PublicKey
 
+T = TypeVar("T")
 Keep = Callable[[], past.Judged]
 """Makes what the log keeps of a request, when it is written at all."""
 
@@ -292,11 +294,31 @@ class Gate:
 
     def lists(self, identity: Identity, verb: str, subject: Subject) -> bool:
         """Whether ``verb`` (``container.list``, ``volume.prune``) is about this object too."""
-        if not self.sees(identity, subject):
-            return False
-        subject = replace(subject, identity=identity)
-        found = actions.action_findings(identity, verb, self._store.current(), subject)
-        return admission.allowed(found)
+        return self.lister(identity, verb, _itself)(subject)
+
+    def lister(
+        self, identity: Identity, verb: str, subject_of: Callable[[T], Subject]
+    ) -> Callable[[T], bool]:
+        """:meth:`lists` for many objects at one moment: the policy is looked up once."""
+        policy = self._store.current()
+        if identity.own and not policy.judges_actions:
+            return _always
+
+        def wanted(item: T) -> bool:
+            subject = replace(subject_of(item), identity=identity)
+            unseen = () if identity.own else actions.owner_findings(identity, policy, subject)
+            found = actions.action_findings(identity, verb, policy, subject)
+            return admission.allowed(unseen) and admission.allowed(found)
+
+        return wanted
+
+
+def _itself(subject: Subject) -> Subject:
+    return subject
+
+
+def _always(_item: object) -> bool:
+    return True
 
 
 def _brief(spec: ContainerSpec) -> ContainerSpec:

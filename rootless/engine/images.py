@@ -130,8 +130,9 @@ class Images:
         before = [self._created(ref) for ref in filters.get("before", ())]
         since = [self._created(ref) for ref in filters.get("since", ())]
         found = []
+        wanted = self._core.policy.lister(identity, "image.list", of_image)
         for entry in self.index:
-            if not self._core.policy.lists(identity, "image.list", of_image(entry)):
+            if not wanted(entry):
                 continue
             if not (all or entry.tags or entry.digests) and self.index.children(entry.image.id):
                 continue  # a step on the way to another image

@@ -97,8 +97,9 @@ class Volumes:
         if filters.get("dangling"):
             dangling = single_bool(filters, "dangling", default=True)
         found = []
+        wanted = self._core.policy.lister(identity, "volume.list", of_volume)
         for volume in self._core.volumes.all():
-            if not self._core.policy.lists(identity, "volume.list", of_volume(volume)):
+            if not wanted(volume):
                 continue
             if dangling is not None and dangling == (volume.name in used):
                 continue

@@ -27,6 +27,9 @@ def strictest(a: Mode, b: Mode) -> Mode:
     return a if _STRICTNESS.index(a) >= _STRICTNESS.index(b) else b
 
 
+_OF_ACTIONS = ("api.allowActions", "api.denyActions", "api.readOnlyRoles")
+
+
 @dataclass(frozen=True)  # without slots: title is computed once
 class Policy:
     """Constraints by field; an absent field does not constrain.
@@ -79,6 +82,12 @@ class Policy:
         for layer in self.layers:
             if layer.selector.holds(subject):
                 yield layer.policy, layer.excuses
+
+    @cached_property
+    def judges_actions(self) -> bool:
+        """Whether it, or a layer of it, has anything against what the engine's own user does."""
+        parts = (self, *(layer.policy for layer in self.layers))
+        return any(part.names_of(key) is not None for part in parts for key in _OF_ACTIONS)
 
     def source_of(self, key: str) -> str:
         """Where a field's constraint was written."""
