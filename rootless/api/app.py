@@ -22,11 +22,12 @@ from rootless.api.call import ApiConfig, Call, json_bytes
 from rootless.api.errors import HttpError, status_and_message
 from rootless.api.fields import check_query, warning_header
 from rootless.api.http import Connection, Runner, Server, listen
-from rootless.api.router import Router
+from rootless.api.router import Route, Router
 from rootless.api.routes.table import ROUTES
 from rootless.api.tls import Credentials
 from rootless.api.versions import API_VERSION, parse_version
 from rootless.engine.interface import Engine
+from rootless.engine.turns import Turns
 from rootless.errors import Denied, InvalidInput
 from rootless.model.identity import Identity
 
@@ -78,6 +79,7 @@ class Api:
         self._config = config
         self._router = Router(ROUTES)
         self._users = frozenset((0, os.getuid()))
+        self._turns = Turns()
         self._least = parse_version(config.min_version)
         self.headers: Mapping[str, str] = {
             "Api-Version": API_VERSION,
@@ -132,9 +134,7 @@ class Api:
                 call.warnings += check_query(route.query, request.query.items(), version)
             if request.headers.get("Expect", "").lower() == "100-continue":
                 await self._continue(request)
-            response = await route.handler(call)
-            if call.warnings and not response.prepared:
-                response.headers["Warning"] = warning_header(call.warnings)
+            response = await self._answer(route, call)
         except Exception as error:
             if isinstance(error, ConnectionError) and _gone(request):
                 raise
@@ -148,6 +148,14 @@ class Api:
         if not response.prepared:
             for name, value in self.headers.items():
                 response.headers.setdefault(name, value)
+        return response
+
+    async def _answer(self, route: Route, call: Call) -> StreamResponse:
+        if call.request.method != "GET":
+            await self._turns.take()
+        response = await route.handler(call)
+        if call.warnings and not response.prepared:
+            response.headers["Warning"] = warning_header(call.warnings)
         return response
 
     def _error(self, request: BaseRequest, error: Exception) -> Response:

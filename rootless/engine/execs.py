@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from rootless.engine.core import Core
 from rootless.engine.layout import make_layout
 from rootless.engine.lifecycle import LOST_EXIT_CODE
 from rootless.engine.ownership import of_unit, seen_unit
+from rootless.engine.turns import Slots, Turns
 from rootless.engine.unit import Unit
 from rootless.errors import Conflict, InvalidInput, NotFound, RootlessError, StartFailed
 from rootless.linux import procfs
@@ -23,10 +26,14 @@ from rootless.model.records import ExecRecord
 from rootless.model.request import ExecRequest
 
 if TYPE_CHECKING:
+    from rootless.model.plan import ExecPlan
     from rootless.runtime.shim_client import ShimClient
 
 KEPT = 256
 """Ended execs that are remembered per engine for a late ``inspect``."""
+
+_PATIENCE = 1.0
+"""Seconds that an exec waits for those before it to be under way."""
 
 
 @dataclass(slots=True)
@@ -45,6 +52,10 @@ class Execs:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._live: dict[str, _Live] = {}
+        self._old: deque[str] = deque()
+        """Ended ones, the oldest first."""
+        self._turns = Turns()
+        self._slots = Slots(2 + 2 * (os.cpu_count() or 1), patience=_PATIENCE)
 
     async def create(self, identity: Identity, ref: str, request: ExecRequest) -> str:
         """A new exec of a running container; nothing runs yet."""
@@ -146,7 +157,6 @@ class Execs:
 
     async def _launch(self, live: _Live, attached: Attached | None) -> None:
         from rootless.runtime.planner import plan_exec
-        from rootless.runtime.shim_client import ShimClient
 
         core, unit, record = self._core, live.unit, live.record
         directory = self.directory(unit, record.id)
@@ -167,9 +177,20 @@ class Execs:
         )
         # From here on a process may run that a new daemon has to find.
         core.state.put_exec(record)
+        async with self._slots.one():
+            await self._begin(live, plan, attached)
+        self._publish(unit, "exec_start", record)
+        core.background(self._watch(live), f"exec {record.id[:12]}")
+
+    async def _begin(self, live: _Live, plan: ExecPlan, attached: Attached | None) -> None:
+        """Have the process made and let it go."""
+        from rootless.runtime.shim_client import ShimClient
+
+        core = self._core
         created = await (await core.launcher()).exec(plan)
         try:
-            live.shim = ShimClient(directory)
+            await self._turns.take()
+            live.shim = ShimClient(self.directory(live.unit, live.record.id))
             if attached is not None:
                 await attached.ask(live.shim)
             live.record = replace(live.record, running=True, pid=created.init_pid)
@@ -182,8 +203,6 @@ class Execs:
             raise
         finally:
             created.close_fds()
-        self._publish(unit, "exec_start", record)
-        core.background(self._watch(live), f"exec {record.id[:12]}")
 
     @staticmethod
     def directory(unit: Unit, exec_id: str) -> Path:
@@ -197,6 +216,7 @@ class Execs:
             code, finished = status.code, status.finished_ns
         except RootlessError:
             code, finished = LOST_EXIT_CODE, time.time_ns()
+        await self._turns.take()
         self._end(live, code, finished_ns=finished)
         self._publish(live.unit, "exec_die", live.record, exitCode=str(code))
 
@@ -222,11 +242,11 @@ class Execs:
             pass
         except OSError:
             self._core.discard(directory)  # its shim was killed while it wrote a file
-        self._forget_old()
+        self._forget_old(live.record.id)
 
-    def _forget_old(self) -> None:
-        ended = [key for key, live in self._live.items() if live.record.exit_code is not None]
-        old = ended[:-KEPT]
+    def _forget_old(self, *ended: str) -> None:
+        self._old += ended
+        old = [self._old.popleft() for _ in range(len(self._old) - KEPT)]
         for key in old:
             del self._live[key]
         if old:
@@ -244,6 +264,7 @@ class Execs:
             live = self._live[record.id] = _Live(record, unit)
             if record.exit_code is not None:
                 live.ended.set()
+                self._old.append(record.id)
             else:
                 await self._reconnect(live)
         self._forget_old()
