@@ -11,7 +11,7 @@ import logging
 import os
 import ssl
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,8 @@ from rootless.pki.files import check_private
 
 if TYPE_CHECKING:
     from cryptography import x509
+
+    from rootless.pki.online import OnlineAuthority
 
 _log = logging.getLogger("rootlessd")
 _MAX = 1 << 20
@@ -46,6 +48,17 @@ def tls_files(config: DaemonConfig) -> TlsFiles:
     return TlsFiles(
         Path(config.tlscacert), Path(config.tlscert), Path(config.tlskey), Path(config.tlscrl)
     )
+
+
+def authority_of(config: DaemonConfig, environ: MutableMapping[str, str]) -> OnlineAuthority | None:
+    """The authority of ``pki-dir``, if it is given; its passphrase leaves the environment."""
+    if not config.pki_dir:
+        return None
+    from rootless.pki.keys import PASSPHRASE
+    from rootless.pki.online import OnlineAuthority
+
+    # Every process that the daemon starts would have it.
+    return OnlineAuthority(Path(config.pki_dir), os.fsencode(environ.pop(PASSPHRASE, "")))
 
 
 class Certificates:

@@ -6,6 +6,7 @@ import os
 import resource
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rootless import __version__
 from rootless.api.call import ApiConfig
@@ -30,6 +31,9 @@ from rootless.policy.load import PolicyFiles, PolicyStore
 from rootless.policy.paths import EnginePaths
 from rootless.seccomp.profile import parse_profile
 from rootless.storage import drivers
+
+if TYPE_CHECKING:
+    from rootless.pki.online import OnlineAuthority
 
 
 def settings_of(config: DaemonConfig) -> EngineSettings:
@@ -118,7 +122,11 @@ def build_gate(
         ),
         keys=tuple(
             Path(path)
-            for path in (config.deprecated_key_path, *((config.tlskey,) if config.uses_tls else ()))
+            for path in (
+                config.deprecated_key_path,
+                *((config.tlskey,) if config.uses_tls else ()),
+                *((config.pki_dir,) if config.pki_dir else ()),
+            )
         ),
     )
     return Gate(store, facts, paths, log)
@@ -156,7 +164,9 @@ def _check_own_limits(config: DaemonConfig) -> None:
             )
 
 
-def build_engine(config: DaemonConfig, home: str) -> LocalEngine:
+def build_engine(
+    config: DaemonConfig, home: str, authority: OnlineAuthority | None = None
+) -> LocalEngine:
     """An engine that is not started yet; raises HostUnsupported naming what the host lacks."""
     facts = probe.probe()
     check_host(config, facts)
@@ -171,4 +181,5 @@ def build_engine(config: DaemonConfig, home: str) -> LocalEngine:
         NetworkDriver(
             config.exec_root, data_root=config.data_root, default_ip=config.ip, mtu=config.mtu
         ),
+        authority,
     )

@@ -30,6 +30,7 @@ class DaemonConfig:
     tlscert: str = ""
     tlskey: str = ""
     tlscrl: str = ""
+    pki_dir: str = ""
     min_api_version: str = ""
     experimental: bool = False
     data_root: str = ""
@@ -167,12 +168,18 @@ def check_config(config: DaemonConfig) -> DaemonConfig:
             name: getattr(config, name.replace("-", "_"))
             for name in (
                 "data-root", "exec-root", "pidfile", "init-path", "seccomp-profile",
-                "tlscacert", "tlscert", "tlskey", "tlscrl", "deprecated-key-path",
+                "tlscacert", "tlscert", "tlskey", "tlscrl", "pki-dir",
+                "deprecated-key-path",
             )
         }
     )  # fmt: skip
     if config.bridge and config.default_network:
         raise InvalidInput("bridge and default-network contradict each other", hint="give one")
+    if config.pki_dir and not config.uses_tls:
+        raise InvalidInput(
+            "pki-dir renews certificates of clients that come over TLS, and nobody does",
+            hint="give --tlsverify and --host tcp://ADDRESS, or leave pki-dir out",
+        )
     for host in config.hosts:
         hosts.parse(host)
     if config.storage_driver == "overlay2":
@@ -203,5 +210,6 @@ def complete(config: DaemonConfig, environ: Mapping[str, str]) -> DaemonConfig:
         tlscert=path(config.tlscert, f"{directory}/tls/cert.pem"),
         tlskey=path(config.tlskey, f"{directory}/tls/key.pem"),
         tlscrl=path(config.tlscrl, f"{os.path.dirname(authorities)}/crl.pem"),
+        pki_dir=path(config.pki_dir, "") if config.pki_dir else "",
         deprecated_key_path=path(config.deprecated_key_path, f"{directory}/key.json"),
     )

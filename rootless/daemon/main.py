@@ -34,11 +34,12 @@ def serve(config: DaemonConfig, flags: Flags) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 1 << 16)), hard))
         os.umask(0o077)
-        certificates = None
+        certificates = authority = None
         if config.uses_tls:
-            from rootless.daemon.certificates import Certificates, tls_files
+            from rootless.daemon.certificates import Certificates, authority_of, tls_files
 
             certificates = Certificates(tls_files(config))
+            authority = authority_of(config, os.environ)
         listening = activation.listen(config, os.environ)
         for one in listening:
             held.callback(one.close)
@@ -49,7 +50,7 @@ def serve(config: DaemonConfig, flags: Flags) -> None:
         from rootless.daemon.server import Daemon
 
         async def run() -> None:
-            await Daemon(config, flags, listening, certificates).run()
+            await Daemon(config, flags, listening, certificates, authority).run()
 
         asyncio.run(run())
 

@@ -80,6 +80,11 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
             "out, at once (default crl.pem beside tlscacert)",
         ),
         Option(
+            "pki-dir", PATH, "directory of `rootless pki`'s authority: its clients may renew their "
+            "certificates over the API while they are in force, servers' are renewed in time; "
+            "its key is opened with ROOTLESS_PKI_PASSPHRASE (default: nothing is renewed)",
+        ),
+        Option(
             "min-api-version", TEXT, "oldest API version that is served (default 1.24)",
             meta="VERSION",
         ),

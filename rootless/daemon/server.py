@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from rootless.api.http import Runner
     from rootless.daemon.certificates import Certificates
     from rootless.engine.engine import LocalEngine
+    from rootless.pki.online import OnlineAuthority
 
 _log = logging.getLogger("rootlessd")
 
 
 _LOOK_SECONDS = 2.0
 """Between looks at the TLS files, where none tells that it changed."""
+_KEEP_SECONDS = 3600.0
+"""Between two looks at which certificates end soon."""
 _REQUESTS = 15.0
 """Seconds that requests under way have at the end when containers have any time they want."""
 
@@ -71,7 +74,9 @@ class Daemon:
         flags: Flags,
         sockets: Sequence[Listening],
         certificates: Certificates | None = None,
+        authority: OnlineAuthority | None = None,
     ) -> None:
+        self._authority = authority
         self._config = config
         self._flags = flags
         self._sockets = sockets
@@ -89,7 +94,9 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        engine = self._engine = build_engine(self._config, os.environ.get("HOME", "/"))
+        engine = self._engine = build_engine(
+            self._config, os.environ.get("HOME", "/"), self._authority
+        )
         try:
             await engine.start()
             app = make_app(engine, config=api_config(self._config, engine.core.facts))
@@ -102,6 +109,10 @@ class Daemon:
             if certificates is not None:
                 engine.core.background(
                     self._follow(certificates, runner), "following the TLS certificates"
+                )
+            if self._authority is not None:
+                engine.core.background(
+                    self._keep(self._authority), "renewing certificates whose end is near"
                 )
             try:
                 await self._warm(engine)
@@ -153,6 +164,17 @@ class Daemon:
                 if certificates.generation != generation:
                     generation = certificates.generation
                     runner.recheck()
+
+    @staticmethod
+    async def _keep(authority: OnlineAuthority) -> None:
+        """Renew this daemon's certificate and the revocation list before they end."""
+        while True:
+            try:
+                for what in await asyncio.to_thread(authority.renew_due):
+                    _log.info("renewed %s", what)
+            except RootlessError as error:
+                _log.error("certificates are not renewed: %s", error)
+            await asyncio.sleep(_KEEP_SECONDS)
 
     def _publish(self, action: str, details: dict[str, str]) -> None:
         assert self._engine is not None

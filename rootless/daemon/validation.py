@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from rootless.daemon import activation, hosts
-from rootless.daemon.certificates import load, tls_files
+from rootless.daemon.certificates import authority_of, load, tls_files
 from rootless.daemon.compose import build_gate, check_host
 from rootless.daemon.config import DaemonConfig
 from rootless.errors import RootlessError
@@ -25,6 +25,7 @@ def check_files(config: DaemonConfig, home: str) -> None:
     activation.require_tls(config, [str(host) for host in remote])
     if config.uses_tls:
         load(tls_files(config))
+        authority_of(config, dict(os.environ))
     facts = probe.probe()
     check_host(config, facts)
     build_gate(config, facts, home)

@@ -25,13 +25,19 @@ from rootless.model.facts import HostFacts
 
 if TYPE_CHECKING:
     from rootless.network.driver import NetworkDriver
+    from rootless.pki.online import OnlineAuthority
 
 
 class LocalEngine:
     """See :class:`rootless.engine.interface.Engine`."""
 
     def __init__(
-        self, settings: EngineSettings, facts: HostFacts, policy: Gate, network: NetworkDriver
+        self,
+        settings: EngineSettings,
+        facts: HostFacts,
+        policy: Gate,
+        network: NetworkDriver,
+        authority: OnlineAuthority | None = None,
     ) -> None:
         self.core = core = Core(settings, facts, policy, network)
         self.volumes = Volumes(core)
@@ -42,7 +48,7 @@ class LocalEngine:
         self.containers = Containers(core, self.images, self.volumes, lifecycle, files)
         self.execs = Execs(core)
         self.networks = Networks(core)
-        self.system = System(core, self.containers, self.images, self.volumes)
+        self.system = System(core, self.containers, self.images, self.volumes, authority)
         health = HealthMonitor(core, self.execs)
         lifecycle.on_running = health.watch
         self._recovery = Recovery(core, self.images, lifecycle, self.containers.creator, health)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Literal, NoReturn, Protocol
 
 from rootless.model.build import BuildSpec
+from rootless.model.certificate import Renewed
 from rootless.model.decision import Decision
 from rootless.model.event import Event
 from rootless.model.identity import Identity
@@ -340,6 +341,13 @@ class System(Protocol):
         self, identity: Identity, verb: str, target: str = "", *, asked: str = ""
     ) -> tuple[Identity, Decision]:
         """Whom it is about (``asked``, or the caller), and what the policy says to ``verb``."""
+        ...
+
+    async def renew(self, identity: Identity, request: str) -> Renewed:
+        """The next certificate for the caller, whose own is in force; ``request`` is PKCS #10.
+
+        InvalidInput when this engine has no authority, or the caller no certificate.
+        """
         ...
 
     async def info(self, identity: Identity) -> SystemInfo: ...

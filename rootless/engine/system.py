@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
@@ -22,6 +23,7 @@ from rootless.engine.ownership import of_unit
 from rootless.engine.settings import EngineSettings
 from rootless.engine.stats import memory_total
 from rootless.errors import InvalidInput
+from rootless.model.certificate import Renewed
 from rootless.model.decision import Decision
 from rootless.model.event import Event
 from rootless.model.facts import HostFacts
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from rootless.engine.containers import Containers
     from rootless.engine.images import Images
     from rootless.engine.volumes import Volumes
+    from rootless.pki.online import OnlineAuthority
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
@@ -42,8 +45,14 @@ class System:
     """See :class:`rootless.engine.interface.System`."""
 
     def __init__(
-        self, core: Core, containers: Containers, images: Images, volumes: Volumes
+        self,
+        core: Core,
+        containers: Containers,
+        images: Images,
+        volumes: Volumes,
+        authority: OnlineAuthority | None = None,
     ) -> None:
+        self._authority = authority
         self._core = core
         self._containers = containers
         self._images = images
@@ -58,6 +67,22 @@ class System:
     ) -> tuple[Identity, Decision]:
         """See :func:`rootless.engine.authorisation.verdict`."""
         return verdict(self._core, identity, verb, target, asked)
+
+    async def renew(self, identity: Identity, request: str) -> Renewed:
+        """See :class:`rootless.engine.interface.System`."""
+        self._core.policy.admit_action(identity, "certificate.renew")
+        if self._authority is None:
+            raise InvalidInput(
+                "this engine renews no certificates: it has no authority",
+                hint="ask whoever issued yours; rootlessd --pki-dir gives it one",
+            )
+        if identity.uri is None or identity.fingerprint is None:
+            raise InvalidInput(
+                f"{identity.key} has no certificate of `rootless pki` to renew",
+                hint="connect with one over TLS: tcp://HOST:2376",
+            )
+        renew = partial(self._authority.renew, identity.fingerprint, identity.uri, request)
+        return await asyncio.to_thread(renew)
 
     async def info(self, identity: Identity) -> SystemInfo:
         """What the engine is and what the host can do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 VERBS: dict[str, str] = {
+    "certificate.renew": "get the next one for the same identity",
     "container.attach": "connect to its streams",
     "container.commit": "make an image of it",
     "container.create": "make one",

@@ -43,9 +43,13 @@ class Issued:
 
 
 class Authority:
-    """A made authority. Its key is opened when it is first needed."""
+    """A made authority. Its key is opened when it is first needed.
 
-    def __init__(self, store: Store) -> None:
+    ``passphrase`` is the key's; None asks for it.
+    """
+
+    def __init__(self, store: Store, passphrase: bytes | None = None) -> None:
+        self._passphrase = passphrase
         store.require()
         self.store = store
         self.state = store.state()
@@ -78,7 +82,7 @@ class Authority:
                     f"the authority's key {path} is not here",
                     hint="bring it back from where it is kept, or work on that machine",
                 )
-            key = keys.load(path, "authority's key")
+            key = keys.load(path, "authority's key", self._passphrase)
             certificate = self.issuer()
             if key.public_key() != certificate.public_key():
                 raise InvalidInput(f"{path} is not the key of {path.with_suffix('.pem')}")

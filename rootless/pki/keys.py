@@ -79,11 +79,15 @@ def from_pem(pem: bytes, path: Path, passphrase: bytes = b"") -> type_of_key:
     )
 
 
-def load(path: Path, what: str) -> type_of_key:
-    """The key in a file that is closed to others; its passphrase is asked for when it has one."""
+def load(path: Path, what: str, passphrase: bytes | None = None) -> type_of_key:
+    """The key in a file that is closed to others.
+
+    ``passphrase`` is for one that is locked; None asks for it when it is needed.
+    """
     pem = files.read(path, what, private=True)
-    passphrase = ask(f"Passphrase of {path}: ") if is_locked(pem) else b""
-    return from_pem(pem, path, passphrase)
+    if not is_locked(pem):
+        return from_pem(pem, path)
+    return from_pem(pem, path, ask(f"Passphrase of {path}: ") if passphrase is None else passphrase)
 
 
 def ask(prompt: str, *, twice: bool = False) -> bytes:

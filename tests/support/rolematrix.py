@@ -102,6 +102,7 @@ class Set:
             "/rootless/plan": {"Image": IMAGE, "HostConfig": {"NetworkMode": "none"}},
             "/containers/{id}/exec": {"Cmd": ["true"]},
             "/exec/{id}/start": {"Detach": True},
+            "/rootless/certificate": {"Request": ""},
             "/networks/create": {"Name": f"{word}2"},
             "/networks/{id}/connect": {"Container": word},
             "/networks/{id}/disconnect": {"Container": word},

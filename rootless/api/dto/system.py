@@ -29,6 +29,12 @@ class AuthBody(Body, frozen=True, rename="lower"):
     registrytoken: str = ""
 
 
+class RenewalBody(Body, frozen=True):
+    """``POST /rootless/certificate``."""
+
+    request: str = ""
+
+
 def to_auth(body: AuthBody) -> RegistryAuth:
     """The model's form."""
     return RegistryAuth(

@@ -150,6 +150,21 @@ async def can(call: Call) -> Response:
     )
 
 
+async def renew(call: Call) -> Response:
+    """``POST /rootless/certificate``: the next certificate for the caller, by its request."""
+    body = await call.json(view.RenewalBody, required=True)
+    found = await call.engine.system.renew(call.identity, body.request)
+    return call.reply(
+        {
+            "Certificate": found.chain,
+            "Identity": found.identity,
+            "Serial": found.serial,
+            "NotAfter": found.not_after,
+        },
+        status=201,
+    )
+
+
 ROUTES = (
     Route(
         "GET",
@@ -183,6 +198,7 @@ ROUTES = (
     ),
     Route("POST", "/auth", auth, verb="image.login", disconnect="cancel", body=view.AuthBody),
     Route("POST", "/rootless/plan", plan, verb="container.plan", query=CREATE, body=CreateBody),
+    Route("POST", "/rootless/certificate", renew, verb="certificate.renew", body=view.RenewalBody),
     Route("GET", "/rootless/identity", whoami, open="tells callers who they are"),
     Route(
         "GET",

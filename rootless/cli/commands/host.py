@@ -110,7 +110,20 @@ PKI_IMPORT = _pki(
 )
 PKI_INIT = _pki("init", "init", "[OPTIONS]", "Make a certificate authority")
 PKI_ISSUE = _pki("issue", "issue", "server|client NAME...", "Issue a certificate with a new key")
-PKI_RENEW = _pki("renew", "issue:main_renew", "NAME...|--due|--authority", "Renew certificates")
+
+
+def _renew(call: Invocation) -> int:
+    if "--remote" in call.args:
+        return import_module("rootless.cli.commands.renewal").renew(call)  # type: ignore[no-any-return]  # import_module gives Any
+    return _call("rootless.pki.commands.issue", call.args, "main_renew")
+
+
+PKI_RENEW = Command(
+    _renew,
+    usage="pki renew NAME...|--due|--remote|--authority",
+    summary="Renew certificates",
+    max_args=None,
+)
 PKI_REVOKE = _pki("revoke", "revoke", "WHAT...", "Take certificates back")
 PKI_SIGN = _pki(
     "sign", "requests:main_sign", "--name NAME --role ROLE REQUEST", "Sign a client's request"

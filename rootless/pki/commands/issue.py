@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 
 from rootless.errors import Conflict, InvalidInput, NotFound, RootlessError
-from rootless.pki import build, creation, files, keys, revocation
+from rootless.pki import build, creation, files, keys
 from rootless.pki.authority import Authority, check_output, safe_name
 from rootless.pki.commands import common
 from rootless.pki.identity import check_name
-from rootless.pki.profiles import Kind, profile
+from rootless.pki.profiles import profile
+from rootless.pki.renewal import Wish, again, make, renew_due, renew_list
 from rootless.pki.store import Record
 
 _ISSUE = """issue server NAME…   for the daemon; each NAME is a DNS name or an address clients use
@@ -36,6 +35,13 @@ without a restart. --due renews every server whose last certificate ends within 
 revocation list when it does; clients are renewed by name. For a timer:
 
   rootless pki renew --due
+
+--remote is for a client on another machine: the daemon that it speaks to (--host, --context or
+DOCKER_HOST, with its certificate) issues the next certificate for the same identity and key, while
+the present one is in force, if the daemon has the authority (rootlessd --pki-dir) and its policy
+grants certificate.renew. cert.pem is replaced whole. For the client's timer:
+
+  rootless --context ci pki renew --remote --within 12h
 
 --authority gives the intermediate another term; it needs the root's key (--root-key FILE)."""
 
@@ -103,8 +109,8 @@ def _issue(authority: Authority, options: argparse.Namespace) -> Record:
         place = options.out or authority.store.path / f"{options.kind}s" / safe_name(name)
     directory = check_output(place)
     _check_place(authority, options.kind, name, directory)
-    wish = _Wish(options.kind, name, options.role or "", names, directory)
-    record = _new(authority, wish, options.lifetime)
+    wish = Wish(options.kind, name, options.role or "", names, directory)
+    record = make(authority, wish, options.lifetime)
     if options.install:
         authority.install(Path(directory))
     return record
@@ -122,49 +128,41 @@ def _check_place(authority: Authority, kind: str, name: str, directory: str) -> 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """What a certificate with a key of ours is to be."""
-
-    kind: Kind
-    name: str
-    role: str
-    names: Sequence[x509.GeneralName]
-    directory: str
-
-
-def _new(authority: Authority, wish: _Wish, lifetime: timedelta | None) -> Record:
-    authority.signer()  # the passphrase first: without it no key is made
-    key = keys.generate("ed25519" if authority.state.key_kind == "ed25519" else "p256")
-    issued = authority.issue(
-        wish.kind,
-        wish.name,
-        wish.role,
-        wish.names,
-        key.public_key(),
-        lifetime=lifetime,
-        directory=wish.directory,
-    )
-    authority.write(issued, keys.to_pem(key))
-    return issued.record
-
-
-def main_renew(argv: Sequence[str]) -> int:
-    """``renew``."""
+def renew_options(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of ``renew``; InvalidInput for those that contradict each other."""
     parser = common.parser(
-        "renew", "[OPTIONS] NAME... | --due | --authority", "Renew certificates.", _RENEW
+        "renew", "[OPTIONS] NAME... | --due | --remote | --authority", "Renew certificates.", _RENEW
     )
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME")
     add("--due", action="store_true", help="all servers' whose end is near, and the list")
-    add("--within", type=common.duration, metavar="TIME", help="with --due: how near (default 10d)")
+    add("--remote", action="store_true", help="this client's own, by the daemon it speaks to")
+    add(
+        "--within", type=common.duration, metavar="TIME",
+        help="only what ends so soon (with --due: 10d; with --remote: whenever it ends)",
+    )  # fmt: skip
     add("--authority", action="store_true", help="the intermediate")
     add("--root-key", type=Path, metavar="FILE", help="where the root's key is")
     common.lifetime(add, "of the new certificates")
     options = parser.parse_args(argv)
-    chosen = [bool(options.names), options.due, options.authority]
+    chosen = [bool(options.names), options.due, options.remote, options.authority]
     if sum(chosen) != 1:
-        raise InvalidInput("say what to renew: names, --due or --authority")
+        raise InvalidInput("say what to renew: names, --due, --remote or --authority")
+    if options.within is not None and not (options.due or options.remote):
+        raise InvalidInput("--within goes with --due or --remote")
+    if options.root_key is not None and not options.authority:
+        raise InvalidInput("--root-key goes with --authority")
+    if options.lifetime is not None and (options.remote or options.due or options.authority):
+        raise InvalidInput(
+            "--lifetime goes with names",
+            hint="what is renewed otherwise gets the term that it had, or its profile's",
+        )
+    return options
+
+
+def main_renew(argv: Sequence[str]) -> int:
+    """``renew``, but for ``--remote``, which is the command line's."""
+    options = renew_options(argv)
     store = common.store(options)
     if options.authority:
         made = creation.renew_intermediate(store, options.root_key or store.path / "root.key")
@@ -173,10 +171,14 @@ def main_renew(argv: Sequence[str]) -> int:
     authority = Authority(store)
     with store.locked():
         if options.due:
-            return _renew_due(authority, options.within or profile("server").warn)
+            for record in renew_due(authority, options.within or profile("server").warn):
+                print(common.told(record))
+            if renew_list(authority, options.within or profile("server").warn):
+                print(f"revocation list {authority.state.crl_number}")
+            return 0
         for name in options.names:
             for record in _renewable(authority, name):
-                print(common.told(_again(authority, record, options.lifetime)))
+                print(common.told(again(authority, record, options.lifetime)))
     return 0
 
 
@@ -190,31 +192,6 @@ def _renewable(authority: Authority, name: str) -> list[Record]:
             hint="its holder asks for another: rootless pki csr, then rootless pki sign here",
         )
     return found
-
-
-def _again(authority: Authority, record: Record, lifetime: timedelta | None) -> Record:
-    old = x509.load_pem_x509_certificate(authority.store.certificate(record))
-    names = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    kind: Kind = "client" if record.kind == "client" else "server"
-    return _new(
-        authority, _Wish(kind, record.name, record.role, list(names), record.directory), lifetime
-    )
-
-
-def _renew_due(authority: Authority, within: timedelta) -> int:
-    soon = datetime.now(UTC) + within
-    last: dict[tuple[str, str], Record] = {}
-    for record in authority.store.records():
-        if record.kind == "server" and record.directory and not record.revoked:
-            last[record.name, record.directory] = record
-    for record in last.values():
-        if record.ends < soon:
-            print(common.told(_again(authority, record, None)))
-    (current,) = revocation.read(authority.crl(), authority.store.path)
-    if current.next_update_utc is None or current.next_update_utc < soon:
-        authority.publish()
-        print(f"revocation list {authority.state.crl_number}")
-    return 0
 
 
 def main_export(argv: Sequence[str]) -> int:

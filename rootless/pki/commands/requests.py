@@ -6,14 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography import x509
-
-from rootless.errors import Denied, InvalidInput, NotFound
+from rootless.errors import NotFound
 from rootless.pki import build, files, keys
 from rootless.pki.authority import Authority, check_output
-from rootless.pki.build import check_public_key
 from rootless.pki.commands import common
-from rootless.pki.identity import ClientId, client_id, parse
+from rootless.pki.identity import client_id
+from rootless.pki.requests import MAX_REQUEST, accepted
 
 _CSR = """Makes key.pem and request.pem in DIR. The request goes to whoever has the authority, who
 runs `rootless pki sign`; the answer becomes cert.pem beside the key. No authority is needed here.
@@ -27,7 +25,6 @@ _SIGN = """The request says who its holder wants to be; you decide: it is refuse
 examples:
   rootless pki sign --name alice --role developer --out cert.pem request.pem
   rootless pki sign --name alice --role developer --ca-out ca.pem request.pem >cert.pem"""
-_MAX_REQUEST = 64 << 10
 
 
 def main(argv: Sequence[str]) -> int:
@@ -71,10 +68,10 @@ def main_sign(argv: Sequence[str]) -> int:
     authority = Authority(common.store(options))
     client = authority.client(options.role, options.name)
     if options.request == "-":
-        text = sys.stdin.buffer.read(_MAX_REQUEST + 1)
+        text = sys.stdin.buffer.read(MAX_REQUEST + 1)
     else:
-        text = files.read(Path(options.request), "request", limit=_MAX_REQUEST)
-    public = _accepted(text, options.request, client)
+        text = files.read(Path(options.request), "request", limit=MAX_REQUEST)
+    public = accepted(text, options.request, client)
     with authority.store.locked():
         issued = authority.issue(
             "client", client.name, client.role, build.client_names(client), public,
@@ -89,27 +86,3 @@ def main_sign(argv: Sequence[str]) -> int:
         sys.stdout.buffer.flush()
     print(common.told(issued.record), file=sys.stderr)
     return 0
-
-
-def _accepted(text: bytes, what: str, client: ClientId) -> build.PublicKey:
-    """The key of a request that asks for ``client`` and holds it; InvalidInput, Denied."""
-    try:
-        request = x509.load_pem_x509_csr(text)
-        valid = request.is_signature_valid
-        names = list(request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
-        raise InvalidInput(
-            f"{what} is no request for a client's certificate",
-            hint="make one with `rootless pki csr`",
-        ) from None
-    if not valid:
-        raise Denied(f"{what} is not signed with the key that it is about")
-    if len(names) != 1 or not isinstance(names[0], x509.UniformResourceIdentifier):
-        raise InvalidInput(f"{what} must ask for one identity, a SPIFFE ID")
-    asked = parse(names[0].value)
-    if asked != client:
-        raise Denied(
-            f"{what} asks for {asked.uri}, and you would sign {client.uri}",
-            hint="if that is right, say so with --name and --role; else refuse it",
-        )
-    return check_public_key(request.public_key(), what)

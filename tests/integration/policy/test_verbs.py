@@ -24,6 +24,7 @@ BODIES: dict[str, Any] = {
     "/networks/create": {"Name": "other"},
     "/networks/{id}/connect": {"Container": "box"},
     "/networks/{id}/disconnect": {"Container": "box"},
+    "/rootless/certificate": {"Request": "x"},
     "/auth": {"username": "a", "password": "b", "serveraddress": "localhost:1"},
 }
 QUERIES: dict[str, dict[str, str]] = {

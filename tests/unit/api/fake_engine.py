@@ -17,6 +17,7 @@ from rootless.engine.networks import check_creation, predefined
 from rootless.errors import Conflict, Denied, InvalidInput, NotFound, NotModified, StartFailed
 from rootless.ids import new_id
 from rootless.model.build import BuildSpec
+from rootless.model.certificate import Renewed
 from rootless.model.decision import Decision, Finding
 from rootless.model.event import Event
 from rootless.model.identity import Identity
@@ -669,6 +670,9 @@ class FakeSystem:
         self, identity: Identity, verb: str, target: str = "", *, asked: str = ""
     ) -> tuple[Identity, Decision]:
         return identity, Decision(True, "default")
+
+    async def renew(self, identity: Identity, request: str) -> Renewed:
+        return Renewed(request, identity.uri or "", "1", "2030-12-31T00:00:00Z")
 
     async def auth(self, identity: Identity, auth: RegistryAuth) -> tuple[str, str]:
         return "Login Succeeded", ""
