@@ -40,22 +40,29 @@ def verdict(
         if not identity.own and identity.role != ADMIN:
             raise Denied(f"only administrators may ask what {asked} can do")
         whom = parse_identity(asked)
-    subject = _subject(core, verb, target)
+    subject = _subject(core, identity, verb, target)
     if target and not core.policy.sees(identity, subject):
         raise _absent(verb, target)
     found = core.policy.would(whom, verb, subject)
     return whom, Decision(admission.allowed(found), core.policy.name, found)
 
 
-def _subject(core: Core, verb: str, target: str) -> Subject:
-    """What is asked about; without a target whatever the caller would make."""
+def _subject(core: Core, identity: Identity, verb: str, target: str) -> Subject:
+    """What is asked about; without a target whatever the caller would make.
+
+    Neither beginnings of ids nor the hints of messages tell of what the caller does not see.
+    """
     noun = verb.partition(".")[0]
     if not target:
         return Subject()
     if noun in ("container", "exec"):
-        return of_unit(core.registry.find(target))
+        return of_unit(
+            core.registry.find(target, lambda one: core.policy.sees(identity, of_unit(one)))
+        )
     if noun == "network":
-        return of_network(core.networks.find(target))
+        return of_network(
+            core.networks.find(target, lambda one: core.policy.sees(identity, of_network(one)))
+        )
     if noun == "volume":
         try:
             return of_volume(core.volumes.get(target))

@@ -125,6 +125,29 @@ def test_nothing_of_anothers_gets_into_a_container(
         alice.ok("DELETE", "/volumes/alices")
 
 
+def test_neither_beginnings_of_ids_nor_hints_tell_of_others(world: World) -> None:
+    alice, bob = world.alice, world.bob
+    alice.ok("POST", "/networks/create", {"Name": "alices-net"})
+    mine = bob.create("true")
+    others = [alice.create("true")]
+    try:
+        while others[-1][0] != mine[0]:
+            others.append(alice.create("true"))
+        # Were alice's looked at, it would be ambiguous.
+        assert bob.ok("GET", f"/containers/{mine[0]}/json")["Id"] == mine
+        can = "/rootless/can"
+        assert bob.ok("GET", can, verb="container.inspect", object=mine[0])["Allowed"]
+        for path, query in (
+            ("/networks/nobodys", {}),
+            (can, {"verb": "network.inspect", "object": "nobodys"}),
+        ):
+            assert "alices-net" in str(alice("GET", path, **query)), path
+            assert "alices-net" not in str(bob("GET", path, **query)), path
+    finally:
+        world.own.remove(mine, *others)
+        alice.ok("DELETE", "/networks/alices-net")
+
+
 def test_volumes_and_networks_are_their_makers(world: World) -> None:
     alice, bob = world.alice, world.bob
     alice.ok("POST", "/volumes/create", {"Name": "store"})
