@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from rootless import publickeys
 from rootless.check import exits
 from rootless.check.inputs import units, units_of_text
 from rootless.check.policies import load_policies, read_text
 from rootless.errors import InvalidInput
+from rootless.model.image import ImageFacts, Voucher
 from rootless.model.verbs import EVERYBODYS
 from rootless.policy.actions import action_findings, owner_findings
 from rootless.policy.callers import parse_identity
 from rootless.policy.documents import Document, InvalidPolicy, load_documents
 from rootless.policy.fields import FIELDS
-from rootless.policy.inputs.unit import Unit
+from rootless.policy.inputs.unit import Container, Unit
 from rootless.policy.judge import Judge
 from rootless.policy.matching import Subject
 from rootless.policy.podsecurity.checks import checks_of, parse_standard
@@ -25,7 +28,10 @@ from rootless.policy.policy import Policy
 from rootless.policy.reports.model import Result
 from rootless.policy.rules import RULES, api, cis, cis_daemon, landlock, pss, quotas
 from rootless.policy.rules.base import Rule
+from rootless.policy.rules.images import full_name
 from rootless.policy.schema import validate
+from rootless.policy.trust import is_inline
+from rootless.units import parse_seconds, parse_size
 
 _WORST = ("pass", "warn", "fail", "not-understood")
 
@@ -105,6 +111,8 @@ def _case(case: dict[str, Any], place: str, policy: Policy, base: str) -> Outcom
             found = list(units(os.path.join(base, case["file"]), case.get("as")))
         else:
             found = list(units_of_text(case["input"].encode(), case.get("as")))
+        if "image" in case:
+            found = [_with_image(unit, case["image"], place, base) for unit in found]
         results = [judge.result(unit, "input") for unit in found]
         verdict = max((result.verdict for result in results), key=_WORST.index, default="")
         broken = _broken(results)
@@ -115,6 +123,45 @@ def _case(case: dict[str, Any], place: str, policy: Policy, base: str) -> Outcom
     problems += [f"{rule} is not found" for rule in sorted(wanted - broken)]
     problems += [f"{rule} is found and not expected" for rule in sorted(broken - wanted)]
     return Outcome(place, case["name"], tuple(problems), frozenset(broken))
+
+
+def _with_image(unit: Unit, known: Mapping[str, Any], place: str, base: str) -> Unit:
+    """The input with what a case says of its containers' images."""
+    signed = known.get("signedBy")
+    keys = [_signer(text, place, base) for text in signed or ()]
+    setuid = known.get("setuidFiles")
+    now = time.time_ns()
+
+    def of(container: Container) -> Container:
+        named = ImageFacts(full_name(container.spec.request.config.image))
+        repository = known.get("signedAs", named.repository)
+        image = replace(
+            named,
+            created_ns=now - _seconds(known["age"]) * 10**9 if "age" in known else None,
+            size=_bytes(known["size"]) if "size" in known else None,
+            vouchers=None if signed is None else tuple(Voucher(k, "", repository) for k in keys),
+            setuid=None if setuid is None else tuple(setuid),
+        )
+        return replace(container, image=image)
+
+    return replace(unit, containers=tuple(map(of, unit.containers)))
+
+
+def _signer(text: str, place: str, base: str) -> str:
+    """The fingerprint of a key: the name of a file beside the test, or PEM."""
+    try:
+        pem = text if is_inline(text) else read_text(os.path.join(base, text))
+        return publickeys.from_pem(pem, text).fingerprint
+    except InvalidInput as error:
+        raise InvalidPolicy([f"{place}: {error}"]) from None
+
+
+def _seconds(value: str | int) -> int:
+    return parse_seconds(value) if isinstance(value, str) else value
+
+
+def _bytes(value: str | int) -> int:
+    return parse_size(value) if isinstance(value, str) else value
 
 
 def _asked(action: Mapping[str, Any], place: str, policy: Policy) -> tuple[str, set[str]]:

@@ -61,11 +61,15 @@ class Document:
     value: Value
     positions: Mapping[Path, tuple[int, int]]
 
-    def where(self, path: Path) -> str:
-        """``file:line:column`` of the value at ``path`` or of the nearest thing around it."""
+    def position(self, path: Path) -> tuple[int, int]:
+        """Line and column of the value at ``path`` or of the nearest thing around it."""
         while path not in self.positions:
             path = path[:-1]
-        line, column = self.positions[path]
+        return self.positions[path]
+
+    def where(self, path: Path) -> str:
+        """``file:line:column`` of :meth:`position`."""
+        line, column = self.position(path)
         return f"{self.name}:{line}:{column}"
 
 

@@ -13,6 +13,7 @@ from rootless.model.verbs import VERBS
 from rootless.policy import globs
 from rootless.policy.podsecurity.checks import parse_standard
 from rootless.policy.words import nearest
+from rootless.units import parse_seconds, parse_size
 
 
 def is_path(text: str) -> bool:
@@ -134,3 +135,29 @@ def format_check(name: str) -> Callable[[str, Any, Callable[[str, str], None]], 
             error(key, f"{value!r} is not {wanted}{near}")
 
     return check
+
+
+def number_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    """A whole number."""
+    if isinstance(value, bool):  # which Cerberus takes for an integer, as Python does
+        error(key, f"must be of type integer, not {value!r}")
+
+
+def size_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    """A size such as 512m, in bytes as a number."""
+    try:
+        size = parse_size(value) if isinstance(value, str) else value
+    except InvalidInput:
+        size = None
+    if isinstance(value, bool) or not isinstance(size, int) or size < 0:
+        error(key, f"{value!r} is not a size such as 512m or 8g, or a number of bytes")
+
+
+def duration_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
+    """A time such as 90s, in seconds as a number."""
+    try:
+        seconds = parse_seconds(value) if isinstance(value, str) else value
+    except InvalidInput:
+        seconds = None
+    if isinstance(value, bool) or not isinstance(seconds, int) or seconds < 1:
+        error(key, f"{value!r} is not a time such as 90s, 4h or 30d, of a second at least")

@@ -8,15 +8,22 @@ from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from rootless.errors import InvalidInput
 from rootless.linux.process import CAPABILITIES
 from rootless.model.verbs import VERBS
 from rootless.policy import grants
 from rootless.policy.documents import Document, InvalidPolicy, Path
 from rootless.policy.fields import FIELDS, Field
-from rootless.policy.formats import NAME, format_check, is_path
+from rootless.policy.formats import (
+    NAME,
+    duration_check,
+    format_check,
+    is_path,
+    number_check,
+    size_check,
+)
+from rootless.policy.inputs.read import shortened
+from rootless.policy.reports.model import path_text
 from rootless.policy.words import nearest
-from rootless.units import parse_seconds, parse_size
 
 if TYPE_CHECKING:
     from cerberus import Validator
@@ -39,31 +46,6 @@ def _extends_check(key: str, value: Any, error: Callable[[str, str], None]) -> N
         error(key, f"{value!r} is no builtin:NAME, none, or a file that ends with .yaml")
 
 
-def _number_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
-    if isinstance(value, bool):  # which Cerberus takes for an integer, as Python does
-        error(key, "must be of type integer")
-
-
-def _size_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
-    if isinstance(value, bool) or (isinstance(value, int) and value < 0):
-        error(key, f"{value!r} is not a size")
-    if isinstance(value, str):
-        try:
-            parse_size(value)
-        except InvalidInput as problem:
-            error(key, problem.message)
-
-
-def _duration_check(key: str, value: Any, error: Callable[[str, str], None]) -> None:
-    try:
-        seconds = parse_seconds(value) if isinstance(value, str) else value
-    except InvalidInput as problem:
-        error(key, problem.message)
-        return
-    if isinstance(value, bool) or not isinstance(seconds, int) or seconds < 1:
-        error(key, f"{value!r} is not a time such as 90s, 4h or 30d, of a second at least")
-
-
 def _trust_schema() -> dict[str, Any]:
     repositories = {
         "type": "list",
@@ -80,7 +62,7 @@ def _trust_schema() -> dict[str, Any]:
             "required": True,
             "schema": {"type": "string", "minlength": 1},
         },
-        "minimum": {"type": "integer", "min": 1, "max": 64, "check_with": _number_check},
+        "minimum": {"type": "integer", "min": 1, "max": 64, "check_with": number_check},
         "signedAs": repositories,
     }
     return {
@@ -102,11 +84,11 @@ def _field_schema(field: Field) -> dict[str, Any]:
             member["check_with"] = format_check(field.format)
         return {"type": "list", "maxlength": 4096, "schema": member}
     if shape == "size":
-        return {"type": ["string", "integer"], "check_with": _size_check}
+        return {"type": ["string", "integer"], "check_with": size_check}
     if shape == "duration":
-        return {"type": ["string", "integer"], "check_with": _duration_check}
+        return {"type": ["string", "integer"], "check_with": duration_check}
     if shape == "integer":
-        return {"type": "integer", "min": 0, "max": field.top, "check_with": _number_check}
+        return {"type": "integer", "min": 0, "max": field.top, "check_with": number_check}
     return {"type": "boolean"}
 
 
@@ -214,9 +196,9 @@ def _exception() -> dict[str, Any]:
 
 def _defaults() -> dict[str, Any]:
     return {
-        "memory": {"type": ["string", "integer"], "check_with": _size_check},
+        "memory": {"type": ["string", "integer"], "check_with": size_check},
         "cpus": {"type": ["string", "integer"], "check_with": _cpus_check},
-        "pids": {"type": "integer", "min": 1, "max": 1 << 22, "check_with": _number_check},
+        "pids": {"type": "integer", "min": 1, "max": 1 << 22, "check_with": number_check},
         "userns": {"type": "string", "allowed": ["shared", "auto"]},
         "network": {"type": "string", "allowed": ["none", "slirp4netns", "bridge"]},
         "egress": _field_schema(FIELDS["network.egress"]),
@@ -237,7 +219,7 @@ def _spec() -> dict[str, Any]:
     # What is written as readOnly and readWrite is kept as what can be read and written.
     ports = {
         "type": "list",
-        "schema": {"type": "integer", "min": 0, "max": 65535, "check_with": _number_check},
+        "schema": {"type": "integer", "min": 0, "max": 65535, "check_with": number_check},
     }
     paths = {
         "type": "list",
@@ -266,7 +248,7 @@ def _grant_list() -> dict[str, Any]:
 
     uids = {
         "type": "list",
-        "schema": {"type": "integer", "min": 0, "max": (1 << 32) - 1, "check_with": _number_check},
+        "schema": {"type": "integer", "min": 0, "max": (1 << 32) - 1, "check_with": number_check},
     }
     paths = {"type": "list", "schema": {"type": "string", "check_with": _inner_path_check}}
     grant = {
@@ -344,6 +326,21 @@ def _action() -> dict[str, Any]:
     }
 
 
+def _image_schema() -> dict[str, Any]:
+    """What an engine would know of the image of an input's containers."""
+    text = {"type": "string", "minlength": 1}
+    return {
+        "age": {"type": ["string", "integer"], "check_with": duration_check},
+        "size": {"type": ["string", "integer"], "check_with": size_check},
+        "signedBy": {"type": "list", "maxlength": 64, "schema": text},
+        "signedAs": {"type": "string", "check_with": format_check("repository")},
+        "setuidFiles": {
+            "type": "list",
+            "schema": {"type": "string", "check_with": _inner_path_check},
+        },
+    }
+
+
 def _test_schema() -> dict[str, Any]:
     verdicts = ["pass", "warn", "fail", "not-understood"]
     case = {
@@ -357,6 +354,7 @@ def _test_schema() -> dict[str, Any]:
             "schema": _action(),
         },
         "as": {"type": "string", "allowed": ["pod", "compose", "oci", "inspect", "run"]},
+        "image": {"type": "dict", "excludes": "action", "schema": _image_schema()},
         "verdict": {"type": "string", "allowed": verdicts, "required": True},
         "rules": {"type": "list", "schema": {"type": "string", "check_with": _rule_check}},
     }
@@ -425,8 +423,9 @@ def _message(error: Any, known: Mapping[str, Any]) -> str:
         case "required":
             return f"{name!r} is missing"
         case "type":
-            wanted = error.constraint
-            return f"must be of type {wanted if isinstance(wanted, str) else ' or '.join(wanted)}"
+            wanted = [error.constraint] if isinstance(error.constraint, str) else error.constraint
+            types = " or ".join("mapping" if name == "dict" else name for name in wanted)
+            return f"must be of type {types}, not {shortened(repr(error.value))}"
         case "allowed":
             choices = list(map(str, error.constraint))
             shown = ", ".join(
@@ -473,12 +472,14 @@ def validate(document: Document, kind: str | None = None) -> dict[str, Any]:
     value = cast("dict[str, Any]", document.value)
     validator = _validator(found, value)
     if not validator.validate(value):
-        complaints = []
+        complaints = set()
         for error in _leaves(validator._errors):
             path = tuple(error.document_path)
             known = _known_keys(path, found) if error.rule is None else {}
-            complaints.append(f"{document.where(path)}: {_message(error, known)}")
-        raise InvalidPolicy(sorted(set(complaints)))
+            shown = path_text(path) or "the document"
+            text = f"{document.where(path)}: {shown}: {_message(error, known)}"
+            complaints.add((document.position(path), text))
+        raise InvalidPolicy([text for _, text in sorted(complaints)])
     return value
 
 

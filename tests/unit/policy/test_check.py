@@ -109,7 +109,7 @@ def test_without_arguments_the_policy_in_force(tmp_path: Path, capfdbinary: Any)
     mine.parent.mkdir(parents=True)
     mine.write_text(HEAD + "spec: {x: 1}\n")
     assert main([]) == 3
-    assert f"{mine}:4:11: unknown key 'x'" in capfdbinary.readouterr().err.decode()
+    assert f"{mine}:4:11: spec.x: unknown key 'x'" in capfdbinary.readouterr().err.decode()
 
 
 def test_an_input_has_places_and_references(pod: str, capfdbinary: Any) -> None:

@@ -99,6 +99,29 @@ def test_cases_that_are_not_as_expected(tmp_path: Path, capsys: pytest.CaptureFi
     assert testing.main([str(tmp_path / "absent")]) == 2
 
 
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("{age: soon}", "cases[0].image.age: 'soon' is not a time such as 90s"),
+        ("{age: 0s}", "t.yaml:5:"),
+        ("{size: -1}", "is not a size"),
+        ("{signedBy: [absent.pub]}", "absent.pub"),
+        ("{signedBy: ['-----BEGIN PUBLIC KEY-----']}", "t.yaml:5:"),
+        ("{signedAs: nginx}", "is not a repository in full"),
+        ("{setuidFiles: [su]}", "is not an absolute path"),
+        ("{signdBy: []}", "did you mean 'signedBy'"),
+    ],
+)
+def test_what_is_said_of_an_image_must_make_sense(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], image: str, message: str
+) -> None:
+    test = tmp_path / "t.yaml"
+    case = f"{{name: a, as: run, input: run x, verdict: pass, image: {image}}}"
+    test.write_text(f"{TEST}policy: builtin:default\ncases: [{case}]\n")
+    assert testing.main([str(test)]) in {2, 3}
+    assert message in capsys.readouterr().err
+
+
 def test_a_new_policy_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "new.yaml"
     assert init.main([str(path), "--name", "team"]) == 0

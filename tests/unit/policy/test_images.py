@@ -145,7 +145,7 @@ def test_a_requirement_can_warn_and_be_excused() -> None:
         ("{repositories: ['*'], keys: [K, K], minimum: 2}", "1 different keys"),
         ("{repositories: ['*'], keys: [K], signedAs: []}", "minlength"),
         ("{repositories: ['*'], keys: [K], signedas: ['*']}", "did you mean 'signedAs'"),
-        ("7", "must be of type dict"),
+        ("7", "must be of type mapping"),
     ],
 )
 def test_what_is_wrong_with_a_requirement(tmp_path: Path, item: str, complaint: str) -> None:

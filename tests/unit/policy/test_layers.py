@@ -231,7 +231,10 @@ def test_a_default_that_breaks_a_rule_is_an_error_that_cites_both(tmp_path: Path
     ("body", "complaint"),
     [
         ("  quotas: {maximumContainer: 5}\n", "did you mean 'maximumContainers'?"),
-        ("  lifetime: {maximum: soon}\n", "invalid duration: 'soon'"),
+        (
+            "  lifetime: {maximum: soon}\n",
+            "spec.lifetime.maximum: 'soon' is not a time such as 90s",
+        ),
         ("  lifetime: {maximum: 500ms}\n", "is not a time such as 90s, 4h or 30d"),
         ("  lifetime: {maximum: 0}\n", "is not a time such as 90s, 4h or 30d"),
         ("  lifetime: {maximum: true}\n", "is not a time such as 90s, 4h or 30d"),

@@ -73,9 +73,9 @@ def test_changes_are_seen_and_a_broken_file_refuses(files: PolicyFiles) -> None:
         with pytest.raises(InvalidPolicy) as caught:
             store.current()
         assert caught.value.context["complaints"] == [
-            f"{files.user}:4:33: -1 is beyond the minimum of 0",
-            f"{files.user}:4:40: unknown key 'x' (known are allowAddresses, allowPublishAll, "
-            "maximum, maximumHostPort, minimumHostPort)",
+            f"{files.user}:4:33: spec.ports.minimumHostPort: -1 is beyond the minimum of 0",
+            f"{files.user}:4:40: spec.ports.x: unknown key 'x' (known are allowAddresses, "
+            "allowPublishAll, maximum, maximumHostPort, minimumHostPort)",
         ]
     # The same length and time, another inode: as an editor saves it.
     replacement = files.user.with_suffix(".new")
@@ -101,22 +101,58 @@ def test_unreadable_is_not_absent(files: PolicyFiles) -> None:
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [
-        ("spec: {capabilities: {allow: [SYS_ADMIN]}}", "f:4:31: 'SYS_ADMIN' is not one of CAP_"),
-        ("spec: {capabilities: {allow: CAP_KILL}}", "f:4:30: must be of type list"),
-        ("spec: {mounts: {denySources: [etc]}}", "f:4:31: 'etc' is not an absolute path"),
-        ("spec: {mounts: {denySources: [/a/../b]}}", "f:4:31: '/a/../b' is not an absolute"),
-        ("spec: {ports: {allowAddresses: [localhost]}}", "f:4:33: 'localhost' is not an IP"),
-        ("spec: {ports: {allowAddresses: [10.0.0.1/8]}}", "f:4:33: '10.0.0.1/8' is not an IP"),
-        ("spec: {resources: {maximumMemory: lots}}", "f:4:35: invalid size: 'lots'"),
-        ("spec: {resources: {maximumMemory: true}}", "f:4:35: True is not a size"),
-        ("spec: {resources: {maximumMemory: -5}}", "f:4:35: -5 is not a size"),
-        ("spec: {resources: {maximumPids: true}}", "f:4:33: must be of type integer"),
-        ("spec: {privileges: {allowPrivileged: 0}}", "f:4:38: must be of type boolean"),
-        ("spec: {nowhere: {a: 1}}", "f:4:17: unknown key 'nowhere'"),
+        (
+            "spec: {capabilities: {allow: [SYS_ADMIN]}}",
+            "f:4:31: spec.capabilities.allow[0]: 'SYS_ADMIN' is not one of CAP_",
+        ),
+        (
+            "spec: {capabilities: {allow: CAP_KILL}}",
+            "f:4:30: spec.capabilities.allow: must be of type list, not 'CAP_K",
+        ),
+        (
+            "spec: {mounts: {denySources: [etc]}}",
+            "f:4:31: spec.mounts.denySources[0]: 'etc' is not an absolute path",
+        ),
+        (
+            "spec: {mounts: {denySources: [/a/../b]}}",
+            "f:4:31: spec.mounts.denySources[0]: '/a/../b' is not an absolute",
+        ),
+        (
+            "spec: {ports: {allowAddresses: [localhost]}}",
+            "f:4:33: spec.ports.allowAddresses[0]: 'localhost' is not an",
+        ),
+        (
+            "spec: {ports: {allowAddresses: [10.0.0.1/8]}}",
+            "f:4:33: spec.ports.allowAddresses[0]: '10.0.0.1/8' is not",
+        ),
+        (
+            "spec: {resources: {maximumMemory: lots}}",
+            "f:4:35: spec.resources.maximumMemory: 'lots' is not a size such",
+        ),
+        (
+            "spec: {resources: {maximumMemory: true}}",
+            "f:4:35: spec.resources.maximumMemory: True is not a size",
+        ),
+        (
+            "spec: {resources: {maximumMemory: -5}}",
+            "f:4:35: spec.resources.maximumMemory: -5 is not a size",
+        ),
+        (
+            "spec: {resources: {maximumPids: true}}",
+            "f:4:33: spec.resources.maximumPids: must be of type integer, not T",
+        ),
+        (
+            "spec: {privileges: {allowPrivileged: 0}}",
+            "f:4:38: spec.privileges.allowPrivileged: must be of type boolean",
+        ),
+        ("spec: {nowhere: {a: 1}}", "f:4:17: spec.nowhere: unknown key 'nowhere'"),
         ("rules: {mounts.engin: {mode: warn}}", "mounts.engin"),
-        ("rules: {mounts.type: {mode: off!}}", "f:4:29: 'off!' is not one of enforce, warn"),
-        ("extends: builtin:lax", "f:4:10: there is no 'builtin:lax'"),
-        ("mode: off!", "f:4:7: 'off!' is not one of"),
+        (
+            "rules: {mounts.type: {mode: off!}}",
+            "f:4:29: rules[\"mounts.type\"].mode: 'off!' is not one",
+        ),
+        ("extends: builtin:lax", "f:4:10: extends: there is no 'builtin:lax'"),
+        ("mode: off!", "f:4:7: mode: 'off!' is not one of"),
     ],
 )
 def test_complaints_name_the_place(body: str, complaint: str) -> None:
