@@ -422,6 +422,7 @@ async def test_the_oldest_handshake_makes_room(
     tmp_path: Path, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tls, "MAX_HANDSHAKES", 2)
+    monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 600)
     client = client_context(tmp_path, pki.signed(CA, "alice"))
     async with served(Recorder, context) as address:
         waiting = [await asyncio.open_connection(*address) for _ in range(2)]
@@ -436,9 +437,49 @@ async def test_the_oldest_handshake_makes_room(
 
         assert await asyncio.to_thread(talk) == b"in time"
         with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(waiting[0][0].read(), 20) == b""
+            assert await asyncio.wait_for(waiting[0][0].read(), 60) == b""
         for _, writer in waiting:
             writer.close()
+
+
+@pytest.mark.parametrize("bound", ["MAX_BY_ADDRESS", "MAX_BY_IDENTITY"])
+async def test_nobody_has_more_connections_than_the_bound(
+    bound: str, tmp_path: Path, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, bound, 1)
+    alice = client_context(tmp_path / "a", pki.signed(CA, "alice"))
+    bob = client_context(tmp_path / "b", pki.signed(CA, "bob"))
+
+    def answer(client: ssl.SSLContext) -> bytes:
+        """b'' for one that is sent away."""
+        try:
+            peer = Peer(address, client)
+            with peer.sock, contextlib.suppress(ssl.SSLError, ConnectionError):
+                peer.write(b"hello")
+                peer.end_input()
+                return peer.read_all()
+        except (ssl.SSLError, ConnectionError):
+            pass
+        return b""
+
+    made: list[Recorder] = []
+
+    def factory() -> Recorder:
+        made.append(Recorder())
+        return made[-1]
+
+    async with served(factory, context) as address:
+        first = await asyncio.to_thread(Peer, address, alice)
+        while not made:
+            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(answer, alice) == b""
+        # The address is everybody's here, the identity is not.
+        other = await asyncio.to_thread(answer, bob)
+        assert other == (b"" if bound == "MAX_BY_ADDRESS" else b"hello")
+        first.sock.close()
+        await asyncio.wait_for(made[0].lost, 60)
+        while not await asyncio.to_thread(answer, alice):
+            await asyncio.sleep(0.01)
 
 
 def _identity(pair: pki.Pair) -> Identity:
