@@ -184,11 +184,15 @@ def no_space(what: str, error: OSError | SyscallError) -> Exhausted | None:
 
 
 def in_words(error: OSError, where: str) -> RootlessError:
-    """A system call that failed without a word of its own: on which file, or ``where``."""
+    """A system call that failed without a word of its own: on which file.
+
+    ``where`` is out of space when it names no file.
+    """
     from os import fsdecode
     from os.path import abspath
 
-    what = f"'{abspath(fsdecode(error.filename))}'" if error.filename else where
+    file = f"'{abspath(fsdecode(error.filename))}'" if error.filename else ""
+    if (full := no_space(file or where, error)) is not None:
+        return full
     name = _errno.errorcode.get(error.errno or 0, "no errno")
-    full = no_space(what, error)
-    return full or RootlessError(f"{what}: {error.strerror or error} [{name}]")
+    return RootlessError(f"{file or 'a system call'}: {error.strerror or error} [{name}]")

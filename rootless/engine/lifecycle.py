@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rootless.engine import cgroups, etcfiles, layout, lifetime, links, notices, restart, starting
@@ -93,12 +94,11 @@ class Lifecycle:
         launcher = await core.launcher()
         await check_sink(plan.log, (core.settings.exec_root, core.settings.data_root))
         await unit.made()
-        created = await launcher.create(plan, key=key)
+        late = partial(etcfiles.write_etc, core, spec, directory, unit.endpoints)
+        created = await launcher.create(plan, key=key, meanwhile=late if files_due else None)
         unit.admitted = admitted
         created.on_log = starting.log_speaker(unit)
         try:
-            if files_due:
-                etcfiles.write_etc(core, spec, directory, unit.endpoints)
             connection = await core.network.connect(
                 spec.network,
                 unit.id,

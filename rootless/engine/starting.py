@@ -106,6 +106,8 @@ def log_speaker(unit: Unit) -> Callable[[str], None]:
 
 def servers(spec: ContainerSpec) -> tuple[str, ...]:
     """Whom the resolver of a container on bridge networks asks: ``--dns``, or the host's."""
+    if spec.network.mode == "none":
+        return ()
     from rootless.network import files
 
     if spec.network.dns:

@@ -335,16 +335,23 @@ class Launcher:
                 finally:
                     loop.remove_writer(self._sock.fileno())
 
-    async def create(self, plan: LaunchPlan, *, key: bytes | None = None) -> Created:
+    async def create(
+        self,
+        plan: LaunchPlan,
+        *,
+        key: bytes | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Created:
         """Have a container's sandbox made, up to the point before its program runs.
 
         ``key`` names the spare to make it of: :func:`frame_key`, unless the caller knows better.
+        ``meanwhile`` is called while it is made; when that fails the sandbox is given up.
         """
         if key is None:
             key = frame_key(plan)
         message: dict[str, object] = {"plan": plan}
         try:
-            return await self._created(message, tag=b"c", key=key)
+            return await self._created(message, tag=b"c", key=key, meanwhile=meanwhile)
         except _EndedSilently:
             # A spare may be killed in the moment it is used. Nothing of the
             # container has run yet, so it is begun again, without one.
@@ -370,10 +377,17 @@ class Launcher:
         return await self._created({"op": "exec", "plan": plan})
 
     async def _created(
-        self, message: dict[str, object], *, tag: bytes = b"-", key: bytes = wire.NO_KEY
+        self,
+        message: dict[str, object],
+        *,
+        tag: bytes = b"-",
+        key: bytes = wire.NO_KEY,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Created:
         reply = await self._request(message, tag=tag, key=key)
         try:
+            if meanwhile is not None:
+                meanwhile()
             answer = await reply.receive()
         except BaseException:
             reply.close()

@@ -37,5 +37,5 @@ def test_what_init_said_is_the_reason(
         assert answer is not None
         failure = wire.failure_of(answer[0])
         assert failure.message == (
-            "unable to find user x" if said else "ProcessLookupError: [Errno 3] No such process"
+            "unable to find user x" if said else "a system call: No such process [ESRCH]"
         )
