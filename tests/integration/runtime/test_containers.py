@@ -615,8 +615,11 @@ async def _spare(
 
 
 def _receives(pid: int) -> bool:
-    """Whether it is blocked in recvmsg(2), by proc_pid_syscall(5)."""
-    with suppress(ProcessLookupError):
+    """Whether it is blocked in recvmsg(2), by proc_pid_syscall(5).
+
+    That cannot be read while it changes its credentials.
+    """
+    with suppress(ProcessLookupError, PermissionError):
         return Path(f"/proc/{pid}/syscall").read_text().split()[0] == _RECVMSG
     return False
 
