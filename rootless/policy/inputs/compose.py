@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from rootless.model.mounts import MountSpec
 from rootless.policy.inputs.composebuild import rooted
 from rootless.policy.inputs.composeservice import service_container
 from rootless.policy.inputs.interpolate import interpolate
@@ -297,16 +299,22 @@ def _shared_volumes(containers: list[Container]) -> Iterator[Remark]:
     users: dict[str, set[str]] = {}
     for container in containers:
         for mount in container.spec.mounts:
-            key = mount.volume_name or mount.source
-            if key:
-                users.setdefault(key, set()).add(container.name)
+            users.setdefault(_shared_name(mount), set()).add(container.name)
     for container in containers:
         for mount in container.spec.mounts:
-            key = mount.volume_name or mount.source
+            key = _shared_name(mount)
             if key and len(users[key]) > 1:
                 others = _listed(sorted(users[key] - {container.name}))
                 path = container.path(("HostConfig.Mounts", mount.target))
                 yield Remark("mounts.shared-volume", path, key, f"{others} mounts it as well")
+
+
+def _shared_name(mount: MountSpec) -> str:
+    """What two mounts of the same thing have in common, '' for what cannot be shared."""
+    if mount.volume_name or not mount.source:
+        return mount.volume_name
+    path = posixpath.normpath(mount.source)
+    return path if path.startswith(("/", "~", "..")) else f"./{path}".removesuffix("/.")
 
 
 def _listed(names: list[str]) -> str:

@@ -50,19 +50,23 @@ def units_of(document: InputDocument, *, lenient: bool) -> Iterator[Unit]:
     yield from _units(document, View(document.value, ()), lenient=lenient, depth=0)
 
 
-def _units(document: InputDocument, view: View, *, lenient: bool, depth: int) -> Iterator[Unit]:
+def _units(
+    document: InputDocument, view: View, *, lenient: bool, depth: int, listed: str = ""
+) -> Iterator[Unit]:
+    """``listed`` is the kind of what does not say its own: of the items of a PodList."""
     try:
-        kind = view.text("kind") or ""
+        kind = view.text("kind") or listed
         if kind.endswith("List") and "items" in view.value and depth < _MAX_LISTS:
             items = list(view.objects("items"))
             beside = lenient or len(items) > 1
+            of = kind.removesuffix("List")
             for item in items:
-                yield from _units(document, item, lenient=beside, depth=depth + 1)
+                yield from _units(document, item, lenient=beside, depth=depth + 1, listed=of)
             return
         metadata = view.object("metadata")
         name = (metadata.text("name") or metadata.text("generateName") or "") if metadata else ""
     except NotUnderstood as problem:
-        yield Unit(document, str(view.value.get("kind")), "", problems=(problem,))
+        yield Unit(document, str(view.value.get("kind", listed)), "", problems=(problem,))
         return
     if kind not in _TEMPLATES:
         if not lenient:

@@ -331,3 +331,40 @@ def test_no_input_makes_a_traceback(value: Any) -> None:
     ):
         for unit in units(json.dumps(wrapped)):
             judge.result(unit, "x")
+
+
+def test_items_of_a_list_of_one_kind_need_not_say_theirs() -> None:
+    items = "items:\n- spec: {hostPID: true, containers: [{name: a, image: b}]}\n"
+    for kind in ("PodList", "List"):
+        found = units(f"apiVersion: v1\nkind: {kind}\n{items}")
+        assert [(unit.kind, bool(unit.problems)) for unit in found] == [
+            ("Pod", False) if kind == "PodList" else ("", True)
+        ]
+    other = "apiVersion: v1\nkind: SecretList\nitems: [{data: {}}, {data: {}}]\n"
+    assert [unit.problems[0].message for unit in units(other)] == [
+        "nothing in it starts a container"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("./logic:/a", "./logic/:/b", True),
+        ("./logic:/a", "./x/../logic:/b:ro", True),
+        ("/srv/a:/a", "/srv//a/:/b", True),
+        (".:/a", "./:/b", True),
+        ("../a:/a", "./../a:/b", True),
+        ("~/a:/a", "~/a/:/b", True),
+        ("data:/a", "data:/b", True),
+        ("./a:/a", "../a:/a", False),
+        ("/srv/a:/a", "/srv/ab:/a", False),
+        ("/a", "/a", False),
+        ("./data:/a", "data:/a", False),
+    ],
+)
+def test_what_two_services_share(one: str, other: str, shared: bool) -> None:  # a case
+    pairs = (("a", one), ("b", other))
+    services = "".join(f"  {name}: {{image: x, volumes: ['{entry}']}}\n" for name, entry in pairs)
+    [unit] = units(f"services:\n{services}volumes: {{data: {{}}}}\n")
+    assert not unit.problems
+    assert len(unit.remarks) == 2 * shared
