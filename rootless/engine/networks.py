@@ -14,7 +14,14 @@ from rootless import ids
 from rootless.engine import etcfiles, ipam, notices, starting
 from rootless.engine.core import Core
 from rootless.engine.denials import Denials
-from rootless.engine.filters import Filters, check_filters, match_labels, single_bool, until
+from rootless.engine.filters import (
+    Filters,
+    check_filters,
+    match_labels,
+    match_name,
+    single_bool,
+    until,
+)
 from rootless.engine.network_table import host_routes, is_predefined, renamed
 from rootless.engine.ownership import of_network, of_unit, seen_network, seen_unit
 from rootless.engine.resolve_attachments import attachment
@@ -173,8 +180,8 @@ class Networks:
         check_filters(filters, _LIST)
         _check_type(filters)
         records = (*predefined(), *self._core.networks)
-        lists = self._core.policy.lists
-        seen = (r for r in records if lists(identity, "network.list", of_network(r)))
+        wanted = self._core.policy.lister(identity, "network.list", of_network)
+        seen = filter(wanted, records)
         return [NetworkView(r) for r in seen if self._matches(r, filters)]
 
     def _matches(self, record: NetworkRecord, filters: Filters) -> bool:
@@ -185,8 +192,8 @@ class Networks:
                 return False
         tests = {
             "driver": lambda v: v == record.driver,
-            "id": lambda v: v in record.id,
-            "name": lambda v: v in record.name,
+            "id": lambda v: match_name(record.id, [v]),
+            "name": lambda v: match_name(record.name, [v]),
             "scope": lambda v: v == "local",
             "type": lambda v: v == ("builtin" if builtin else "custom"),
         }

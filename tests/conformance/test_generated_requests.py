@@ -95,7 +95,7 @@ def descriptors(engine: Engine) -> list[str]:
 def send(engine: Engine, request: Request) -> tuple[int, bytes]:
     """Status and the beginning of the body; raises TimeoutError when no answer comes."""
     method, template = request.label.split(" ", 1)
-    target = template
+    target = request.version + template
     for name, value in request.path.items():
         target = target.replace(f"{{{name}}}", quote(str(value), safe="/:"))
     if request.query:
@@ -160,7 +160,10 @@ def test_generated_requests(label: str, world: World) -> None:
         body = case.body if isinstance(case.body, dict | list | str | int | bool) else None
         if hasattr(case.body, "data"):
             body = bytes(case.body.data)
-        request = Request(label, dict(case.path_parameters or {}), dict(case.query or {}), {}, body)
+        headers = {name: str(value) for name, value in (case.headers or {}).items()}
+        request = Request(
+            label, dict(case.path_parameters or {}), dict(case.query or {}), headers, body
+        )
         assume("\0" not in str(request.path))
         world.lead(request, data.draw)
         check(engine, request)

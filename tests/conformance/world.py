@@ -44,6 +44,7 @@ PLAUSIBLE: dict[str, tuple[str, ...]] = {
     "name": ("fresh", "keeper", "/fresh2"),
 }  # fmt: skip
 """Values that have an effect, by the names of parameters."""
+VERSIONS = ("", "", "/v1.51", "/v1.44", "/v1.41", "/v1.30", "/v1.24")
 FLAGS = ("1", "0", "true", "False", "none", "")
 _ELSEWHERE = frozenset(
     ("POST /images/create", "POST /images/{name}/push", "GET /distribution/{name}/json")
@@ -59,6 +60,8 @@ class Request:
     query: dict[str, Any]
     headers: dict[str, str]
     body: Any
+    version: str = ""
+    """How the path begins: ``/v1.41``, or nothing."""
 
 
 class World:
@@ -83,6 +86,8 @@ class World:
         body = {"Cmd": ["cat"], "AttachStdout": True, "AttachStdin": True}
         self.execs = [api.ok("POST", f"/containers/{running}/exec", body)["Id"] for _ in range(3)]
         api.ok("POST", "/volumes/create", {"Name": "vol"})
+        if not api.ok("GET", "/networks", filters='{"name":["^net$"]}'):
+            api.ok("POST", "/networks/create", {"Name": "net"})
         api.ok("POST", f"/images/{IMAGE}/tag", repo=f"{NOBODY}/spare", tag="1")
 
     def _existing(self) -> list[str]:
@@ -91,6 +96,8 @@ class World:
     def clear(self) -> None:
         """Remove all that requests have made."""
         self.api.remove(*self._existing())
+        for network in self.api.ok("GET", "/networks", filters='{"type":["custom"]}'):
+            self.api.ok("DELETE", f"/networks/{network['Id']}")
         for volume in self.api.ok("GET", "/volumes")["Volumes"]:
             self.api.ok("DELETE", f"/volumes/{volume['Name']}", force=1)
         for image in self.api.ok("GET", "/images/json", all=1):
@@ -101,6 +108,7 @@ class World:
     def lead(self, request: Request, draw: st.DrawFn) -> None:
         """Replace some of a request's values by such as exist."""
         label = request.label
+        request.version = draw(st.sampled_from(VERSIONS))
         if draw(st.integers(0, 9)) < 8:
             self._name(request, draw)
         if label == "POST /images/create" and draw(st.booleans()):
@@ -109,6 +117,9 @@ class World:
             request.body = draw(st.sampled_from((ARCHIVE, b"", ARCHIVE[:700])))
         if label == "POST /containers/create":
             self._creation(request, draw)
+        elif label in ("POST /networks/{id}/connect", "POST /networks/{id}/disconnect"):
+            if isinstance(request.body, dict) and draw(st.booleans()):
+                request.body["Container"] = draw(st.sampled_from(self.containers))
         elif label == "POST /containers/{id}/exec" and draw(st.booleans()):
             request.body = {**_only_some(request.body, draw), "Cmd": ["true"]}
         elif isinstance(request.body, bytes) and draw(st.booleans()):
@@ -129,7 +140,8 @@ class World:
         label = request.label
         known = {
             "containers": self.containers, "exec": self.execs, "volumes": ["vol"],
-            "networks": ["none", "slirp4netns", "host"], "images": [f"{NOBODY}/spare:1"],
+            "networks": ["net", "net", "bridge", "none", "slirp4netns", "host"],
+            "images": [f"{NOBODY}/spare:1"],
         }  # fmt: skip
         choices = known.get(label.split("/")[1], [])
         for field in request.path if choices else ():
@@ -157,6 +169,7 @@ class World:
             query["term"] = f"{NOBODY}/{query.get('term')}"
         if request.label == "POST /auth" and isinstance(request.body, dict):
             request.body["serveraddress"] = NOBODY
+        # A registry's name in it counts for more than the one in the path.
         request.headers.pop("X-Registry-Auth", None)
 
 

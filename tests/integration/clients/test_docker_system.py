@@ -52,6 +52,9 @@ def test_volumes(docker_cli: DockerCli, engine: Engine) -> None:
 def test_the_networks_there_are(docker_cli: DockerCli, engine: Engine) -> None:
     names = ok(docker_cli, "network", "ls", "--format", "{{.Name}}").split()
     assert {"host", "none"} <= set(names)
+    for pattern, found in (("^none$", "none"), ("non", "none"), ("^on", ""), ("h.s", "host")):
+        listed = ("network", "ls", "--filter", f"name={pattern}", "--format", "{{.Name}}")
+        assert ok(docker_cli, *listed).strip() == found, pattern
     shown = json.loads(ok(docker_cli, "network", "inspect", "none"))[0]
     assert (shown["Driver"], shown["Scope"]) == ("null", "local")
     done = docker_cli("network", "inspect", "absent")
