@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -54,6 +55,17 @@ class Authority:
         self.store = store
         self.state = store.state()
         self._signer: Pair | None = None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone with the directory (:meth:`Store.locked`), with the settings as they are now.
+
+        Others may have changed them since they were read: a number of a list would be used
+        twice, and a daemon that was given a certificate would not get the next list.
+        """
+        with self.store.locked():
+            self.state = self.store.state()
+            yield
 
     # -- certificates of its own -------------------------------------------------
 

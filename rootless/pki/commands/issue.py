@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     _check(options)
     authority = Authority(common.store(options))
-    with authority.store.locked():
+    with authority.locked():
         record = _issue(authority, options)
     print(common.told(record))
     print(f"{record.directory}: ca.pem, cert.pem, key.pem")
@@ -169,7 +169,7 @@ def main_renew(argv: Sequence[str]) -> int:
         print(f"intermediate until {made.not_valid_after_utc:%Y-%m-%d}; renew the servers now")
         return 0
     authority = Authority(store)
-    with store.locked():
+    with authority.locked():
         if options.due:
             for record in renew_due(authority, options.within or profile("server").warn):
                 print(common.told(record))

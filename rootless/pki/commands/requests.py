@@ -72,7 +72,7 @@ def main_sign(argv: Sequence[str]) -> int:
     else:
         text = files.read(Path(options.request), "request", limit=MAX_REQUEST)
     public = accepted(text, options.request, client)
-    with authority.store.locked():
+    with authority.locked():
         issued = authority.issue(
             "client", client.name, client.role, build.client_names(client), public,
             lifetime=options.lifetime,

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         help=", ".join(revocation.REASONS))  # fmt: skip
     options = parser.parse_args(argv)
     authority = Authority(common.store(options))
-    with authority.store.locked():
+    with authority.locked():
         found: dict[str, Record] = {}
         for word in options.what:
             found |= {one.serial: one for one in _find(authority, word)}
@@ -66,7 +66,7 @@ def main_crl(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     authority = Authority(common.store(options))
     lifetime: timedelta = options.lifetime or revocation.LIFETIME
-    with authority.store.locked():
+    with authority.locked():
         text = authority.publish(lifetime)
     if options.out is not None:
         if not options.out.absolute().parent.is_dir():

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from rootless.errors import Conflict, Denied, InvalidInput, NotFound
 from rootless.pki import keys
+from rootless.pki.authority import Authority
 from rootless.pki.commands import init, issue, requests, revoke, status
 from rootless.pki.store import Store
 
@@ -98,7 +99,6 @@ def test_an_authority_keeps_to_its_bounds_and_openssl_sees_to_it(pki: Path, tmp_
 def _forged(pki: Path, place: Path, uri: str) -> Path:
     """A certificate that the authority's own code would not make, signed with its key."""
     from rootless.pki import build
-    from rootless.pki.authority import Authority
     from rootless.pki.profiles import profile
 
     signer = Authority(Store(pki)).signer()
@@ -364,3 +364,20 @@ def test_verify_tells_all_that_is_wrong(pki: Path, tmp_path: Path) -> None:
     code, told = _verify(pki, tmp_path / "leaf.pem")
     assert code == 1
     assert "no trusted authority and no intermediate is its issuer" in told
+
+
+def test_what_another_command_changed_meanwhile_counts(pki: Path, tmp_path: Path) -> None:
+    """The settings are read before the lock is had, and again with it."""
+    early = Authority(Store(pki))
+    place = tmp_path / "tls"
+    place.mkdir(mode=0o700)
+    other = Authority(Store(pki))
+    with other.locked():
+        other.install(place)
+        other.publish()
+    with early.locked():
+        early.publish()
+    # Its list is where the other one's daemon looks, with a number of its own.
+    assert (place / "crl.pem").read_bytes() == (pki / "crl.pem").read_bytes()
+    assert early.state.crl_number == other.state.crl_number + 1
+    assert Store(pki).state() == early.state
