@@ -101,6 +101,7 @@ FIELDS: dict[str, Field] = {
     "network.allowNetworks": Field(ALLOW_PATTERNS, format="name"),
     "network.egress": Field(ALLOW_EGRESS, format="egress"),
     "network.requireEgress": Field(REQUIRE),
+    "network.allowHostGateway": Field(PERMIT),
     "ports.allowAddresses": Field(ALLOW_NETWORKS, format="network"),
     "ports.minimumHostPort": Field(MINIMUM, top=65536),
     "ports.maximumHostPort": Field(MAXIMUM, top=65535),

@@ -272,6 +272,7 @@ def _request(body: Body, config: Fields, host: Fields) -> ContainerRequest:
         ),
         host=HostConfig(
             network_mode=host.text("NetworkMode"),
+            extra_hosts=host.texts("ExtraHosts"),
             port_bindings=tuple(_ports(host, Fields(body, "").object("NetworkSettings"))),
             publish_all_ports=host.flag("PublishAllPorts"),
             restart_policy=RestartPolicy(
@@ -323,22 +324,43 @@ def _network(request: ContainerRequest, body: Fields) -> NetworkSpec:
     places = places or body.object("NetworkSettings").object("Networks").value
     lists = {name: _egress(Fields(place, name)) for name, place in places.items()}
     users = [name for name in lists if name not in _ONES_OWN]
-    if found.mode == "slirp4netns" or (mode in _ONES_OWN and not users):
+    if not users and mode in {"default", "bridge"}:
+        users = ["bridge"]
+        lists["bridge"] = next((x for x in map(lists.get, ("bridge", "default")) if x), None)
+    elif found.mode == "slirp4netns" or (mode in _ONES_OWN and not users):
         own = [lists.get(name) for name in _ONES_OWN if lists.get(name) is not None]
         found = replace(found, egress=own[0] if own else None)
-    if found.mode == "bridge" and mode not in users and (users or mode not in _ONES_OWN):
-        users.append(mode or "bridge")
+    # Networks that are named without a mode are all there are.
+    if found.mode == "bridge" and mode not in {*users, "", "default"}:
+        users.append(mode)
     if found.mode in {"slirp4netns", "bridge"}:
-        attached = tuple(Attachment("", name, egress=lists.get(name)) for name in users)
-        found = replace(found, attachments=attached)
+        attached = (_attachment(name, lists.get(name), places.get(name)) for name in users)
+        found = replace(found, attachments=tuple(attached))
     return found
 
 
+def _attachment(name: str, own: tuple[str, ...] | None, place: Any) -> Attachment:
+    """What is known of the network itself is said by inputs that declare it."""
+    about = Fields(place or {}, name).object("Rootless")
+    return Attachment(
+        "",
+        name,
+        outward=not about.flag("Internal"),
+        network_egress=_list(about.text("Egress")),
+        egress=own,
+    )
+
+
 def _egress(place: Fields) -> tuple[str, ...] | None:
-    """The list of a container on a network; what is none does not restrict."""
+    """The list of a container on a network."""
+    return _list(str(place.object("DriverOpts").value.get(EGRESS) or ""))
+
+
+def _list(written: str) -> tuple[str, ...] | None:
+    """What is no list does not restrict."""
     try:
-        return egress.parse(str(place.object("DriverOpts").value[EGRESS]))
-    except (KeyError, InvalidInput):
+        return egress.parse(written) if written else None
+    except InvalidInput:
         return None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from rootless.model.mounts import MountSpec
 from rootless.policy.inputs.composebuild import rooted
+from rootless.policy.inputs.composenetworks import ProjectNetworks, project_networks
 from rootless.policy.inputs.composeservice import service_container
 from rootless.policy.inputs.interpolate import interpolate
 from rootless.policy.inputs.read import (
@@ -93,12 +94,13 @@ class _Project:
             return
         volumes = document.value.get("volumes")
         declared = volumes if isinstance(volumes, dict) else {}
+        networks = project_networks(document.value, self.directory)
         for name in services:
             path: Path = ("services", name)
             try:
                 service = self._service(document, name, self.directory, ())
-                yield service_container(name, service, declared, path)
-                yield from _before(name, service, declared, path)
+                yield service_container(name, service, declared, path, networks)
+                yield from _before(name, service, declared, path, networks)
             except NotUnderstood as problem:
                 where = problem.path if problem.path and problem.path[0] == "services" else path
                 problems.append(NotUnderstood(problem.message, path=where))
@@ -226,7 +228,11 @@ def merged(base: Any, own: Any) -> Any:
 
 
 def _before(
-    name: str, service: dict[str, Any], declared: dict[str, Any], path: Path
+    name: str,
+    service: dict[str, Any],
+    declared: dict[str, Any],
+    path: Path,
+    networks: ProjectNetworks,
 ) -> Iterator[Container]:
     """The containers with an image of their own that run before a service's."""
     for index, hook in enumerate(service.get("pre_start") or ()):
@@ -234,7 +240,7 @@ def _before(
             like = {key: value for key, value in service.items() if key != "pre_start"}
             changed = {key: hook[key] for key in ("image", "user") if key in hook}
             title = f"{name}.pre_start[{index}]"
-            found = service_container(title, {**like, **changed}, declared, path)
+            found = service_container(title, {**like, **changed}, declared, path, networks)
             place = (*path, "pre_start", index, "image")
             yield replace(found, places={**found.places, ("Config.Image",): place})
 

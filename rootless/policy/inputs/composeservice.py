@@ -6,6 +6,7 @@ from typing import Any
 
 from rootless.policy.inputs.body import container_spec
 from rootless.policy.inputs.composebuild import build_spec
+from rootless.policy.inputs.composenetworks import ProjectNetworks
 from rootless.policy.inputs.composevolumes import volumes
 from rootless.policy.inputs.read import NotUnderstood, Path
 from rootless.policy.inputs.unit import Container, FieldPath
@@ -67,7 +68,11 @@ class Service:
 
 
 def service_container(
-    name: str, service: dict[str, Any], declared: dict[str, Any], path: Path
+    name: str,
+    service: dict[str, Any],
+    declared: dict[str, Any],
+    path: Path,
+    networks: ProjectNetworks,
 ) -> Container:
     """One service; raises NotUnderstood with the place of what is wrong."""
     for key in service:
@@ -84,7 +89,13 @@ def service_container(
     _devices(built)
     _hooks(built)
     volumes(built.service, declared, path, built.host, built.places)
-    body = {"Name": name, "Config": built.config, "HostConfig": built.host}
+    endpoints = networks.endpoints(built.service, path, built.places)
+    body = {
+        "Name": name,
+        "Config": built.config,
+        "HostConfig": built.host,
+        "NetworkingConfig": {"EndpointsConfig": endpoints},
+    }
     try:
         spec = container_spec(body)
     except NotUnderstood as problem:
@@ -111,6 +122,7 @@ def _plain(built: Service) -> None:
     built.copy("cap_drop", "CapDrop", texts)
     built.copy("group_add", "GroupAdd", texts)
     built.copy("security_opt", "SecurityOpt", texts)
+    built.copy("extra_hosts", "ExtraHosts", _hosts)
     built.copy("sysctls", "Sysctls", pairs)
     built.copy("cgroup_parent", "CgroupParent", text)
     for index, option in enumerate(built.host.get("SecurityOpt", ())):
@@ -121,6 +133,12 @@ def _plain(built: Service) -> None:
     if ulimits:
         built.host["Ulimits"] = [{"Name": str(key), "Soft": 0, "Hard": 0} for key in ulimits]
         built.at("HostConfig.Ulimits", "ulimits")
+
+
+def _hosts(value: Any, what: str) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{name}:{at}" for name, found in value.items() for at in texts(found, what)]
+    return texts(value, what)
 
 
 def _modes(built: Service) -> None:

@@ -42,7 +42,9 @@ def _inspect_unit(document: InputDocument, entry: Any, home: Path) -> Unit:
     name = entry.get("Name")
     shown = name.lstrip("/") if isinstance(name, str) else ""
     try:
-        spec = container_spec(entry)
+        # No network named means the default bridge, here.
+        host = {**entry["HostConfig"], "NetworkMode": mode_of(entry)}
+        spec = container_spec({**entry, "HostConfig": host})
     except NotUnderstood as problem:
         found = NotUnderstood(problem.message, path=(*home, *(problem.path or ())))
         return Unit(document, "Container", shown, problems=(found,))
@@ -51,6 +53,11 @@ def _inspect_unit(document: InputDocument, entry: Any, home: Path) -> Unit:
         shown, spec, home, body_places(entry, home), declared=created, observed=_observed(entry)
     )
     return Unit(document, "Container", shown, (container,))
+
+
+def mode_of(entry: dict[str, Any]) -> Any:
+    """The network mode of a body, which names the default one where it says nothing."""
+    return entry["HostConfig"].get("NetworkMode") or "default"
 
 
 def _observed(entry: dict[str, Any]) -> dict[str, str]:

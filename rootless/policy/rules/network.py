@@ -45,7 +45,7 @@ def mode(case: Case) -> Iterator[Violation]:
     remediation="use a network that network.allowNetworks names",
 )
 def name(case: Case) -> Iterator[Violation]:
-    """Of the networks that users make only the allowed ones, by name."""
+    """Of the bridge networks, ``bridge`` among them, only the allowed ones, by name."""
     allow = case.policy.names_of("network.allowNetworks")
     for network in network_names(case) if allow is not None else ():
         if not matches_pattern(network, allow or frozenset()):
@@ -87,6 +87,23 @@ def outward(case: Case) -> Iterator[Violation]:
             for item in egress.beyond(reduce(egress.intersect, lists), allow):
                 reason = f"allowed are {', '.join(sorted(allow)) or 'no destinations'}"
                 yield Violation("HostConfig.NetworkMode", item, reason, key)
+
+
+@rule(
+    "network.host-gateway",
+    "high",
+    keys=("network.allowHostGateway",),
+    references=("NIST 800-190 4.4.2",),
+    remediation="leave out --add-host NAME:host-gateway, or allow it in network.allowHostGateway",
+)
+def host_gateway(case: Case) -> Iterator[Violation]:
+    """No name leads to the host."""
+    if case.policy.permits("network.allowHostGateway"):
+        return
+    for entry in case.spec.request.host.extra_hosts:
+        if entry.partition("=" if "=" in entry else ":")[2] == "host-gateway":
+            reason = "the policy allows no access to the host"
+            yield Violation("HostConfig.ExtraHosts", entry, reason, "network.allowHostGateway")
 
 
 @rule(
@@ -137,4 +154,4 @@ def privileged(case: Case) -> Iterator[Violation]:
             )
 
 
-RULES = (mode, name, outward, address, privileged)
+RULES = (mode, name, outward, host_gateway, address, privileged)

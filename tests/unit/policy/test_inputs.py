@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,54 @@ def test_a_part_of_a_compose_file_is_one_and_no_pass() -> None:
     for other in ("volumes: []", "volumes: {a: {}}\nother: 1", "name: x", "volumes: {}\nkind: 1"):
         [unit] = units_of(read_documents(other.encode()), None, None)
         assert unit.kind == "Unknown"
+
+
+def test_compose_networks_are_known_by_name_and_egress_list(tmp_path: Path) -> None:
+    text = (
+        "services:\n"
+        "  plain: {image: x}\n"
+        "  both:\n    image: x\n    networks:\n      front:\n"
+        "      ci: {driver_opts: {egress: 'a.test:443'}}\n"
+        "  inner: {image: x, networks: [back, theirs]}\n"
+        "  alone: {image: x, network_mode: none, extra_hosts: {h: host-gateway}}\n"
+        "  old: {image: x, network_mode: bridge}\n"
+        "networks:\n"
+        "  front: {name: shop-front}\n"
+        "  ci: {driver_opts: {egress: 'a.test b.test'}}\n"
+        "  back: {internal: true}\n"
+        "  theirs: {external: true}\n"
+    )
+    where = tmp_path / "My.Shop"
+    (unit,) = compose_units(read_documents(text.encode())[0], str(where))
+    assert not unit.problems
+    found = {c.name: c.spec.network for c in unit.containers}
+    assert found["plain"].ways_out == [("myshop_default", ())]
+    assert found["both"].ways_out == [
+        ("shop-front", ()), ("myshop_ci", (("a.test", "b.test"), ("a.test:443",)))
+    ]  # fmt: skip
+    assert found["inner"].ways_out == [("theirs", ())]
+    assert [a.network for a in found["inner"].attachments] == ["myshop_back", "theirs"]
+    assert (found["alone"].mode, found["alone"].attachments) == ("none", ())
+    assert [a.network for a in found["old"].attachments] == ["bridge"]
+    at = {c.name: c.places for c in unit.containers}
+    assert at["both"]["HostConfig.NetworkMode", "myshop_ci"][2:] == ("networks", "ci")
+    host = next(c.spec.request.host for c in unit.containers if c.name == "alone")
+    assert host.extra_hosts == ("h:host-gateway",)
+    (named,) = compose_units(read_documents(f"name: own\n{text}".encode())[0], str(where))
+    assert named.containers[0].spec.network.ways_out == [("own_default", ())]
+
+
+def test_a_policy_about_networks_judges_the_default_one() -> None:
+    policy = load_named("builtin:default", home=HOME, where="t")
+    rule = {"network.allowNetworks": frozenset({"front"})}
+    judge = Judge(replace(policy, constraints={**policy.constraints, **rule}))
+    for host, denied in (
+        ({}, "bridge"), ({"NetworkMode": "default"}, "bridge"), ({"NetworkMode": "front"}, ""),
+        ({"NetworkMode": "back"}, "back"), ({"NetworkMode": "none"}, ""),
+    ):  # fmt: skip
+        (unit,) = units(json.dumps({"Config": {"Image": "x"}, "HostConfig": host}))
+        told = [e.message for e in judge.result(unit, "x").findings if e.rule == "network.name"]
+        assert [denied in text for text in told] == ([True] if denied else []), host
 
 
 def test_extends_and_include_are_followed(tmp_path: Path) -> None:

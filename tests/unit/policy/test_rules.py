@@ -156,6 +156,12 @@ CASES: list[tuple[str, ContainerSpec, Policy, ContainerSpec]] = [
         ports(PortBinding(80, "tcp", "", 8000, 9000)),
     ),
     (
+        "network.host-gateway",
+        spec(request=asked(extra_hosts=("host.docker.internal=host-gateway",))),
+        policy("  network: {allowHostGateway: false}\n"),
+        spec(request=asked(extra_hosts=("db:192.0.2.1",))),
+    ),
+    (
         "ports.publish-all",
         spec(request=asked(publish_all_ports=True)),
         policy("  ports: {allowPublishAll: false}\n"),
