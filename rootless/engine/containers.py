@@ -19,7 +19,7 @@ from rootless.engine.logdrivers import readable_log
 from rootless.engine.logquery import LogQuery
 from rootless.engine.logs import follow_log, history, read_log
 from rootless.engine.networks import follow_rename
-from rootless.engine.ownership import of_unit, seen_unit
+from rootless.engine.ownership import of_unit, seen_unit, sees_unit
 from rootless.engine.resolve_limits import resolve_limits
 from rootless.engine.restart import check_policy
 from rootless.engine.unit import Unit
@@ -215,17 +215,17 @@ class Containers:
     async def rename(self, identity: Identity, ref: str, name: str) -> None:
         """Give it another name."""
         unit = self._admit(identity, "rename", ref)
+        registry, seen = self._core.registry, partial(sees_unit, self._core, identity)
         if not name:
             raise InvalidInput("Neither old nor new names may be empty")
         async with unit.lock:
             old = unit.record.name
-            new = self._core.registry.claim_name(name, container_id=unit.id)
+            new = registry.claim_name(name, seen, container_id=unit.id)
             if new == old:
                 raise InvalidInput("Renaming a container with the same name as its current name")
-            record = replace(unit.record, spec=replace(unit.record.spec, name=new))
-            self._core.registry.rewrite(unit, record)
+            registry.rewrite(unit, replace(unit.record, spec=replace(unit.record.spec, name=new)))
             await follow_rename(self._core, unit)
-        self._core.registry.publish(unit, "rename", oldName=f"/{old}")
+        registry.publish(unit, "rename", oldName=f"/{old}")
 
     async def update(
         self,

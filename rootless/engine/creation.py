@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from rootless.engine.core import Core
 from rootless.engine.layout import make_layout
 from rootless.engine.lifecycle import Lifecycle
 from rootless.engine.logdrivers import log_path
-from rootless.engine.ownership import seen_network, seen_unit
+from rootless.engine.ownership import seen_network, seen_unit, sees_unit
 from rootless.engine.resolve import Allocation, Resolved, World, resolve
 from rootless.engine.resolve_mounts import MountedImage
 from rootless.engine.resolve_process import numeric_ids
@@ -195,7 +196,7 @@ class Creator:
         container_id = id_for(self._rootfs(request, image, "", userns))
         allocation = Allocation(
             id=container_id,
-            name=core.registry.claim_name(request.name),
+            name=core.registry.claim_name(request.name, partial(sees_unit, core, identity)),
             created_ns=time.time_ns(),
             userns=userns,
             rootfs=self._rootfs(request, image, container_id, userns),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from rootless.engine.core import Core
 from rootless.engine.image_index import Entry, ImageIndex
@@ -24,9 +25,14 @@ def of_unit(unit: Unit) -> Subject:
     return subject_of(unit.record.spec, None, owner=unit.record.identity)
 
 
+def sees_unit(core: Core, identity: Identity, unit: Unit) -> bool:
+    """Whether the caller may know of a container."""
+    return core.policy.sees(identity, of_unit(unit))
+
+
 def seen_unit(core: Core, identity: Identity, verb: str, ref: str) -> Unit:
     """The container called ``ref``; NotFound as for one that is not there when it is not seen."""
-    unit = core.registry.find(ref, lambda one: core.policy.sees(identity, of_unit(one)))
+    unit = core.registry.find(ref, partial(sees_unit, core, identity))
     absent = NotFound(f"No such container: {ref}")
     core.policy.admit_sight(identity, verb, ref, of_unit(unit), absent)
     return unit

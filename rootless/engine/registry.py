@@ -16,6 +16,11 @@ from rootless.model.records import ContainerRecord, ContainerState, NetworkState
 _log = logging.getLogger(__name__)
 
 
+def _of_the_same(record: ContainerRecord) -> Callable[[Unit], bool]:
+    """Whether a container was made by whoever made this one."""
+    return lambda unit: unit.record.identity.key == record.identity.key
+
+
 class Registry:
     """The containers. Every change is in state.db before anybody sees it.
 
@@ -66,8 +71,11 @@ class Registry:
                 raise InvalidInput(f"Multiple IDs found with provided prefix: {ref}")
         raise NotFound(f"No such container: {ref}")
 
-    def claim_name(self, name: str, *, container_id: str = "") -> str:
-        """A valid free name; a random one for ''."""
+    def claim_name(self, name: str, seen: Callable[[Unit], bool], *, container_id: str = "") -> str:
+        """A valid free name; a random one for ''.
+
+        Which container has a name already is told to those who have ``seen`` it.
+        """
         if not name:
             while (made := ids.random_name()) in self._names:
                 if len(self._names) > 1000:
@@ -77,6 +85,11 @@ class Registry:
         name = ids.check_name(name)
         owner = self._names.get(name)
         if owner is not None and owner != container_id:
+            if not seen(self._units[owner]):
+                raise Conflict(
+                    f'Conflict. The container name "/{name}" is already in use by another '
+                    "identity's container. Choose another name."
+                )
             raise Conflict(
                 f'Conflict. The container name "/{name}" is already in use by container '
                 f'"{owner}". You have to remove (or rename) that container to be able to reuse '
@@ -86,7 +99,7 @@ class Registry:
 
     def add(self, record: ContainerRecord) -> Unit:
         """A new container; Conflict when its name was taken meanwhile."""
-        self.claim_name(record.name)
+        self.claim_name(record.name, _of_the_same(record))
         self._state.add_container(record)
         unit = Unit(record)
         self._units[record.id] = unit
@@ -143,7 +156,7 @@ class Registry:
     def rewrite(self, unit: Unit, record: ContainerRecord) -> None:
         """Any change of the record, also of its name."""
         old = unit.record.name
-        self.claim_name(record.name, container_id=record.id)
+        self.claim_name(record.name, _of_the_same(record), container_id=record.id)
         self._state.update_container(record)
         unit.record = record
         if record.name != old:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -178,6 +179,62 @@ def _resume(site: Site, context: ssl.SSLContext, session: ssl.SSLSession | None)
         tls.sendall(b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
         if not tls.recv(100):
             raise ConnectionResetError
+
+
+def test_there_is_no_renegotiation(site: Site, tmp_path: Path) -> None:
+    """A second ClientHello on a connection ends it; TLS 1.3 has no other way to ask for one."""
+    context = site.context(site.client("again", tmp_path))
+    with socket.create_connection(("localhost", site.port), 60) as raw:
+        first = _Client(context, raw)
+        first.ask(b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert first.answer().startswith(b"HTTP/1.1 200")
+        hello = _Client(context, None)
+        raw.sendall(hello.outgoing.read())
+        with contextlib.suppress(ConnectionError):
+            first.ask(b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert first.answer() == b""
+
+
+class _Client:
+    """A client whose bytes pass through our hands."""
+
+    def __init__(self, context: ssl.SSLContext, raw: socket.socket | None) -> None:
+        self.incoming, self.outgoing, self.raw = ssl.MemoryBIO(), ssl.MemoryBIO(), raw
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        if raw is None:
+            return  # the ClientHello is made
+        while True:
+            raw.sendall(self.outgoing.read())
+            self.incoming.write(raw.recv(65536))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.tls.do_handshake()
+                raw.sendall(self.outgoing.read())
+                return
+
+    def ask(self, data: bytes) -> None:
+        assert self.raw is not None
+        self.tls.write(data)
+        self.raw.sendall(self.outgoing.read())
+
+    def answer(self) -> bytes:
+        """What comes next; b'' when the server has ended the connection."""
+        assert self.raw is not None
+        while True:
+            try:
+                return self.tls.read(65536)
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                return b""  # its alert
+            try:
+                more = self.raw.recv(65536)
+            except ConnectionError:
+                more = b""
+            if not more:
+                return b""
+            self.incoming.write(more)
 
 
 def test_many_half_open_handshakes_do_not_keep_a_client_out(site: Site, tmp_path: Path) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import docker
 import pytest
 
 from tests.support import pki
 from tests.support.api import IMAGE
 from tests.support.engine import Engine, new_engine, program
 from tests.support.registry import free_port
+from tests.support.savedimage import tar
 from tests.support.sinks import wait_for
 
 pytestmark = pytest.mark.integration
@@ -123,6 +127,30 @@ def test_archives_and_streams_pass(remote: Remote, tmp_path: Path) -> None:
         assert b"Loaded image" in remote.docker("load", data=image).stdout
     finally:
         remote.docker("rm", "-f", "box")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_docker_py_works_over_tls(remote: Remote) -> None:
+    files = remote.client
+    tls = docker.tls.TLSConfig(
+        client_cert=(str(files / "cert.pem"), str(files / "key.pem")),
+        ca_cert=str(files / "ca.pem"),
+        verify=True,
+    )
+    url = f"tcp://localhost:{remote.port}"
+    with closing(docker.DockerClient(base_url=url, version="auto", tls=tls, timeout=60)) as client:
+        assert client.containers.run(IMAGE, ["echo", "out"], remove=True) == b"out\n"
+        box = client.containers.run(IMAGE, ["sleep", "600"], detach=True, init=True)
+        try:
+            assert box.exec_run(["cat", "/proc/1/comm"]).exit_code == 0
+            assert box.put_archive("/tmp", tar({"file": b"content"}))
+            _, output = box.exec_run(["cat", "/tmp/file"], stream=True)
+            assert b"".join(output) == b"content"
+        finally:
+            box.remove(force=True)
+    # The streams of docker-py leave their sockets to the collector, which warns of each: here.
+    del client, box, output
+    gc.collect()
 
 
 @pytest.mark.parametrize(

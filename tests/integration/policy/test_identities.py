@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,6 +105,8 @@ def test_what_one_made_does_not_exist_for_the_other(world: World) -> None:
         ({"VolumesFrom": ["alices"]}, "No such container: alices"),
         ({"NetworkMode": "container:alices"}, "No such container: alices"),
         ({"PidMode": "container:alices"}, "No such container: alices"),
+        ({"IpcMode": "container:alices"}, "No such container: alices"),
+        ({"NetworkMode": "bridge", "Links": ["alices:db"]}, "No such container: alices"),
         ({"Binds": ["alices:/v"]}, "volume alices is another identity's"),
         ({"NetworkMode": "alices"}, "network alices not found"),
     ],
@@ -113,12 +117,14 @@ def test_nothing_of_anothers_gets_into_a_container(
     alice, bob = world.alice, world.bob
     alice.ok("POST", "/volumes/create", {"Name": "alices"})
     alice.ok("POST", "/networks/create", {"Name": "alices"})
-    made = alice.run("sleep", "600", name="alices")
+    shared = {"IpcMode": "shareable", "NetworkMode": "bridge"}
+    made = alice.run("sleep", "600", name="alices", HostConfig=shared)
     try:
-        body = {"Image": IMAGE, "HostConfig": host}
+        body: dict[str, object] = {"Image": IMAGE, "HostConfig": host}
         status, message = bob.refused("POST", "/containers/create", body)
         assert (status in (400, 404, 409), word in message) == (True, True), message
-        alice.remove(alice.create("true", HostConfig=host))
+        body["Cmd"] = ["true"]
+        alice.remove(alice.ok("POST", "/containers/create", body)["Id"])
     finally:
         world.own.remove(made)
         alice.ok("DELETE", "/networks/alices")
@@ -146,6 +152,72 @@ def test_neither_beginnings_of_ids_nor_hints_tell_of_others(world: World) -> Non
     finally:
         world.own.remove(mine, *others)
         alice.ok("DELETE", "/networks/alices-net")
+
+
+def test_an_answer_about_anothers_is_that_about_nothing(world: World) -> None:
+    """Word for word, so that nobody learns by asking what there is."""
+    alice, bob = world.alice, world.bob
+    made = alice.run("sleep", "600", name="alices", Labels={"a": "b"})
+    ghost, archived = "f" * 64, archive("x:1")
+    asked: list[tuple[str, str, object, dict[str, object]]] = [
+        ("GET", "/containers/{}/json", None, {}),
+        ("GET", "/containers/{}/logs", None, {"stdout": 1}),
+        ("POST", "/containers/{}/attach", None, {"stream": 1, "stdout": 1}),
+        ("POST", "/containers/{}/wait", None, {}),
+        ("HEAD", "/containers/{}/archive", None, {"path": "/tmp"}),
+        ("PUT", "/containers/{}/archive", archived, {"path": "/tmp"}),
+        ("GET", "/containers/json", None, {"all": 1, "filters": {"before": ["{}"]}}),
+        ("GET", "/containers/json", None, {"all": 1, "filters": {"since": ["{}"]}}),
+        ("GET", "/containers/json", None, {"all": 1, "filters": {"id": ["{}"]}}),
+        ("GET", "/containers/json", None, {"all": 1, "filters": {"name": ["{}"]}}),
+        ("GET", "/events", None, {"since": 1, "until": 2, "filters": {"container": ["{}"]}}),
+        ("GET", "/rootless/denied", None, {"container": "{}"}),
+        ("GET", "/rootless/can", None, {"verb": "container.stop", "object": "{}"}),
+        ("POST", "/networks/bridge/connect", {"Container": "{}"}, {}),
+        ("POST", "/networks/bridge/disconnect", {"Container": "{}", "Force": True}, {}),
+        ("POST", "/commit", None, {"container": "{}"}),
+        ("POST", "/rootless/plan", {"Image": IMAGE, "HostConfig": {"VolumesFrom": ["{}"]}}, {}),
+        ("POST", "/containers/create", {"Image": IMAGE, "HostConfig": {"Links": ["{}:x"]}}, {}),
+    ]
+    names = (("alices", "nobody"), (made, ghost), (made[:12], ghost[:12]), (made[:5], ghost[:5]))
+    for method, path, body, query in asked:
+        for real, absent in names:
+            found, wanted = (
+                bob.raw(
+                    method,
+                    path.format(name),
+                    body if isinstance(body, bytes | None) else _named(body, name),
+                    **_named(query, name),
+                )
+                for name in (real, absent)
+            )
+            told = found[2].replace(real.encode(), absent.encode())
+            assert (found[0], told) == (wanted[0], wanted[2]), (method, path, real)
+            assert found[0] == 404 or (found[0], told) in _NOTHING, (method, path, found)
+    # A name is one for all; whose container has it is nobody else's business.
+    bob.create("true", name="bobs")
+    for method, path, body, query in (
+        ("POST", "/containers/create", {"Image": IMAGE}, {"name": "alices"}),
+        ("POST", "/containers/bobs/rename", None, {"name": "alices"}),
+    ):
+        status, message = bob.refused(method, path, body, **query)
+        assert status == 409
+        assert 'The container name "/alices" is already in use by another identity' in message
+        assert made[:12] not in message
+    assert made in alice.refused("POST", "/containers/create", {"Image": IMAGE}, name="alices")[1]
+
+
+_NOTHING = {(200, b"[]\n"), (200, b"")} | {
+    (400, f'{{"message":"{before}No such container: {name}"}}\n'.encode())
+    for name in ("nobody", "f" * 64, "f" * 12, "f" * 5)
+    for before in ("", f"could not get container for {name}: ")
+}
+"""What is said of nothing, beside 404."""
+
+
+def _named(value: Any, name: str) -> Any:
+    """JSON with a container's name put in."""
+    return json.loads(json.dumps(value).replace("{}", name)) if value else value
 
 
 def test_volumes_and_networks_are_their_makers(world: World) -> None:
