@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rootless.check import exits
+from rootless.check import exits, selinux
 from rootless.check.inputs import read_some
 from rootless.check.policies import home
 from rootless.policy.chain import (
@@ -53,8 +53,12 @@ def _parser() -> argparse.ArgumentParser:
         ("show", "print the decisions"),
         ("tail", "print the last decisions, and new ones as they come"),
         ("verify", "check that no line was removed, changed or reordered"),
+        ("selinux", "print what SELinux denied to containers, by the kernel's messages"),
     ):
         sub = verbs.add_parser(verb, help=text, description=text.capitalize() + ".", epilog=_EPILOG)
+        if verb == "selinux":
+            sub.add_argument("--format", choices=("text", "json"), default="text")
+            continue
         sub.add_argument("--directory", metavar="DIR", help="where the log is (default: yours)")
         if verb == "verify":
             sub.add_argument("--key", metavar="FILE", help="the engine's key.json or its public "
@@ -72,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Run the command; ``argv`` is without the command's name."""
     options = _parser().parse_args(argv)
+    if options.verb == "selinux":
+        selinux.show(options.format)
+        return exits.HOLDS
     directory = Path(options.directory) if options.directory else own_directory()
     try:
         if options.verb == "verify":

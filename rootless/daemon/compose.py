@@ -19,10 +19,11 @@ from rootless.engine.decisions import DecisionLog
 from rootless.engine.engine import LocalEngine
 from rootless.engine.gate import Gate
 from rootless.engine.resolve import default_seccomp_profile
+from rootless.engine.resolve_labels import SelinuxHost, check_types
 from rootless.engine.resolve_limits import check_cgroup_parent
 from rootless.engine.settings import EngineSettings
-from rootless.errors import InvalidInput
-from rootless.linux import nftables, probe
+from rootless.errors import HostUnsupported, InvalidInput
+from rootless.linux import nftables, probe, selinux
 from rootless.model.facts import HostFacts
 from rootless.model.request import HostConfig
 from rootless.network import slirp
@@ -65,6 +66,7 @@ def settings_of(config: DaemonConfig) -> EngineSettings:
         no_new_privileges=config.no_new_privileges,
         log_driver=config.log_driver,
         log_options=config.log_opts,
+        selinux_enabled=config.selinux_enabled,
         seccomp_profile=config.seccomp_profile,
         policies=tuple(Path(path) for path in config.policy),
         insecure_registries=config.insecure_registries,
@@ -147,8 +149,19 @@ def check_host(config: DaemonConfig, facts: HostFacts) -> None:
             hint="give one that is statically linked: tini-static or catatonit",
         )
     _check_own_limits(config)
+    if config.selinux_enabled:
+        _check_selinux(facts)
     if config.seccomp_profile:
         parse_profile(default_seccomp_profile(config.seccomp_profile))
+
+
+def _check_selinux(facts: HostFacts) -> None:
+    if not facts.selinux:
+        raise HostUnsupported(
+            "selinux-enabled cannot be true here: this host does not run SELinux",
+            hint="leave it out, or enable SELinux; what this host has: rootless doctor",
+        )
+    check_types(SelinuxHost(selinux.own_label(), selinux.is_valid))
 
 
 def _check_own_limits(config: DaemonConfig) -> None:

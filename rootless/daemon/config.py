@@ -43,6 +43,7 @@ class DaemonConfig:
     init: bool = False
     init_path: str = ""
     seccomp_profile: str = ""
+    selinux_enabled: bool = False
     no_new_privileges: bool = True
     cgroup_parent: str = ""
     default_ulimits: tuple[RlimitRequest, ...] = ()

@@ -117,6 +117,8 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option("init", SWITCH, "run an init in every container, as run --init does"),
         Option("init-path", PATH, "that init, statically linked (default: tini or catatonit)"),
         Option("seccomp-profile", PATH, "default seccomp profile (default: the built-in one)"),
+        Option("selinux-enabled", SWITCH, "every container gets SELinux labels of its own (default "
+               "false); where SELinux does not run the daemon then refuses to start"),
         Option("no-new-privileges", SWITCH, "set-user-id programs give nothing (default true)"),
         Option("cgroup-parent", TEXT, "cgroup below the delegated one that holds all containers",
                meta="PATH"),

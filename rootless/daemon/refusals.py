@@ -54,8 +54,6 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("default-network-opts", OBJECT, _NETWORKS, flag="default-network-opt"),
     Refusal("network-control-plane-mtu", NUMBER, _SWARM),
     Refusal("network-diagnostic-port", NUMBER, _SWARM),
-    Refusal("selinux-enabled", SWITCH, "containers get no SELinux labels of their own yet",
-            "what separates them is their ids: --userns auto", holds=False),
     Refusal(
         "storage-opts", LIST, "the drivers have no options: overlay and fuse-overlayfs need none, "
         "and quotas of a file system are root's to set", flag="storage-opt",

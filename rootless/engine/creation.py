@@ -18,6 +18,7 @@ from rootless.engine.lifecycle import Lifecycle
 from rootless.engine.logdrivers import log_path
 from rootless.engine.ownership import seen_network, seen_unit, sees_unit
 from rootless.engine.resolve import Allocation, Resolved, World, resolve
+from rootless.engine.resolve_labels import SelinuxHost, choose_categories
 from rootless.engine.resolve_mounts import MountedImage
 from rootless.engine.resolve_process import numeric_ids
 from rootless.engine.resolve_security import parse_userns
@@ -25,6 +26,7 @@ from rootless.engine.unit import Unit
 from rootless.engine.volumes import Volumes, volume_names
 from rootless.errors import Denied, HostUnsupported, InvalidInput, NotFound
 from rootless.linux import cgrouplimits
+from rootless.linux.selinux import is_valid, level_of, own_label
 from rootless.model.decision import Decision, merged
 from rootless.model.identity import Identity
 from rootless.model.image import ImageFacts
@@ -200,6 +202,7 @@ class Creator:
             created_ns=time.time_ns(),
             userns=userns,
             rootfs=self._rootfs(request, image, container_id, userns),
+            categories=self._categories() if core.facts.selinux else "",
         )
         world = World(
             settings=core.settings,
@@ -209,6 +212,7 @@ class Creator:
             volume_path=lambda name: Path(core.volumes.data(name)),
             known_volumes=self._known_volumes(request, image),
             images={ref: self._image_mount(ref, i, userns) for ref, i in shown.items()},
+            selinux=SelinuxHost(own_label(), is_valid) if core.facts.selinux else None,
         )
         try:
             resolved = resolve(request, image, allocation, world)
@@ -217,6 +221,11 @@ class Creator:
             raise InvalidInput(error.message, hint=error.hint) from error
         named = self._image_spec(request.config.image, image)
         return replace(resolved, spec=replace(resolved.spec, image=named))
+
+    def _categories(self) -> str:
+        """A pair that no container has, running or not."""
+        labels = (unit.record.spec.selinux.process for unit in self._core.registry)
+        return choose_categories({level_of(label) for label in labels if label})
 
     def _known_volumes(self, request: ContainerRequest, image: ImageRecord) -> dict[str, Volume]:
         if not (request.host.mounts or request.config.volumes or image.config.volumes):

@@ -17,6 +17,7 @@ from rootless import ids
 from rootless.engine import (
     links,
     resolve_egress,
+    resolve_labels,
     resolve_limits,
     resolve_mounts,
     resolve_network,
@@ -30,6 +31,7 @@ from rootless.engine.resolve_attachments import (
     find_attachments,
     is_bridge,
 )
+from rootless.engine.resolve_labels import SelinuxHost
 from rootless.engine.resolve_mounts import MountedImage, VolumeUse
 from rootless.engine.resolve_network import Lookup
 from rootless.engine.resolve_process import (
@@ -48,7 +50,13 @@ from rootless.model.mounts import MountSpec, RootfsMount
 from rootless.model.network import BRIDGE, Attachment
 from rootless.model.records import ImageRecord
 from rootless.model.request import ContainerConfig, ContainerRequest, HostConfig
-from rootless.model.spec import ContainerSpec, ImageSpec, UsernsSpec
+from rootless.model.spec import (
+    ContainerSpec,
+    ImageSpec,
+    NamespacesSpec,
+    SelinuxSpec,
+    UsernsSpec,
+)
 from rootless.resources import resource_path
 from rootless.storage.volumes import Volume
 
@@ -67,6 +75,8 @@ class World:
     known_volumes: Mapping[str, Volume]
     images: Mapping[str, MountedImage] = field(default_factory=dict)
     """Those that the request mounts, by the name it gives them."""
+    selinux: SelinuxHost | None = None
+    """None where SELinux does not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,8 @@ class Allocation:
     created_ns: int
     userns: UsernsSpec
     rootfs: RootfsMount
+    categories: str = ""
+    """The pair of SELinux categories that is its own, where SELinux runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,6 @@ def resolve(
     host = request.host
     config = merge_config(request.config, image.config)
     _check(request, config)
-    _check_relabel(host, selinux=facts.selinux)
     mode = resolve_network.network_mode(host, config, settings, world.lookup)
     if mode.startswith("container:"):
         resolve_network.check_joining(request)
@@ -129,14 +140,17 @@ def resolve(
     resolve_network.check_network_host(mode, facts)
     namespaces = resolve_network.resolve_namespaces(host, mode, world.lookup)
     hostname = _hostname(config, allocation.id, mode, namespaces.uts, world.lookup)
-    options = resolve_security.parse_security_opt(host.security_opt, selinux=facts.selinux)
+    options = resolve_security.parse_security_opt(host.security_opt)
+    labels = _labels(options.labels, host, namespaces, allocation, world)
     masked, readonly = resolve_security.resolve_paths(host, options)
+    if labels.nested:
+        masked = tuple(path for path in masked if path != resolve_labels.SELINUXFS)
     privileges = resolve_security.resolve_privileges(
         host, options, no_new_privileges=settings.no_new_privileges
     )
     mounts = resolve_mounts.resolve_mounts(
         host.mounts,
-        _inherited(host.volumes_from, world.lookup),
+        _inherited(host.volumes_from, world.lookup, labels),
         config.volumes,
         volume_path=world.volume_path,
         known_volumes=world.known_volumes,
@@ -151,8 +165,15 @@ def resolve(
         hostname=hostname,
         domainname=check_hostname(config.domainname, what="domainname"),
         userns=allocation.userns,
-        rootfs=replace(allocation.rootfs, nosuid=privileges.no_new_privileges),
-        mounts=mounts.mounts,
+        rootfs=replace(
+            resolve_labels.label_rootfs(allocation.rootfs, labels),
+            nosuid=privileges.no_new_privileges,
+        ),
+        mounts=resolve_labels.label_mounts(
+            mounts.mounts,
+            {resolve_mounts.clean_target(m.target): m.relabel for m in host.mounts if m.relabel},
+            labels,
+        ),
         masked_paths=masked,
         readonly_paths=readonly,
         namespaces=namespaces,
@@ -195,10 +216,16 @@ def resolve(
         annotations=host.annotations,
         healthcheck=config.healthcheck,
         mounted=mounts.images,
+        selinux=labels,
         request=request,
     )
     resolve_egress.check_holds(spec)
-    warnings = (*_warnings(request, mode), *check_log(spec))
+    enabled = settings.selinux_enabled and facts.selinux
+    warnings = (
+        *_warnings(request, mode),
+        *check_log(spec),
+        *resolve_labels.warnings_of(labels, spec.rootfs, enabled=enabled),
+    )
     return Resolved(spec, config, mounts.volumes, mounts.missing_sources, warnings)
 
 
@@ -236,17 +263,6 @@ def _check(request: ContainerRequest, config: ContainerConfig) -> None:
         )
 
 
-def _check_relabel(host: HostConfig, *, selinux: bool) -> None:
-    """``z`` and ``Z`` ask for nothing where no SELinux runs, as in Docker."""
-    for mount in host.mounts:
-        if mount.relabel and selinux:
-            raise HostUnsupported(
-                f"mount {mount.source}: the option {mount.relabel} asks for an SELinux label, "
-                "which is not supported yet",
-                hint="label it by hand: chcon -Rt container_file_t",
-            )
-
-
 def _hostname(
     config: ContainerConfig, container_id: str, mode: str, uts: str, lookup: Lookup
 ) -> str:
@@ -273,7 +289,30 @@ def _init(host: HostConfig, settings: EngineSettings, facts: HostFacts) -> str:
     return path
 
 
-def _inherited(volumes_from: Sequence[str], lookup: Lookup) -> tuple[MountSpec, ...]:
+def _labels(
+    options: Sequence[str],
+    host: HostConfig,
+    namespaces: NamespacesSpec,
+    allocation: Allocation,
+    world: World,
+) -> SelinuxSpec:
+    donor = None
+    for mode in (namespaces.ipc, namespaces.pid):
+        if mode.startswith("container:"):
+            donor = world.lookup(mode.partition(":")[2]).spec.selinux
+    return resolve_labels.resolve_labels(
+        resolve_labels.parse_options(options),
+        host,
+        world.selinux,
+        enabled=world.settings.selinux_enabled,
+        categories=allocation.categories,
+        shared_with=donor,
+    )
+
+
+def _inherited(
+    volumes_from: Sequence[str], lookup: Lookup, labels: SelinuxSpec
+) -> tuple[MountSpec, ...]:
     found: list[MountSpec] = []
     for entry in volumes_from:
         name, _, mode = entry.partition(":")
@@ -284,7 +323,8 @@ def _inherited(volumes_from: Sequence[str], lookup: Lookup) -> tuple[MountSpec, 
         for mount in lookup(name).spec.mounts:
             if mount.type in ("bind", "volume"):
                 read_only = mount.read_only or "ro" in mode.split(",")
-                found.append(replace(mount, read_only=read_only))
+                label = resolve_labels.relabel_to(mode, labels) or mount.label
+                found.append(replace(mount, read_only=read_only, label=label))
     return tuple(found)
 
 

@@ -25,13 +25,15 @@ class SecurityOptions:
     seccomp: str | None = None
     seccomp_log: bool = False
     unmasked: bool = False
+    labels: tuple[str, ...] = ()
 
 
-def parse_security_opt(options: Sequence[str], *, selinux: bool) -> SecurityOptions:
+def parse_security_opt(options: Sequence[str]) -> SecurityOptions:
     """Docker's ``--security-opt`` values (both ``key=value`` and the old ``key:value``)."""
     nnp: bool | None = None
     seccomp: str | None = None
     log = unmasked = False
+    labels: list[str] = []
     for option in options:
         key, value = _split(option)
         if key == "no-new-privileges":
@@ -48,7 +50,7 @@ def parse_security_opt(options: Sequence[str], *, selinux: bool) -> SecurityOpti
         elif key == "systempaths" and value == "unconfined":
             unmasked = True
         elif key == "label":
-            _check_label(option, value, selinux=selinux)
+            labels.append(value)
         elif key == "apparmor":
             _check_apparmor(option, value)
         else:
@@ -57,7 +59,7 @@ def parse_security_opt(options: Sequence[str], *, selinux: bool) -> SecurityOpti
                 hint="known: seccomp=, no-new-privileges, label=, systempaths=unconfined, "
                 "seccomp-log",
             )
-    return SecurityOptions(nnp, seccomp, log, unmasked)
+    return SecurityOptions(nnp, seccomp, log, unmasked, tuple(labels))
 
 
 def _split(option: str) -> tuple[str, str]:
@@ -76,17 +78,6 @@ def _bool(option: str, value: str) -> bool:
     if value.lower() in ("false", "0", "f"):
         return False
     raise InvalidInput(f'invalid --security-opt: "{option}"', hint="write true or false")
-
-
-def _check_label(option: str, value: str, *, selinux: bool) -> None:
-    if value in ("disable", "disabled") and not selinux:
-        return
-    if not selinux:
-        raise HostUnsupported(
-            f"security option {option!r} asks for SELinux, which this host does not run",
-            hint="drop the option or enable SELinux",
-        )
-    raise HostUnsupported(f"security option {option!r}: SELinux labels are not supported yet")
 
 
 def _check_apparmor(option: str, value: str) -> None:

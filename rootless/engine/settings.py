@@ -43,6 +43,8 @@ class EngineSettings:
     no_new_privileges: bool = True
     log_driver: str = "json-file"
     log_options: tuple[tuple[str, str], ...] = ()
+    selinux_enabled: bool = False
+    """Containers get SELinux labels unless they ask for none."""
     seccomp_profile: str = ""
     """Path of the default profile; '' for the built-in one."""
     policies: tuple[Path, ...] = ()

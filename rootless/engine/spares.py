@@ -119,7 +119,8 @@ class Spares:
         from rootless.runtime.wire import NO_KEY
 
         self.stop()
-        if frame_key(plan) != NO_KEY:
+        # A label is the container's alone, so that nothing mounted with it serves another.
+        if frame_key(plan) != NO_KEY and not plan.process.label:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(QUIET, self._make, unit, plan)
 

@@ -127,7 +127,10 @@ class System:
             insecure_registries=settings.insecure_registries,
             init_binary=settings.init_path or facts.init_binary,
             policy=core.policy.name,
-            warnings=(*_settings_warnings(settings), *warnings_of(facts)),
+            warnings=(
+                *_settings_warnings(settings),
+                *warnings_of(facts, labels=settings.selinux_enabled),
+            ),
             driver_status=(("Native Overlay", str(facts.native_overlay).lower()),),
             events_listeners=core.events.listeners,
             descriptors=len(os.listdir("/proc/self/fd")),
@@ -233,16 +236,19 @@ def _settings_warnings(settings: EngineSettings) -> tuple[str, ...]:
 def security_options(settings: EngineSettings) -> tuple[str, ...]:
     """What holds for a container that asks for nothing, in Docker's words.
 
-    SELinux and AppArmor are not among them even where the host runs them: this
-    engine sets no labels and no profiles of theirs.
+    AppArmor is not among them even where the host runs it: this engine sets no profiles.
     """
-    always = (
+    found = [
         f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}",
         "name=rootless",
         "name=cgroupns",
         "name=userns",
-    )
-    return (*always, "name=no-new-privileges") if settings.no_new_privileges else always
+    ]
+    if settings.selinux_enabled:
+        found.append("name=selinux")
+    if settings.no_new_privileges:
+        found.append("name=no-new-privileges")
+    return tuple(found)
 
 
 _CONTROLLERS = {
@@ -254,8 +260,8 @@ _CONTROLLERS = {
 """What a container cannot be given without the controller. ``pids`` is kept by an rlimit."""
 
 
-def warnings_of(facts: HostFacts) -> tuple[str, ...]:
-    """What this host lacks, and what that costs."""
+def warnings_of(facts: HostFacts, *, labels: bool = False) -> tuple[str, ...]:
+    """What this host lacks, and what that costs; ``labels``: containers get SELinux labels."""
     found = []
     if not facts.cgroup.delegated:
         found.append(
@@ -268,8 +274,10 @@ def warnings_of(facts: HostFacts) -> tuple[str, ...]:
             for name, flag in _CONTROLLERS.items()
             if name not in facts.cgroup.controllers
         ]
-    if facts.selinux:
-        found.append("SELinux runs here, but containers get no labels of their own")
+    if facts.selinux and not labels:
+        found.append(
+            "SELinux runs here, but containers get no labels of their own: set selinux-enabled"
+        )
     if not facts.native_overlay:
         found.append("no native overlay in user namespaces: file access is slower")
     if not facts.slirp4netns:

@@ -22,8 +22,9 @@ from rootless.host.checks.programs import libnftables, libseccomp
 from rootless.host.checks.session import CONTROLLERS
 from rootless.host.edit import read_lines
 from rootless.host.facts import Host
-from rootless.linux import cgroupfs
+from rootless.linux import cgroupfs, probe, selinux
 from rootless.linux.subids import read_ranges
+from rootless.resources import resource_path
 
 _ALIGN = 1 << 16
 _FIRST = 100_000
@@ -50,6 +51,7 @@ def plan(host: Host, *, packages: bool = True) -> tuple[Change, ...]:
         *_devices(host),
         *_sysctls(host),
         *_session(host),
+        *plan_selinux(host),
     )
 
 
@@ -189,6 +191,22 @@ def _session(host: Host) -> Iterator[Change]:
     if not host.path(runtime).is_dir():
         yield OwnDirectory(runtime, host.uid, host.gid)
     yield from _subtree(host)
+
+
+_LOGIN = "unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023"
+"""The label of an ordinary login in the policies of distributions."""
+
+
+def plan_selinux(host: Host) -> Iterator[Change]:
+    """The rules for labelled containers, where the loaded policy has their types, not the rules."""
+    if not (host.live and probe.selinux_enabled(root=host.root) and host.program("semodule")):
+        return
+    lacking = selinux.lacking(_LOGIN)
+    if lacking and not lacking[0].startswith("the type"):
+        module = str(resource_path("profiles", "selinux/rootless.cil"))
+        yield Command(
+            ("semodule", "-X", "400", "-i", module), ("semodule", "-X", "400", "-r", "rootless")
+        )
 
 
 def _delegation() -> NewFile:

@@ -125,6 +125,11 @@ def new_mount(
     return fsmount(context, fstype, attributes)
 
 
+def context_option(label: str) -> tuple[tuple[str, str], ...]:
+    """The option that gives every file of a new mount this SELinux label; none for ''."""
+    return (("context", label),) if label else ()
+
+
 def clone_tree(dirfd: int, path: str = "", *, recursive: bool = True, follow: bool = False) -> int:
     """A detached bind mount of ``path`` below ``dirfd`` (of ``dirfd`` itself when empty).
 

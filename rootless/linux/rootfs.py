@@ -99,6 +99,10 @@ def _mount_copy(mount: RootfsMount) -> int:
     """Driver vfs: a bind mount of the container's own full copy."""
     tree = open_dir(mount.upper, "root file system")
     try:
+        if mount.label:
+            from rootless.linux.selinux import label_tree
+
+            label_tree(tree, mount.label, "the root file system")
         return mounts.clone_tree(tree, recursive=False)
     finally:
         os.close(tree)
@@ -115,6 +119,7 @@ def _mount_overlay(mount: RootfsMount) -> int:
         opened.extend(open_dir(path, "layer") for path in mount.lowers)
         if not mount.upper and len(opened) == 1:
             # A read-only overlay of one layer is refused by the kernel, and is that layer.
+            # Labelled, it comes with an empty one (``steps.sources.MountImage``).
             return mounts.clone_tree(opened[0], recursive=False)
         lowers = tuple(opened)
         writable: tuple[int, ...] = ()
@@ -143,6 +148,8 @@ def _configure_overlay(
         # userxattr keeps overlay's own marks in user.overlay.*, the only ones a user namespace
         # may write (Linux 5.11). It also stops the kernel from following redirects in layers.
         mounts.fsconfig_flag(context, "userxattr")
+        if mount.label:
+            mounts.fsconfig_string(context, "context", mount.label)
         for key in ("index", "metacopy"):
             # A file handle or a metadata-only copy found in a hostile layer must not be honoured.
             mounts.fsconfig_string(context, key, "off")

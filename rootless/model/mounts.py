@@ -45,6 +45,8 @@ class RootfsMount:
     id_maps: tuple[IdMap, ...] = ()
     size_limit: int = 0
     nosuid: bool = False
+    label: str = ""
+    """SELinux label of all its files, '' for none. fuse-overlayfs keeps no labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +78,7 @@ class MountSpec:
     copy_up: bool = False
     source_dev: int = 0
     source_ino: int = 0
+    label: str = ""
+    """SELinux label: that files of a bind or volume are given, or that all of a tmpfs have."""
     layers: RootfsMount | None = None
     """For ``image``: how its layers are mounted; ``source`` is the topmost of them then."""

@@ -83,6 +83,8 @@ class ProcessPlan:
     rlimits: tuple[tuple[str, int, int], ...] = ()
     make_cwd: bool = True
     landlock: LandlockPlan | None = None
+    label: str = ""
+    """SELinux label that the program gets, '' for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,18 @@ class SeccompSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SelinuxSpec:
+    """SELinux labels: of the container's processes, and of files that are its alone.
+
+    Both '' where labels are off. ``nested`` lets its processes see the host's policy.
+    """
+
+    process: str = ""
+    mount: str = ""
+    nested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PrivilegesSpec:
     """Capability names are upper case with ``CAP_``.
 
@@ -218,6 +230,7 @@ class ContainerSpec:
     healthcheck: Healthcheck | None = None
     mounted: tuple[ImageSpec, ...] = ()
     """Images that ``mounts`` show, besides the one it is made from."""
+    selinux: SelinuxSpec = SelinuxSpec()
     request: ContainerRequest = ContainerRequest()
     """The request this came from, for inspect; nothing below reads it."""
 

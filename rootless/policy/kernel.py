@@ -59,6 +59,8 @@ class KernelView:
     """The other processes of its PID and mount namespace."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Kernel parameters that were asked for."""
+    label: str = ""
+    """Of SELinux or another security module; '' where there is none."""
 
 
 def _names(mask: str) -> tuple[str, ...]:
@@ -117,6 +119,13 @@ def _read(path: str) -> str:
         return file.read()
 
 
+def _label(base: str) -> str:
+    try:
+        return _read(f"{base}/attr/current").rstrip("\0\n")
+    except OSError:  # EINVAL: no security module has any
+        return ""
+
+
 _HIERARCHIES = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 """Where version 2 may be mounted; the first on hosts that have version 1 beside it."""
 
@@ -158,6 +167,7 @@ def look(pid: int, paths: Iterable[str] = (), settings: Sequence[str] = ()) -> K
         present=frozenset(path for path in paths if os.path.lexists(f"{base}/root{path}")),
         companions=() if {"pid", "mnt"} & shared else tuple(_companions(pid)),
         settings=settings_of(pid, settings),
+        label=_label(base),
     )
 
 
@@ -213,6 +223,8 @@ def drifts(
         yield Drift("HostConfig.SecurityOpt", "no-new-privileges", "it is off")
     if spec.seccomp.kind != "unconfined" and not seen.filtered:
         yield Drift("HostConfig.SecurityOpt", f"seccomp={spec.seccomp.kind}", "no filter")
+    if spec.selinux.process and seen.label != spec.selinux.process:
+        yield Drift("ProcessLabel", spec.selinux.process, seen.label or "no label")
     if seen.outside_root in {0, own_uid} and own_uid:
         yield Drift("HostConfig.UsernsMode", "a subordinate id", f"root is {seen.outside_root}")
     yield from _namespace_drifts(spec, seen)

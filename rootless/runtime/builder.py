@@ -27,6 +27,7 @@ from rootless.runtime.shim_files import (
     Streams,
     forget_state,
     listen,
+    prepare_label,
     write_state,
 )
 from rootless.runtime.trace import mark, take
@@ -85,7 +86,6 @@ class Builder:
         made, self.plan = self.plan, plan
         self.reply = reply
         self.context = EngineContext(plan.directory)
-        self.streams = Streams(plan.stdio)
         given = False
         if self.ahead is not None:
             given = self.ahead.give_to(plan, self.context, entered=self.entered)
@@ -102,6 +102,8 @@ class Builder:
 
     def build(self, last_capability: int) -> None:
         """Everything up to the point where init waits for ``go``."""
+        prepare_label(self.plan.process)
+        self.streams = Streams(self.plan.stdio)
         if self.entered:
             sandbox.finish(self)  # little is left to do, and init waits for it
         self.listener = listen(self.plan.directory)

@@ -23,6 +23,7 @@ from rootless.runtime.shim_files import (
     Streams,
     forget_state,
     listen,
+    prepare_label,
     prepare_process,
     read_answers,
     write_exit,
@@ -38,7 +39,6 @@ class ExecShim:
         self.plan = plan
         self.reply = reply
         self.sync, self.peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.streams = Streams(plan.stdio)
         self.pid = -1
         self.pidfd = -1
         self.going = False
@@ -48,6 +48,8 @@ class ExecShim:
     def enter(self, last_capability: int) -> int:
         """Make the process, waiting before its program; the terminal's master or -1."""
         plan = self.plan
+        prepare_label(plan.process)
+        self.streams = Streams(plan.stdio)
         target = _open_target(plan)
         seccomp = -1
         if plan.process.seccomp:

@@ -274,6 +274,10 @@ def take_on(
     All that needs no ``go`` comes here, while the daemon is still busy. A
     profile of the user's might deny what is left to do, hence ``seccomp_early``.
     """
+    if plan.label:
+        from rootless.linux.selinux import set_exec_label  # loaded before: ``prepare_label``
+
+        set_exec_label(plan.label)
     _take_streams(stdio, user, terminal=len(set(stdio)) == 1)
     for name, soft, hard in plan.rlimits:
         _set_limit(name, soft, hard)

@@ -145,6 +145,7 @@ def plan_exec(
             seccomp_early=layout.seccomp_early,
             forbid_root=spec.process.forbid_root,
             landlock=_landlock(spec),
+            label=spec.selinux.process,
             rlimits=tuple((r.name, r.soft, r.hard) for r in spec.rlimits),
             make_cwd=False,
         ),
@@ -179,6 +180,8 @@ def _describe_process(plan: ProcessPlan) -> list[tuple[str, str]]:
         allowed = ", ".join(path for path, *_ in plan.landlock.paths) or "no path"
         lines.append(("Landlock", f"restrict files and TCP ports: {allowed}"))
     lines.append(("TakeCredentials", f"keep {', '.join(kept) or 'no capability'}"))
+    if plan.label:
+        lines.append(("SetLabel", f"run as {plan.label} from execve on"))
     if plan.seccomp:
         lines.append(("LoadSeccomp", "load the system call filter, last"))
     lines.append(("Exec", " ".join(plan.args)))
@@ -205,7 +208,7 @@ def _mounts(spec: ContainerSpec, layout: ContainerLayout) -> tuple[MountSpec, ..
     """
     taken = {mount.target.rstrip("/") for mount in spec.mounts}
     files = tuple(
-        MountSpec(type="bind", target=target, source=source, recursive=False)
+        MountSpec("bind", target, source, recursive=False, label=spec.selinux.mount)
         for source, target in layout.etc_files
         if target not in taken
     )
@@ -276,6 +279,7 @@ def _enter(spec: ContainerSpec, modes: dict[str, str], mounts: tuple[MountSpec, 
             tty_gid=_TTY_GID
             if any(m.inside <= _TTY_GID < m.inside + m.size for m in spec.userns.maps)
             else 0,
+            label=spec.selinux.mount,
         ),
         AssembleTrees(),
         ProtectPaths(spec.masked_paths, spec.readonly_paths),
@@ -322,6 +326,7 @@ def _process(spec: ContainerSpec, layout: ContainerLayout) -> ProcessPlan:
         seccomp_early=layout.seccomp_early,
         forbid_root=spec.process.forbid_root,
         landlock=_landlock(spec),
+        label=spec.selinux.process,
         rlimits=tuple((r.name, r.soft, r.hard) for r in spec.rlimits),
     )
 

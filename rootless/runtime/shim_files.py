@@ -64,6 +64,17 @@ class Streams:
                 os.fchown(fd, uid, gid)
 
 
+def prepare_label(plan: ProcessPlan) -> None:
+    """Take on the level of a labelled program before anything is made for it: its pipes.
+
+    Whatever init needs for the label is loaded with it: later it can import nothing.
+    """
+    if plan.label:
+        from rootless.linux import selinux
+
+        selinux.take_level(selinux.level_of(plan.label))
+
+
 def _close_all(fds: list[int]) -> None:
     for number, fd in enumerate(fds):
         if fd >= 0:

@@ -15,7 +15,7 @@ collect_ignore_glob = [] if os.environ.get("ROOTLESS_TEST_VM") else ["test_*.py"
 @pytest.fixture(scope="session")
 def vm_engine() -> Iterator[Engine]:
     """One engine for all: a start takes a minute under emulation."""
-    with new_engine() as engine:
+    with new_engine(selinux_enabled=True) as engine:
         engine.ok("run", "--rm", "--network", "none", "rootless/busybox", "true")
         yield engine
 

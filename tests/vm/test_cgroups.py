@@ -166,3 +166,20 @@ def test_what_the_kernel_cannot_do_is_refused(
     done = engine.run(*RUN, "--rm", *options, IMAGE, "true")
     assert done.returncode == 125
     assert reason in done.stderr.lower()
+
+
+def test_writing_is_as_slow_as_its_limit(engine: Engine) -> None:
+    options = ("--device-write-bps", "/dev/vda:1mb", "--device-read-iops", "/dev/vda:500")
+    ident = _started(engine, *options, "-v", "written:/v")
+    try:
+        (line,) = (_cgroup(ident) / "io.max").read_text().splitlines()
+        number = Path("/sys/class/block/vda/dev").read_text().strip()
+        assert {number, "wbps=1048576", "riops=500"} <= set(line.split())
+        write = ("dd", "if=/dev/zero", "of=/v/file", "bs=1M", "count=8", "conv=fsync")
+        begin = time.monotonic()
+        engine.ok("exec", ident, *write)
+        # Never less, however fast the disk is; the first second's share may be given at once.
+        assert time.monotonic() - begin >= 6
+    finally:
+        engine.ok("rm", "-f", ident)
+        engine.ok("volume", "rm", "written")

@@ -66,7 +66,7 @@ CHECK_POLICY = Command(
 )
 AUDIT = Command(
     lambda call: _call("rootless.check.audit", call.args),
-    usage="audit show|tail|verify [OPTIONS]",
+    usage="audit show|tail|verify|selinux [OPTIONS]",
     summary="Read and verify the log of the policy's decisions",
     max_args=None,
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from rootless.host.facts import Host
 from rootless.host.result import CheckResult, Subject
 from rootless.linux import probe
+from rootless.linux import selinux as labels
 
 _NO_CONTAINER = "no container can start"
 _NEW_KERNEL = "install a newer kernel, on Debian: sudo apt-get install linux-image-amd64"
@@ -98,18 +99,38 @@ def landlock(host: Host) -> CheckResult:
 
 
 def selinux(host: Host) -> CheckResult:
-    """SELinux, which only some distributions have."""
+    """SELinux, which only some distributions have: its state, policy, and container types."""
     subject = Subject("selinux", "SELinux")
+    cost = "containers are separated by ids, namespaces and seccomp, not also by labels"
+    if not probe.selinux_enabled(root=host.root):
+        return subject.missing(
+            "not enabled",
+            cost=cost,
+            fix="sudo apt-get install selinux-basics && sudo selinux-activate, then reboot",
+        )
     enforcing = probe.selinux_enforcing(root=host.root)
-    enabled = probe.selinux_enabled(root=host.root)
+    state = f"{'enforcing' if enforcing else 'permissive'}, policy {policy_name(host) or 'unknown'}"
+    lacking = labels.lacking(labels.own_label()) if host.live else []
+    if lacking:
+        return subject.missing(
+            f"{state}, which lacks {', '.join(lacking)}",
+            cost=f"selinux-enabled does not work: {cost}",
+            fix=f"sudo rootless setup --user {host.user}"
+            if not lacking[0].startswith("the type")
+            else "a policy with container types: container-selinux, or that of Debian 13",
+        )
     return subject.judge(
-        "enforcing" if enforcing else "permissive" if enabled else "not enabled",
-        ok=enforcing,
-        cost="containers are separated by ids, namespaces and seccomp, not also by labels",
-        fix="sudo setenforce 1"
-        if enabled
-        else "sudo apt-get install selinux-basics && sudo selinux-activate, then reboot",
+        f"{state}, with container types", ok=enforcing, cost=cost, fix="sudo setenforce 1"
     )
+
+
+def policy_name(host: Host) -> str:
+    """The policy that is loaded at boot (selinux_config(5)), '' for none."""
+    for line in host.read("/etc/selinux/config").splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "SELINUXTYPE":
+            return value.strip()
+    return ""
 
 
 def overlay(host: Host) -> CheckResult:

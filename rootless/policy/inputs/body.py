@@ -38,6 +38,7 @@ from rootless.model.spec import (
     PrivilegesSpec,
     ProcessSpec,
     SeccompSpec,
+    SelinuxSpec,
     UsernsSpec,
 )
 from rootless.policy.inputs.read import NotUnderstood
@@ -451,5 +452,6 @@ def container_spec(body: Body) -> ContainerSpec:
         log=_log(host),
         labels=request.config.labels,
         healthcheck=request.config.healthcheck,
+        selinux=SelinuxSpec(str(body.get("ProcessLabel") or ""), str(body.get("MountLabel") or "")),
         request=request,
     )

@@ -58,12 +58,14 @@ class MakeFilesystems(InitStep):
     shm: bool = True
     shm_size: int = 64 << 20
     tty_gid: int = 5
+    label: str = ""
 
     def describe(self) -> str:
         names = ["proc"] * self.proc + ["sysfs read-only"] * self.sysfs
         names += ["devpts"] + [f"shm of {self.shm_size} bytes"] * self.shm
         names += ["mqueue"] * self.mqueue + ["cgroup2 read-only"] * self.cgroup
-        return f"make new {', '.join(names)} and a tmpfs for /dev"
+        label = f", labelled {self.label}" if self.label else ""
+        return f"make new {', '.join(names)} and a tmpfs for /dev{label}"
 
     def apply(self, ctx: InitContext) -> None:
         readonly = _SAFE | mounts.MOUNT_ATTR_RDONLY
@@ -73,11 +75,14 @@ class MakeFilesystems(InitStep):
             ctx.fds["sysfs"] = mounts.new_mount("sysfs", attributes=readonly, source="sysfs")
         if self.mqueue:
             ctx.fds["mqueue"] = mounts.new_mount("mqueue", attributes=_SAFE, source="mqueue")
+            if self.label:
+                self._label_mqueue(ctx.fds["mqueue"])
         if self.cgroup:
             ctx.fds["cgroup"] = mounts.new_mount("cgroup2", attributes=readonly, source="cgroup")
+        label = mounts.context_option(self.label)
         ctx.fds["dev"] = mounts.new_mount(
             "tmpfs",
-            (("mode", "755"), ("size", "65536k")),
+            (("mode", "755"), ("size", "65536k"), *label),
             attributes=mounts.MOUNT_ATTR_NOSUID,
             source="tmpfs",
         )
@@ -88,6 +93,7 @@ class MakeFilesystems(InitStep):
                 ("ptmxmode", "0666"),
                 ("mode", "0620"),
                 ("gid", str(self.tty_gid)),
+                *label,
             ),
             attributes=mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC,
             source="devpts",
@@ -95,10 +101,16 @@ class MakeFilesystems(InitStep):
         if self.shm:
             ctx.fds["shm"] = mounts.new_mount(
                 "tmpfs",
-                (("mode", "1777"), ("size", str(self.shm_size))),
+                (("mode", "1777"), ("size", str(self.shm_size)), *label),
                 attributes=_SAFE,
                 source="shm",
             )
+
+    def _label_mqueue(self, fd: int) -> None:
+        """By its root: the file system is the namespace's and takes no option any more."""
+        from rootless.linux.selinux import label_file  # loaded before: ``prepare_label``
+
+        label_file(fd, self.label, "/dev/mqueue")
 
 
 def place(ctx: InitContext, name: str, target: str) -> None:

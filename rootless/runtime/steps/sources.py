@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rootless.errors import Denied, HostUnsupported, InvalidInput, SyscallError, no_space
 from rootless.linux import mounts
@@ -17,6 +17,7 @@ from rootless.model.mounts import MountSpec
 from rootless.runtime.context import EngineContext, InitContext
 from rootless.runtime.steps.base import EngineStep, InitStep
 from rootless.runtime.steps.filesystems import refuse_proc
+from rootless.runtime.steps.relabel import refuse_system
 
 _SCRATCH = "/dev/.image"
 """Where an image is attached for a moment: /dev is a file system of the container's own."""
@@ -79,6 +80,17 @@ def _clone(fd: int, mount: MountSpec) -> int:
         ) from None
 
 
+def _label(source: int, mount: MountSpec) -> None:
+    """Give the source and all below it the mount's SELinux label, by descriptors."""
+    from rootless.linux import selinux
+
+    if mount.type == "bind":
+        refuse_system(source, mount.source)
+    elif selinux.file_label(source) == mount.label:
+        return  # a volume has it as a whole, or not at all
+    selinux.label_tree(source, mount.label, mount.source)
+
+
 @dataclass(frozen=True, slots=True)
 class CloneSource(EngineStep):
     """Take a host directory or file as a detached mount with its final attributes."""
@@ -88,13 +100,16 @@ class CloneSource(EngineStep):
 
     def describe(self) -> str:
         mode = "read-only" if self.mount.read_only else "read-write"
-        return f"bind {self.mount.source} for {self.mount.target} ({mode}), by descriptor"
+        label = f", labelled {self.mount.label}" if self.mount.label else ""
+        return f"bind {self.mount.source} for {self.mount.target} ({mode}), by descriptor{label}"
 
     def apply(self, ctx: EngineContext) -> None:
         mount = self.mount
         source = _open_source(mount)
         try:
             self._check_identity(source)
+            if mount.label:
+                _label(source, mount)
             clone = _clone(source, mount)
         finally:
             os.close(source)
@@ -140,8 +155,14 @@ class MountImage(EngineStep):
         return f"mount the files of an image for {self.mount.target} (read-only)"
 
     def apply(self, ctx: EngineContext) -> None:
-        assert self.mount.layers is not None
-        mounted = mount_rootfs(self.mount.layers)
+        layers = self.mount.layers
+        assert layers is not None
+        if layers.label and len(layers.lowers) == 1:
+            # One layer is no overlay, and only an overlay can be labelled as a whole.
+            empty = f"{ctx.directory}/empty"
+            os.makedirs(empty, mode=0o700, exist_ok=True)
+            layers = replace(layers, lowers=(*layers.lowers, empty))
+        mounted = mount_rootfs(layers)
         ctx.fds[f"mount:{self.index}"] = mounted.fd
         if mounted.server_pid is not None:
             ctx.helpers.append(mounted.server_pid)
@@ -250,4 +271,5 @@ class PlaceMount(InitStep):
             key, sep, value = option.partition("=")
             options.append((key, value if sep else None))
         flags = attributes_of(mount) | (mounts.MOUNT_ATTR_RDONLY if mount.read_only else 0)
+        options += mounts.context_option(mount.label)
         return mounts.new_mount("tmpfs", options, attributes=flags, source="tmpfs")

@@ -75,6 +75,7 @@ def _notes(engine: Engine) -> tuple[str, ...]:
         (lambda _: ("-H", "fd://"), "no socket was passed"),
         (lambda _: ("--default-ulimit", "nofile=-1"), "nofile: hard -1 is above your own"),
         (lambda _: ("--raw-logs=false",), "raw-logs cannot be false here"),
+        (lambda _: ("--selinux-enabled",), "this host does not run SELinux"),
         (lambda _: ("--bridge=docker0",), "only root can join containers to it"),
     ],
 )

@@ -27,6 +27,12 @@ def test_protections_are_those_in_force() -> None:
     assert _options(seccomp_profile="/etc/p.json")[0] == "name=seccomp,profile=/etc/p.json"
 
 
+def test_labels_are_named_where_containers_get_them() -> None:
+    assert "name=selinux" not in _options()
+    assert "name=selinux" in _options(selinux_enabled=True)
+    assert warnings_of(replace(FACTS, selinux=True), labels=True) == ()
+
+
 def test_a_host_with_everything_has_no_warnings() -> None:
     assert warnings_of(FACTS) == ()
 

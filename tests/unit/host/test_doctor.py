@@ -134,6 +134,18 @@ def test_controllers_of_the_user_manager(fake: FakeHost) -> None:
     assert _results(fake)["cgroup-delegation"].status == "found"
 
 
+def test_selinux_is_told_with_its_policy(fake: FakeHost) -> None:
+    assert _results(fake)["selinux"].detail == "not enabled"
+    fake.write("/sys/fs/selinux/enforce", "1")
+    fake.write("/etc/selinux/config", "# a comment\nSELINUX=enforcing\nSELINUXTYPE=default\n")
+    found = _results(fake)["selinux"]
+    assert (found.status, found.detail) == (
+        "found", "enforcing, policy default, with container types",
+    )  # fmt: skip
+    fake.write("/sys/fs/selinux/enforce", "0")
+    assert _results(fake)["selinux"].status == "missing"
+
+
 def test_linger_matters_only_with_systemd(fake: FakeHost) -> None:
     assert _results(fake)["linger"].status == "found"
     fake.path("/run/systemd/system").mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -262,3 +263,27 @@ def test_dry_run_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert setup.main(["--dry-run"]) == 0
     assert capsys.readouterr().out
     assert Path("/etc/subuid").read_bytes() == before
+
+
+def test_the_selinux_module_is_installed_where_its_rules_are_lacking(
+    fake: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = ["dyntransition (process)"]
+    monkeypatch.setattr(plan.selinux, "lacking", lambda _label: lacking)
+    monkeypatch.setattr(plan.probe, "selinux_enabled", lambda **_: True)
+    host = dataclasses.replace(fake.host, live=True)
+
+    def wanted() -> list[str]:
+        return [change.describe() for change in plan.plan_selinux(host)]
+
+    monkeypatch.setattr(plan.Host, "program", lambda _self, name: f"/usr/sbin/{name}")
+    (line,) = wanted()
+    assert line.startswith("run semodule -X 400 -i ")
+    assert line.endswith("rootless.cil")
+    lacking[:] = ["the type container_t"]
+    assert wanted() == [], "rules for a type that the policy has not cannot be loaded"
+    lacking.clear()
+    assert wanted() == []
+    monkeypatch.setattr(plan.probe, "selinux_enabled", lambda **_: False)
+    lacking.append("x")
+    assert wanted() == []

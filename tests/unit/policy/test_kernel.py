@@ -10,7 +10,7 @@ import pytest
 
 from rootless.model.mounts import MountSpec
 from rootless.model.request import Resources
-from rootless.model.spec import ContainerSpec, DeviceSpec
+from rootless.model.spec import ContainerSpec, DeviceSpec, SelinuxSpec
 from rootless.policy.inputs.body import container_spec
 from rootless.policy.kernel import (
     Companion,
@@ -96,6 +96,12 @@ def test_what_agrees_is_no_drift() -> None:
             "Sysctls",
         ),
         (spec(resources=Resources(memory=100)), {"memory": 200}, "Memory"),
+        (spec(selinux=SelinuxSpec("u:r:container_t:s0:c1,c2", "m")), {}, "ProcessLabel"),
+        (
+            spec(selinux=SelinuxSpec("u:r:container_t:s0:c1,c2")),
+            {"label": "u:r:x_t:s0"},
+            "ProcessLabel",
+        ),
         (spec(resources=Resources(pids_limit=5)), {"pids": -1}, "PidsLimit"),
     ],
 )
