@@ -73,15 +73,30 @@ def test_restarts_do_not_move_the_end(engine: Engine, api: Api) -> None:
 
 def test_the_end_is_kept_over_a_crash_of_the_daemon(fresh_engine: Engine) -> None:
     api = Api(fresh_engine)
-    with policy(fresh_engine, "{lifetime: {maximum: 4s}}"):
-        made = api.run("sleep", "600", StopSignal="KILL")
-        fresh_engine.kill()
-        fresh_engine.start()
-        assert api.state(made)["Running"]
-        assert "its time was up" in str(ended(api, made)["Error"])
-        # The time that the daemon was away counts.
-        api.ok("POST", f"/containers/{made}/start")
-        fresh_engine.kill()
-        time.sleep(5)
-        fresh_engine.start()
-        assert "its time was up" in str(ended(api, made)["Error"])
+
+    def run(seconds: int) -> str:
+        host = {"Timeout": seconds, "RestartPolicy": {"Name": "always"}}
+        return api.run("sleep", "600", StopSignal="KILL", HostConfig=host)
+
+    def end(ref: str) -> object:
+        return api.ok("GET", f"/containers/{ref}/json")["Rootless"]["EndsAt"]
+
+    long, made = run(600), run(4)
+    ends = end(long)
+    fresh_engine.kill()
+    fresh_engine.start()
+    assert api.state(long)["Running"]
+    assert end(long) == ends
+    assert "its time was up" in str(ended(api, made)["Error"])
+    # The time that the daemon was away counts.
+    api.ok("POST", f"/containers/{made}/start")
+    fresh_engine.kill()
+    time.sleep(5)
+    fresh_engine.start()
+    assert "its time was up" in str(ended(api, made)["Error"])
+    # A daemon starts again what has that policy, but not this one.
+    began = api.state(made)["StartedAt"]
+    fresh_engine.kill()
+    fresh_engine.start()
+    ended(api, api.run("true"))  # later than what the daemon does by itself
+    assert api.state(made)["StartedAt"] == began
