@@ -27,7 +27,7 @@ class EndpointBody(Body, frozen=True):
     """One of ``EndpointsConfig``, or ``EndpointConfig``."""
 
     ipam_config: IpamConfig | None = None
-    links: Annotated[list[str], limited("on networks of the user's")] = []
+    links: Annotated[list[str], limited("on bridge networks")] = []
     aliases: Annotated[list[str], limited("on networks of the user's")] = []
     mac_address: str = ""
     driver_opts: Annotated[

@@ -106,11 +106,11 @@ def test_one_name_may_be_many(engine: Engine, networks: list[str]) -> None:
 
 
 def test_networks_do_not_see_one_another(engine: Engine, networks: list[str]) -> None:
-    make(engine, networks, "one")
-    make(engine, networks, "two")
+    make(engine, networks, "one", "--ipv6")
+    make(engine, networks, "two", "--ipv6")
     serve(engine, "web", "--network", "one")
-    address = place(engine, "web", "one")["IPAddress"]
-    gateway = place(engine, "web", "one")["Gateway"]
+    found = place(engine, "web", "one")
+    address, gateway = found["IPAddress"], found["Gateway"]
     engine.ok("run", "-d", "--name", "other", "--network", "two", IMAGE, "sleep", "1000")
     # What must not work is tried where the same thing works elsewhere.
     assert engine.ok(
@@ -118,12 +118,15 @@ def test_networks_do_not_see_one_another(engine: Engine, networks: list[str]) ->
     )
     assert engine.run("exec", "other", "nslookup", "web").returncode != 0
     connect = "import socket; s = socket.socket(); s.settimeout(2)\nprint(s.connect_ex(('{}', {})))"
-    assert inside(engine, "other", connect.format(address, 8000)) != "0"
-    assert inside(engine, "other", connect.format(gateway, 8000)) != "0"
+    connect6 = connect.replace("socket.socket()", "socket.socket(socket.AF_INET6)")
+    six = (found["GlobalIPv6Address"], found["IPv6Gateway"])
+    assert inside(engine, "web", connect6.format(six[0], 8000)) == "0"
+    for tried, source in ((address, connect), (gateway, connect), *((a, connect6) for a in six)):
+        assert inside(engine, "other", source.format(tried, 8000)) != "0", tried
     # Its own resolver answers; that of the other network's containers does not leak.
     reverse = ".".join(reversed(address.split(".")))
-    found = engine.run("exec", "other", "nslookup", "-type=ptr", f"{reverse}.in-addr.arpa")
-    assert "web" not in found.stdout
+    told = engine.run("exec", "other", "nslookup", "-type=ptr", f"{reverse}.in-addr.arpa")
+    assert "web" not in told.stdout
 
 
 def _leads_out(pid: int) -> bool:
