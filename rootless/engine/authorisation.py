@@ -8,15 +8,12 @@ from rootless.errors import Denied, InvalidInput, NotFound
 from rootless.images import reference as references
 from rootless.model.decision import Decision
 from rootless.model.identity import Identity
+from rootless.model.roles import ADMIN
 from rootless.model.verbs import VERBS
 from rootless.policy import admission
 from rootless.policy.callers import parse_identity
 from rootless.policy.matching import Subject
 from rootless.policy.words import nearest
-
-ADMIN = "admin"
-"""The role of administrators."""
-
 
 _BY_NAME = frozenset(f"image.{verb}" for verb in ("build", "import", "load", "pull", "search"))
 

@@ -202,7 +202,11 @@ class Authority:
 
     def crl(self) -> bytes:
         """The present list."""
-        return files.read(self.store.path / CRL, "revocation list")
+        try:
+            return files.read(self.store.path / CRL, "revocation list")
+        except NotFound as error:
+            error.hint = "make it anew: rootless pki crl"
+            raise
 
     def install(self, place: Path) -> None:
         """Let a daemon's directory have the revocation list, now and each time it changes."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
+from rootless.errors import NotFound
 from rootless.pki import keys, revocation
 from rootless.pki.authority import Authority
 from rootless.pki.profiles import Kind
@@ -63,10 +65,14 @@ def renew_due(authority: Authority, within: timedelta) -> list[Record]:
 
 
 def renew_list(authority: Authority, within: timedelta) -> bool:
-    """Publish the revocation list anew when it ends so soon; whether it did."""
+    """Publish the revocation list anew when it ends so soon, or is lost; whether it did.
+
+    It is made of the records, so nothing that was revoked gets lost with it.
+    """
     soon = datetime.now(UTC) + within
-    (current,) = revocation.read(authority.crl(), authority.store.path)
-    if current.next_update_utc is not None and current.next_update_utc >= soon:
-        return False
+    with suppress(NotFound):
+        (current,) = revocation.read(authority.crl(), authority.store.path)
+        if current.next_update_utc is not None and current.next_update_utc >= soon:
+            return False
     authority.publish()
     return True

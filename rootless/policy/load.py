@@ -19,6 +19,7 @@ from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, cast
 
+from rootless.model.roles import ROLES
 from rootless.policy import trust
 from rootless.policy.clauses import (
     check_defaults,
@@ -127,8 +128,6 @@ def _key_reader(files: set[str] | None) -> Callable[[str], str]:
     return read
 
 
-ROLES = ("admin", "auditor", "ci", "developer", "operator", "viewer")
-"""Each has a policy ``builtin:role-NAME``, which the built-in default extends."""
 _OF_ROLES = frozenset(f"role-{role}" for role in ROLES)
 BUILTINS = (
     "ci-runner",

@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 from rootless.api.router import Route
 from rootless.api.routes.table import ROUTES
+from rootless.model.roles import ROLES
 from tests.support import pki
 from tests.support.api import IMAGE, Api, TlsApi
 from tests.support.apitable import plain_path
@@ -26,7 +27,8 @@ from tests.support.engine import Engine, new_engine
 from tests.support.registry import free_port
 from tests.support.savedimage import archive, tar
 
-ROLES = ("viewer", "operator", "developer", "ci", "auditor", "admin")
+COLUMNS = ("viewer", "operator", "developer", "ci", "auditor", "admin")
+assert set(COLUMNS) == set(ROLES)
 WEBSOCKET = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -236,7 +238,7 @@ def world() -> Iterator[World]:
             "--tlsverify", "-H", f"tcp://localhost:{port}", f"--host=unix://{engine.socket}"
         )
         clients: dict[str, Api] = {}
-        for role in ROLES:
+        for role in COLUMNS:
             uri = f"spiffe://example.org/role/{role}/one"
             files = Path(place) / role
             pki.write(files, authority, pki.signed(authority, "one", uris=(uri,)))
@@ -258,13 +260,13 @@ def _when(row: tuple[Route, str]) -> int:
 def render(asked: World) -> str:
     """The page."""
     cells: dict[tuple[str, str, str], list[str]] = {}
-    for role in ROLES:
+    for role in COLUMNS:
         asked.choose(role)
         for route, verb in sorted(rows(), key=_when):
             key = (verb, route.method, plain_path(route.path))
             cells.setdefault(key, []).append(asked.cell(role, route, verb))
-    lines = [INTRO, f"| endpoint | verb | {' | '.join(ROLES)} |"]
-    lines.append(f"| --- | --- |{' --- |' * len(ROLES)}")
+    lines = [INTRO, f"| endpoint | verb | {' | '.join(COLUMNS)} |"]
+    lines.append(f"| --- | --- |{' --- |' * len(COLUMNS)}")
     for (verb, method, path), found in sorted(cells.items()):
         lines.append(f"| `{method} {path}` | `{verb}` | {' | '.join(found)} |")
     lines.append("\nNobody is asked who they are by these:\n")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 from rootless.errors import InvalidInput
+from rootless.model.roles import ROLES
 from rootless.pki.profiles import parse_duration
 from rootless.pki.store import Record, Store, default_directory
 
@@ -51,6 +53,16 @@ def duration(text: str) -> timedelta:
         return parse_duration(text)
     except InvalidInput as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def note_role(role: str) -> None:
+    """Tell whom nobody bounds: what a role may do that no built-in policy is about."""
+    if role and role not in ROLES:
+        print(
+            f"note: {role} is none of the built-in roles ({', '.join(ROLES)}): unless the daemon's "
+            "policy says what it may do, its holder may do everything with what it makes",
+            file=sys.stderr,
+        )
 
 
 def told(record: Record) -> str:

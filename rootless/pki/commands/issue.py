@@ -75,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
     authority = Authority(common.store(options))
     with authority.locked():
         record = _issue(authority, options)
+    common.note_role(record.role)
     print(common.told(record))
     print(f"{record.directory}: ca.pem, cert.pem, key.pem")
     return 0

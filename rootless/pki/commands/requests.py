@@ -85,4 +85,5 @@ def main_sign(argv: Sequence[str]) -> int:
         sys.stdout.buffer.write(issued.chain)
         sys.stdout.buffer.flush()
     print(common.told(issued.record), file=sys.stderr)
+    common.note_role(client.role)
     return 0

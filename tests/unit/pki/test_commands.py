@@ -170,6 +170,31 @@ def test_renewal_keeps_the_names_and_what_is_due_is_found(pki: Path, tmp_path: P
     assert again == after
 
 
+def test_a_list_that_is_lost_is_made_of_the_records(
+    pki: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _client(pki, "alice")
+    assert revoke.main(["--dir", str(pki), "alice"]) == 0
+    (pki / "crl.pem").unlink()
+    with pytest.raises(NotFound) as caught:
+        status.main(["--dir", str(pki)])
+    assert caught.value.hint == "make it anew: rootless pki crl"
+    assert issue.main_renew(["--dir", str(pki), "--due"]) == 0
+    capsys.readouterr()
+    assert status.main(["--dir", str(pki)]) == 0
+    assert "1 revoked" in capsys.readouterr().out
+
+
+def test_a_role_that_no_policy_is_about_is_told(
+    pki: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _client(pki, "alice")
+    assert "note: " not in capsys.readouterr().err
+    words = ["--dir", str(pki), "client", "--role", "intern", "--out", str(tmp_path / "i"), "ivan"]
+    assert issue.main(words) == 0
+    assert "note: intern is none of the built-in roles" in capsys.readouterr().err
+
+
 def test_the_intermediate_is_renewed_with_the_roots_key_from_elsewhere(tmp_path: Path) -> None:
     pki, stick = tmp_path / "pki", tmp_path / "stick"
     words = ["--trust-domain", DOMAIN, "--root-key-dir", str(stick)]
