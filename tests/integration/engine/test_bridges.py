@@ -496,6 +496,66 @@ def test_nobody_speaks_for_another(engine: Engine, networks: list[str]) -> None:
     assert not [f for f in heard if f[12:14] == b"\x08\x06" and f[28:32] == bytes((10, 77, 5, 3))]
 
 
+SEND6 = """
+import socket, struct
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth0", 0))
+def mac(t): return bytes(int(x, 16) for x in t.split(":"))
+def number(t): return socket.inet_pton(socket.AF_INET6, t)
+def ip(src, dst, kind, data):
+    head = struct.pack("!IHBB16s16s", 6 << 28, len(data), kind, 255, number(src), number(dst))
+    return b"\\x86\\xdd" + head + data
+def udp(src, dst, text): return ip(src, dst, 17, struct.pack("!4H", 1, 9, 8 + len(text), 0) + text)
+def icmp(src, dst, kind, data): return ip(src, dst, 58, struct.pack("!BBH", kind, 0, 0) + data)
+"""
+HEAR6 = """
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.bind(("eth0", 3)); s.settimeout(60); print("listening", flush=True)
+while True:
+    d = s.recv(2000)
+    if b"said" in d:
+        print(d[d.index(b"said"):].decode(), flush=True)
+        if b"at last" in d: break
+"""
+
+
+def test_nobody_speaks_for_another_over_ipv6(engine: Engine, networks: list[str]) -> None:
+    """Neither in the source of a packet nor in what a neighbour or a router tells."""
+    make(engine, networks, "front6", "--ipv6", "--subnet", "10.77.8.0/24", "--subnet",
+         "fd77:8::/64")  # fmt: skip
+    for name in ("aa", "bb", "cc"):
+        engine.ok("run", "-d", "--name", name, "--network", "front6", IMAGE, "sleep", "1000")
+    (me, own), (_, other), (it, target) = (
+        (found["MacAddress"], found["GlobalIPv6Address"])
+        for found in (place(engine, name, "front6") for name in ("aa", "bb", "cc"))
+    )
+    octets = bytes(int(part, 16) for part in me.split(":"))
+    link = "fe80::" + bytes([octets[0] ^ 2, *octets[1:3], 255, 254, *octets[3:]]).hex(":", 2)
+    pid = inspect(engine, "cc")["State"]["Pid"]
+    with subprocess.Popen(
+        ["nsenter", f"--user=/proc/{pid}/ns/user", f"--net=/proc/{pid}/ns/net",
+         "--setuid=0", "--setgid=0", sys.executable, "-c", HEAR6],
+         stdout=subprocess.PIPE, text=True,
+    ) as listener:  # fmt: skip
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == "listening\n"
+        inside(engine, "aa", SEND6 + (
+            f"to = mac('{it}') + mac('{me}')\n"
+            f"tells = lambda source, whose, text: icmp(source, '{target}', 136,\n"
+            "    bytes((32, 0, 0, 0)) + number(whose) + b'\\2\\1' + to[6:] + text)\n"
+            f"s.send(to + udp('{other}', '{target}', b'said for another'))\n"
+            f"s.send(to + tells('{own}', '{other}', b'said of another'))\n"
+            f"s.send(to + tells('{link}', '{other}', b'said of another'))\n"
+            f"s.send(to + icmp('{link}', '{target}', 134, bytes(12) + b'said by a router'))\n"
+            f"s.send(to + icmp('{link}', '{target}', 137, number('{own}') + number('{other}')"
+            " + b'said by a redirect'))\n"
+            f"s.send(to + tells('{own}', '{own}', b'said of me'))\n"
+            f"s.send(to + udp('{own}', '{target}', b'said by me at last'))"
+        ))  # fmt: skip
+        heard = [line.strip() for line in listener.stdout]
+    assert heard == ["said of me", "said by me at last"]
+
+
 def test_containers_kept_apart(engine: Engine, networks: list[str]) -> None:
     make(engine, networks, "apart", "-o", "com.docker.network.bridge.enable_icc=false")
     make(engine, networks, "together")
