@@ -97,13 +97,16 @@ class _Project:
         networks = project_networks(document.value, self.directory)
         for name in services:
             path: Path = ("services", name)
+            found: list[NotUnderstood] = []
             try:
                 service = self._service(document, name, self.directory, ())
-                yield service_container(name, service, declared, path, networks)
-                yield from _before(name, service, declared, path, networks)
+                yield service_container(name, service, declared, path, networks, problems=found)
+                yield from _before(name, service, declared, path, networks, problems=found)
             except NotUnderstood as problem:
-                where = problem.path if problem.path and problem.path[0] == "services" else path
-                problems.append(NotUnderstood(problem.message, path=where))
+                found.append(problem)
+            for one in found:
+                where = one.path if one.path and one.path[0] == "services" else path
+                problems.append(NotUnderstood(one.message, path=where))
 
     def _service(
         self,
@@ -233,14 +236,22 @@ def _before(
     declared: dict[str, Any],
     path: Path,
     networks: ProjectNetworks,
+    *,
+    problems: list[NotUnderstood],
 ) -> Iterator[Container]:
     """The containers with an image of their own that run before a service's."""
-    for index, hook in enumerate(service.get("pre_start") or ()):
-        if hook.get("image"):
+    hooks = service.get("pre_start")
+    for index, hook in enumerate(hooks if isinstance(hooks, list) else ()):
+        if isinstance(hook, dict) and hook.get("image"):
             like = {key: value for key, value in service.items() if key != "pre_start"}
             changed = {key: hook[key] for key in ("image", "user") if key in hook}
             title = f"{name}.pre_start[{index}]"
-            found = service_container(title, {**like, **changed}, declared, path, networks)
+            wrong: list[NotUnderstood] = []
+            found = service_container(
+                title, {**like, **changed}, declared, path, networks, problems=wrong
+            )
+            if not problems:  # else they are those of the service itself
+                problems += wrong
             place = (*path, "pre_start", index, "image")
             yield replace(found, places={**found.places, ("Config.Image",): place})
 

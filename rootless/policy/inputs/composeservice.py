@@ -38,6 +38,9 @@ class Service:
         self.places: dict[FieldPath, Path] = {}
         self.host: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
+        self.endpoints: dict[str, Any] = {}
+        self.problems: list[NotUnderstood] = []
+        """What was not understood and left out."""
 
     def at(self, field: str, *keys: str | int) -> None:
         """``field`` is found at the service's ``keys``."""
@@ -48,11 +51,11 @@ class Service:
         if key in self.service:
             place = f"Config.{field}" if config else f"HostConfig.{field}"
             target = self.config if config else self.host
+            self.at(place, key)
             try:
                 target[field] = convert(self.service[key], key)
             except NotUnderstood as problem:
-                raise NotUnderstood(problem.message, path=(*self.home, key)) from problem
-            self.at(place, key)
+                self.problems.append(NotUnderstood(problem.message, path=(*self.home, key)))
 
     def mapping(self, *keys: str) -> dict[str, Any] | None:
         """The mapping at ``keys``, None when it is absent or empty."""
@@ -73,28 +76,33 @@ def service_container(
     declared: dict[str, Any],
     path: Path,
     networks: ProjectNetworks,
+    *,
+    problems: list[NotUnderstood],
 ) -> Container:
-    """One service; raises NotUnderstood with the place of what is wrong."""
+    """One service; raises NotUnderstood with the place of what is wrong.
+
+    A key that is not understood is among the ``problems``, and the rest is judged: what is
+    wrong with one hides nothing of the others.
+    """
+    built = Service(name, service, path)
+    built.problems = problems
     for key in service:
         if key not in _KNOWN and not key.startswith("x-"):
-            raise NotUnderstood(f"a service has no {key!r}", path=(*path, key))
-    built = Service(name, service, path)
-    _plain(built)
-    _modes(built)
-    _limits(built)
-    _restart(built)
-    _logging(built)
-    _health(built)
-    _ports(built)
-    _devices(built)
-    _hooks(built)
-    volumes(built.service, declared, path, built.host, built.places)
-    endpoints = networks.endpoints(built.service, path, built.places)
+            problems.append(NotUnderstood(f"a service has no {key!r}", path=(*path, key)))
+    for part in (
+        _plain, _modes, _limits, _restart, _logging, _health, _ports, _devices, _hooks,
+        lambda one: volumes(one.service, declared, path, one.host, one.places),
+        lambda one: one.endpoints.update(networks.endpoints(one.service, path, one.places)),
+    ):  # fmt: skip
+        try:
+            part(built)
+        except NotUnderstood as problem:
+            problems.append(NotUnderstood(problem.message, path=problem.path or path))
     body = {
         "Name": name,
         "Config": built.config,
         "HostConfig": built.host,
-        "NetworkingConfig": {"EndpointsConfig": endpoints},
+        "NetworkingConfig": {"EndpointsConfig": built.endpoints},
     }
     try:
         spec = container_spec(body)

@@ -417,3 +417,33 @@ def test_what_two_services_share(one: str, other: str, shared: bool) -> None:  #
     [unit] = units(f"services:\n{services}volumes: {{data: {{}}}}\n")
     assert not unit.problems
     assert len(unit.remarks) == 2 * shared
+
+
+def test_a_key_that_is_not_understood_hides_nothing_of_the_others() -> None:
+    text = (
+        "services:\n"
+        "  web:\n"
+        "    image: x\n"
+        "    privilegd: true\n"
+        "    privileged: true\n"
+        "    security_opt:\n"
+        "      - apparmor: false\n"
+        "    mem_limit: much\n"
+        "    deploy: [a]\n"
+        "    volumes: /etc\n"
+        "    ports: ['80:80']\n"
+        "  db: {image: y, privileged: true}\n"
+    )
+    [unit] = units(text)
+    found = Judge(load_named("builtin:cis-docker", home=HOME, where="test")).result(unit, "f")
+    assert found.verdict == "not-understood"
+    rules = {(entry.rule, entry.at.line) for entry in found.findings}
+    assert {line for rule, line in rules if rule == "input.not-understood"} == {4, 6, 8, 9, 10}
+    assert {("cis-docker.5.5", 5), ("cis-docker.5.5", 12), ("cis-docker.5.8", 11)} <= rules
+    assert ("cis-docker.5.26", 6) in rules
+
+
+@pytest.mark.parametrize("hooks", ["text", "[text]", "{a: 1}", "[{image: [x]}]", "[{user: [0]}]"])
+def test_hooks_that_are_none(hooks: str) -> None:
+    [unit] = units(f"services:\n  web:\n    image: x\n    pre_start: {hooks}\n")
+    assert unit.problems
