@@ -27,23 +27,40 @@ def quoted(word: str) -> str:
     return word if plain else '"' + escaped.replace("\n", "\\n").replace("\t", "\\t") + '"'
 
 
+def containers_unit() -> str:
+    """The cgroup that containers live in, delegated to the engine (systemd.resource-control(5)).
+
+    Not the daemon's own: a cgroup that hands controllers on can hold no process itself, so
+    that systemd could not start the daemon there a second time beside running containers
+    (only since 254 it can be told of a leaf for that). Its one process keeps systemd from
+    removing the cgroup while it is empty; the engine moves it to a leaf of its own.
+    ``KillMode=process`` keeps containers when the unit is stopped.
+    """
+    return """[Unit]
+Description=rootless containers
+
+[Service]
+ExecStart=sleep infinity
+Delegate=yes
+KillMode=process
+TasksMax=infinity
+"""
+
+
 def service_unit(command: tuple[str, ...]) -> str:
     """The daemon, started by the words of ``command``.
 
     A user service runs in the home directory: the command must not import from there.
-    ``Delegate=yes`` hands the service's cgroup subtree to the engine, which is
-    what makes limits work (systemd.resource-control(5)). ``KillMode=mixed`` would
-    end the shims: ``process`` leaves containers running when the daemon restarts
-    (live restore). They hold controllers then, so that nothing can be started in the
-    service's cgroup itself: ``DelegateSubgroup`` (systemd 254) names the leaf where
-    the daemon lives. An older systemd ignores it, and starts the daemon again only
-    when no container runs. ``systemctl --user reload rootless`` reads daemon.json again.
+    ``KillMode=mixed`` would end the shims: ``process`` leaves containers running when the
+    daemon restarts (live restore). Their cgroups are in :func:`containers_unit`, which is
+    found beside the service's own. ``systemctl --user reload rootless`` reads daemon.json again.
     """
     start = " ".join(map(quoted, command))
     return f"""[Unit]
 Description=rootless container engine
 Requires=rootless.socket
-After=rootless.socket
+Wants=rootless-containers.service
+After=rootless.socket rootless-containers.service
 StartLimitIntervalSec=60s
 StartLimitBurst=3
 
@@ -54,8 +71,6 @@ ExecStart={start}
 ExecReload=kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=1s
-Delegate=yes
-DelegateSubgroup=rootless-engine
 KillMode=process
 TasksMax=infinity
 LimitNOFILE=infinity

@@ -2,7 +2,8 @@
 
 Functions that take ``path`` mean an absolute cgroup directory. The engine
 lives in the leaf ``ENGINE_LEAF`` of its delegated subtree, because a cgroup
-with processes cannot hand controllers on ("no internal processes").
+with processes cannot hand controllers on ("no internal processes"). As a
+service of systemd's it lives in a unit of its own, beside that subtree.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from rootless.errors import HostUnsupported, SyscallError, Unavailable
 from rootless.model.facts import CgroupFacts
 
 ENGINE_LEAF = "rootless-engine"
+SERVICE, BESIDE = "rootless.service", "rootless-containers.service"
+"""Of systemd: the unit of the daemon, and the one beside it that containers live in."""
 NONE = CgroupFacts(version=0, root="", delegated="", controllers=())
 
 
@@ -76,6 +79,8 @@ def find(*, proc: Path = Path("/proc")) -> CgroupFacts:
     path = Path(root + own) if own != "/" else Path(root)
     if path.name == ENGINE_LEAF:
         path = path.parent
+    if path.name == SERVICE and is_delegated(path.parent / BESIDE):
+        path = path.parent / BESIDE
     leaf = path / ENGINE_LEAF
     # A leaf that another account left here would keep prepare() from working.
     if not is_delegated(path) or (leaf.exists() and not is_delegated(leaf)):

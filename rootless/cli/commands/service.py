@@ -7,7 +7,7 @@ import sys
 
 from rootless.cli.command import Command, Invocation
 from rootless.cli.flags import UsageError
-from rootless.cli.units_text import service_unit, socket_unit
+from rootless.cli.units_text import containers_unit, service_unit, socket_unit
 from rootless.client import paths
 from rootless.client.autostart import ARGUMENTS
 from rootless.errors import HostUnsupported, RootlessError
@@ -18,6 +18,7 @@ def unit_files() -> dict[str, str]:
     directory = f"{paths.config_dir()}/systemd/user"
     return {
         f"{directory}/rootless.socket": socket_unit(),
+        f"{directory}/rootless-containers.service": containers_unit(),
         f"{directory}/rootless.service": service_unit((sys.executable, *ARGUMENTS)),
     }
 
@@ -77,6 +78,7 @@ def _install() -> int:
 
 def _uninstall() -> int:
     _systemctl("disable", "--now", "rootless.socket", "rootless.service", check=False)
+    _systemctl("stop", "rootless-containers.service", check=False)
     for path in unit_files():
         try:
             os.unlink(path)
@@ -120,10 +122,10 @@ COMMAND = Command(
     usage="system service install|uninstall|status",
     summary="Run the daemon as a systemd user service",
     description="""
-install writes rootless.socket and rootless.service to your systemd user units,
-with socket activation and Delegate=yes, so that limits on memory, CPU and
-processes work, and enables the socket. With systemd older than 254 (Debian 12)
-the service starts again only when no container runs: stop them before a restart.
+install writes rootless.socket, rootless.service and rootless-containers.service
+to your systemd user units, with socket activation and a delegated cgroup for
+containers, so that limits on memory, CPU and processes work, and enables the
+socket. Containers go on when the service is restarted or stopped.
 """,
     min_args=1,
     max_args=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_the_service_takes_no_code_from_the_home_directory(
     for place in (trap.parent, trap):
         (place / "__init__.py").write_text("")
     (trap / "main.py").write_text("print('TRAPPED')\ndef main():\n    return 0\n")
-    (unit,) = (text for path, text in unit_files().items() if path.endswith(".service"))
+    (unit,) = (t for path, t in unit_files().items() if path.endswith(f"/{cgroupfs.SERVICE}"))
     done = subprocess.run(
         [*_start(unit), "--version"],
         cwd=tmp_path / "home",
@@ -60,6 +61,10 @@ def test_the_service_takes_no_code_from_the_home_directory(
     assert done.stdout.startswith("rootlessd ")
 
 
-def test_the_daemon_is_started_in_the_leaf_where_it_lives() -> None:
-    """In the cgroup above, which hands controllers on to containers, nothing can be."""
-    assert f"\nDelegateSubgroup={cgroupfs.ENGINE_LEAF}\n" in service_unit(("/bin/x",))
+def test_containers_live_in_a_unit_beside_the_daemons() -> None:
+    """In the daemon's own, which they would make hand controllers on, it could not start again."""
+    files = {os.path.basename(path): text for path, text in unit_files().items()}
+    assert "\nDelegate=yes\n" in files[cgroupfs.BESIDE]
+    assert "Delegate" not in files[cgroupfs.SERVICE]
+    assert f"\nWants={cgroupfs.BESIDE}\n" in files[cgroupfs.SERVICE]
+    assert f"After=rootless.socket {cgroupfs.BESIDE}\n" in files[cgroupfs.SERVICE]

@@ -70,6 +70,16 @@ def test_find_looks_above_the_engines_own_leaf(tmp_path: Path) -> None:
     assert cgroupfs.find(proc=proc).delegated == f"{root}/app.slice"
 
 
+def test_a_service_finds_the_unit_of_its_containers_beside_its_own(tmp_path: Path) -> None:
+    proc, root = _tree(tmp_path, "/app.slice/rootless.service")
+    beside = root / "app.slice/rootless-containers.service"
+    beside.mkdir()
+    assert cgroupfs.find(proc=proc).delegated == f"{root}/app.slice/rootless.service"
+    for name in ("cgroup.procs", "cgroup.subtree_control", "cgroup.controllers"):
+        (beside / name).touch()
+    assert cgroupfs.find(proc=proc).delegated == str(beside)
+
+
 def test_find_without_delegation(tmp_path: Path) -> None:
     proc, root = _tree(tmp_path, "/session-1.scope")
     (root / "session-1.scope/cgroup.procs").unlink()
