@@ -21,7 +21,7 @@ Runs the tests of tests/vm as an ordinary user in a Debian machine under QEMU, w
 enforcing and cgroup controllers are delegated: what most machines of developers and of CI cannot
 show. Needs root, to build the machine's disk once (two minutes, kept in the cache).
 
-  --short        what a few minutes show: a memory and a pids limit, the service unit
+  --short        what a few minutes show: a denial of SELinux, a memory and a pids limit, the unit
   --results DIR  where junit.xml, journal, audit.log and console go (default: vm-results)
 """
 SECONDS = 40 * 60
@@ -36,7 +36,7 @@ done
 export PATH=$HOME/venv/bin:$PATH ROOTLESS_TEST_VM=1 CI=1
 mkdir -p ~/t && cd $LANE_IN/src
 set +e
-TMPDIR=$HOME/t ~/venv/bin/python -m pytest -p no:cacheprovider -o timeout=1800 \
+TMPDIR=$HOME/t ~/venv/bin/python -m pytest -vv -p no:cacheprovider -o timeout=1800 \
     --junit-xml=$LANE_OUT/junit.xml {arguments}
 """
 
