@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from rootless.errors import InvalidInput
 
-_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_DOMAIN = re.compile(
+    r"(?=.{1,255}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+)
 _ROLE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ID = re.compile(r"spiffe://([^/?#]+)/role/([^/?#]+)/([^/?#]+)")
-MAX_DOMAIN = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +50,23 @@ def parse(uri: str) -> ClientId:
 
 def check_trust_domain(text: str) -> str:
     """``text`` when it can be a trust domain: a DNS name in small letters."""
-    if len(text) > MAX_DOMAIN or not _DOMAIN.fullmatch(text):
-        raise InvalidInput(
-            f"invalid trust domain: {text!r}",
-            hint="write a DNS name in small letters, such as ci.example.org",
-        )
-    return text
+    hint = "write a DNS name in small letters, such as ci.example.org"
+    return _checked(text, _DOMAIN, "trust domain", hint)
 
 
 def check_role(text: str) -> str:
     """``text`` when it can be a role."""
-    if not _ROLE.fullmatch(text):
-        raise InvalidInput(
-            f"invalid role: {text!r}",
-            hint="write up to 32 small letters, digits and -, a letter first, such as developer",
-        )
-    return text
+    hint = "write up to 32 small letters, digits and -, a letter first, such as developer"
+    return _checked(text, _ROLE, "role", hint)
 
 
 def check_name(text: str) -> str:
     """``text`` when it can be a client's or server's name."""
-    if not _NAME.fullmatch(text):
-        raise InvalidInput(
-            f"invalid name: {text!r}",
-            hint="write up to 64 letters, digits, '.', '_' and '-', a letter or digit first",
-        )
+    hint = "write up to 64 letters, digits, '.', '_' and '-', a letter or digit first"
+    return _checked(text, _NAME, "name", hint)
+
+
+def _checked(text: str, form: re.Pattern[str], what: str, hint: str) -> str:
+    if not form.fullmatch(text):
+        raise InvalidInput(f"invalid {what}: {text!r}", hint=hint)
     return text
