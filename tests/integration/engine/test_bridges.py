@@ -123,6 +123,10 @@ def test_networks_do_not_see_one_another(engine: Engine, networks: list[str]) ->
     assert inside(engine, "web", connect6.format(six[0], 8000)) == "0"
     for tried, source in ((address, connect), (gateway, connect), *((a, connect6) for a in six)):
         assert inside(engine, "other", source.format(tried, 8000)) != "0", tried
+    # The namespace's addresses answer to the network that they are on.
+    ping = ("run", "--rm", "--cap-add", "NET_RAW", "--network", "two", IMAGE, "ping", "-c1")
+    assert engine.run(*ping, "-W30", place(engine, "other", "two")["Gateway"]).returncode == 0
+    assert engine.run(*ping, "-W2", gateway).returncode == 1
     # Its own resolver answers; that of the other network's containers does not leak.
     reverse = ".".join(reversed(address.split(".")))
     told = engine.run("exec", "other", "nslookup", "-type=ptr", f"{reverse}.in-addr.arpa")
@@ -204,6 +208,14 @@ def test_the_way_out_and_internal_networks(engine: Engine, networks: list[str]) 
         )
         assert inside(engine, "on-open", source) == "0"
         assert inside(engine, "on-closed", source) != "0"
+        # Nor by a route that it makes itself.
+        (plan,) = json.loads(engine.ok("network", "inspect", "closed"))[0]["IPAM"]["Config"]
+        change = (
+            "import subprocess; subprocess.run('ip route {} default via {}'.split(), check=True)"
+        )
+        inside(engine, "on-closed", change.format("add", plan["Gateway"]))
+        assert inside(engine, "on-closed", source) != "0"
+        inside(engine, "on-closed", change.format("del", plan["Gateway"]))
     until(lambda: _leads_out(_named("rootless-net", engine.root)))
     assert "default" in engine.ok("exec", "on-open", "ip", "route")
     assert "default" not in engine.ok("exec", "on-closed", "ip", "route")
