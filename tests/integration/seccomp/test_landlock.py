@@ -12,6 +12,7 @@ import pytest
 
 from rootless.errors import HostUnsupported, SyscallError
 from rootless.linux import landlock, process
+from rootless.network import confine
 
 pytestmark = pytest.mark.integration
 
@@ -114,3 +115,38 @@ def test_without_no_new_privs_it_is_refused() -> None:
         return attempt(lambda: landlock.restrict_self(ruleset))
 
     assert in_child(body) == "Operation not permitted"
+
+
+@pytest.mark.parametrize("resolver", [True, False])
+def test_what_processes_of_the_network_give_up(*, resolver: bool) -> None:
+    """The resolver connects to one port, the publisher to any; neither has a file or listens."""
+    if landlock.abi() < 6:
+        pytest.skip("host lacks Landlock's scopes (Linux 6.12)")
+    name = f"\0rootless-test-{os.getpid()}"
+    parent = os.getpid()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as port,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        abstract.bind(name)
+        abstract.listen()
+
+        def attempts() -> list[str]:
+            return [
+                attempt(lambda: socket.create_connection(port.getsockname())),
+                attempt(lambda: socket.create_connection(other.getsockname())),
+                attempt(lambda: socket.create_server(("127.0.0.1", 0))),
+                attempt(lambda: os.listdir("/")),
+                attempt(lambda: socket.socket(socket.AF_UNIX).connect(name)),
+                attempt(lambda: os.kill(parent, 0)),
+            ]
+
+        def confined() -> list[str]:
+            process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
+            confine.give_up_files([port.getsockname()[1]] if resolver else None)
+            return attempts()
+
+        no = "PermissionError"
+        assert in_child(confined) == ["done", no if resolver else "done", no, no, no, no]
+        assert in_child(attempts) == ["done"] * 6
