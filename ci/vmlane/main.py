@@ -36,7 +36,7 @@ done
 export PATH=$HOME/venv/bin:$PATH ROOTLESS_TEST_VM=1 CI=1
 mkdir -p ~/t && cd $LANE_IN/src
 set +e
-TMPDIR=$HOME/t ~/venv/bin/python -m pytest -vv -p no:cacheprovider -o timeout=1800 \
+TMPDIR=$HOME/t ~/venv/bin/python -m pytest -p no:cacheprovider -o timeout=1800 \
     --junit-xml=$LANE_OUT/junit.xml {arguments}
 """
 
