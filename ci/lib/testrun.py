@@ -64,7 +64,8 @@ def _in_machine() -> int:
     else:
         try:
             apt.ensure(image.HOST_PACKAGES)
-        except SetupFailed as error:
+            image.ensure(checkout.ROOT)
+        except (SetupFailed, OSError, subprocess.CalledProcessError) as error:
             reason = str(error)
     if reason:
         note(f"NOT RUN: SELinux, delegated limits and the service unit (ci/vm --short): {reason}")
