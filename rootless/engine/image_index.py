@@ -158,6 +158,7 @@ class ImageIndex:
         entry = self._entries.get(image.id)
         if entry is None:
             entry = self._entries[image.id] = Entry(image, parent)
+        entry.image = image  # perhaps of another manifest: its layers are compressed otherwise
         entry.tagged_ns = now
         if owner:
             entry.owners.add(owner)

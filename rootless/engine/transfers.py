@@ -57,6 +57,8 @@ class Transfers:
         self.lock = asyncio.Lock()
         self.running = 0
         """Transfers under way: their blobs and layers have no record yet."""
+        self._replaced = False
+        """An image came in another form: the blobs of the one before are nobody's."""
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -80,6 +82,9 @@ class Transfers:
         except refusals:
             await self._collect()
             raise
+        if self._replaced:
+            self._replaced = False
+            await self._collect()
 
     def event(self, action: str, image: Image, name: str, *, actor: str = "") -> None:
         """What happened to an image, with its labels; ``actor`` is its id unless given."""
@@ -106,6 +111,9 @@ class Transfers:
         async with self.lock:
             check_names(self._core, self._index, identity, image, names)
             owner = EVERYBODYS if identity is None else identity.key
+            before = self._index.get(image.id)
+            if before is not None and before.image.manifest_digest != image.manifest_digest:
+                self._replaced = True
             self._index.put(image, names, parent=parent, vouchers=vouchers, owner=owner)
 
     # -- registries --------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import select
 import shutil
 import signal
@@ -320,11 +321,26 @@ def _end_pid(pid: int) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory with files of subordinate ids, as root of a namespace that maps them."""
+    """Remove a directory with files of subordinate ids, as root of namespaces that map them.
+
+    One for each range of the user: which of them an engine took is its own affair.
+    """
     shutil.rmtree(path, ignore_errors=True)
-    if path.exists():
-        subprocess.run(
-            ["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", str(path)],
-            stdin=subprocess.DEVNULL,
-            check=True,
-        )
+    ranges = zip(subordinate_ranges("subuid"), subordinate_ranges("subgid"), strict=True)
+    for (uid, uids), (gid, gids) in ranges:
+        if path.exists():
+            maps = f"--map-users={uid},1,{uids}", f"--map-groups={gid},1,{gids}"
+            subprocess.run(
+                ["unshare", "--user", "--map-root-user", *maps, "rm", "-rf", str(path)],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
+    assert not path.exists(), f"{path} cannot be removed"
+
+
+def subordinate_ranges(kind: str) -> list[tuple[int, int]]:
+    """First id and count of each range that /etc/``kind`` (subuid, subgid) gives this user."""
+    user = pwd.getpwuid(os.getuid()).pw_name
+    lines = [line.split(":") for line in Path("/etc", kind).read_text().splitlines()]
+    return [(int(start), int(count)) for name, start, count in lines if name == user]

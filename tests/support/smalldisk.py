@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.engine import Engine, new_engine
+from tests.support.engine import Engine, new_engine, subordinate_ranges
 
 _MOUNT = """
 mount --bind "$0/subuid" /etc/subuid && mount --bind "$0/subgid" /etc/subgid &&
@@ -30,9 +30,7 @@ def _subordinate(kind: str, engine: Engine) -> str:
     The engine is to know no other: one goes into the file that stands for /etc/subuid there.
     """
     user = pwd.getpwuid(os.getuid()).pw_name
-    lines = [line.split(":") for line in Path("/etc", kind).read_text().splitlines()]
-    ranges = [(int(count), start) for name, start, count in lines if name == user]
-    count, start = max(ranges)
+    count, start = max((count, start) for start, count in subordinate_ranges(kind))
     (engine.root / kind).write_text(f"{user}:{start}:{count}\n")
     return f"{start},{start},{count}"
 
