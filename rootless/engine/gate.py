@@ -30,13 +30,16 @@ from rootless.publickeys import PublicKey
 T = TypeVar("T")
 Keep = Callable[[], past.Judged]
 """Makes what the log keeps of a request, when it is written at all."""
+_BEHIND = frozenset({"container.create", "image.run", "container.attach", "container.start"})
+"""Allowed actions that are logged while others work: a start waits for them."""
 
 
 class Gate:
     """Every decision of the engine; each raises Denied.
 
-    A denial is in the log when its caller hears of it. What is allowed is written when the
-    event loop's turn ends: before the engine has heard of anything that came of it.
+    What was decided is in the log when its caller hears of it, but for what ``rootless run``
+    is allowed on its way to its program: that is written when the event loop's turn ends,
+    before the engine has heard of anything that came of it.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class Gate:
             )  # fmt: skip
 
         self._behind.add(write)
-        if not allowed:
+        if not allowed or verb not in _BEHIND:
             self._behind.settle()
 
     @property

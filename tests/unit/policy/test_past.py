@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -273,3 +274,20 @@ def test_what_is_no_log_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
         path.write_bytes(data)
         assert diff.main(["builtin:default", "builtin:default", "--log", str(path)]) == 2
         assert f"{path}:1: this is no line of a decision log" in capsys.readouterr().err
+
+
+async def test_what_is_allowed_is_logged_at_once_but_for_a_start(
+    gate: Gate, tmp_path: Path
+) -> None:
+    gate.admit(IDENTITY, SPEC)
+    assert logged(tmp_path) == []
+    await asyncio.sleep(0)
+    assert len(logged(tmp_path)) == 1
+    gate.admit(IDENTITY, SPEC)
+    gate.admit_action(IDENTITY, "volume.create", "v")  # with what was due before it
+    assert [line.record["verb"] for line in logged(tmp_path)[1:]] == [
+        "container.create",
+        "volume.create",
+    ]
+    assert now(gate, SPECS["capability"], policy("  capabilities: {deny: [CAP_NET_RAW]}\n"))
+    assert not logged(tmp_path)[-1].record["allowed"]
