@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ ETC_FILES = (
 """Names in the container's directory, and where they are mounted."""
 
 
+Line = tuple[str, tuple[str, ...]]
+"""Of a hosts file: an address and its names."""
 _MAX_HOSTS = 1 << 20
 """Bytes of a hosts file that is read; the container may write to it."""
 
@@ -31,12 +33,17 @@ def make_etc(directory: Path) -> None:
 
 
 def write_etc(
-    core: Core, spec: ContainerSpec, directory: Path, endpoints: Sequence[Endpoint] = ()
+    core: Core,
+    spec: ContainerSpec,
+    directory: Path,
+    endpoints: Sequence[Endpoint] = (),
+    linked: Sequence[Line] = (),
 ) -> None:
     """Write them anew for each start: resolvers and addresses may have changed.
 
     Nobody reads them before the start, and what a crash or a power cut damaged is
-    written again by the next one: hence in place, and not synced.
+    written again by the next one: hence in place, and not synced. ``linked`` are
+    the containers that it is linked to.
     """
     from rootless.network import files
 
@@ -51,6 +58,7 @@ def write_etc(
             hostname=source.hostname,
             domainname=source.domainname,
             addresses=addresses_of(endpoints),
+            linked=linked,
         ),
         files.render_hostname(source.hostname),
     )
@@ -67,13 +75,24 @@ def change_hosts(
     directory: Path, hostname: str, *, add: Iterable[str] = (), drop: Iterable[str] = ()
 ) -> None:
     """Add or take addresses of a running container's; what else is in its hosts file stays."""
-    path, gone = directory / "hosts", frozenset(drop)
+    gone = frozenset(drop)
+    new = [f"{address}\t{hostname}" for address in add if hostname]
+    _change_hosts(directory, lambda line: line.split("\t")[0] in gone, new)
+
+
+def replace_hosts(directory: Path, name: str, lines: Iterable[Line]) -> None:
+    """Have ``lines`` where ``name`` stood in a running container's hosts file."""
+    new = [f"{address}\t{' '.join(names)}" for address, names in lines]
+    _change_hosts(directory, lambda line: name in line.split()[1:], new)
+
+
+def _change_hosts(directory: Path, drop: Callable[[str], bool], new: Sequence[str]) -> None:
+    path = directory / "hosts"
     if path.stat().st_size > _MAX_HOSTS:
         return  # the container made it so
     lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    kept = [line for line in lines if line.split("\t")[0] not in gone]
-    kept += [f"{address}\t{hostname}" for address in add if hostname]
-    text = "".join(f"{line}\n" for line in kept)
+    kept = [line for line in lines if not drop(line)]
+    text = "".join(f"{line}\n" for line in (*kept, *new))
     _write(str(path), text.encode("utf-8", "surrogateescape"))
 
 

@@ -94,7 +94,8 @@ class Lifecycle:
         launcher = await core.launcher()
         await check_sink(plan.log, (core.settings.exec_root, core.settings.data_root))
         await unit.made()
-        late = partial(etcfiles.write_etc, core, spec, directory, unit.endpoints)
+        linked = links.hosts(spec, core.registry)
+        late = partial(etcfiles.write_etc, core, spec, directory, unit.endpoints, linked)
         created = await launcher.create(plan, key=key, meanwhile=late if files_due else None)
         unit.admitted = admitted
         created.on_log = starting.log_speaker(unit)
@@ -128,6 +129,7 @@ class Lifecycle:
         finally:
             created.close_fds()
         core.spares.started(unit, plan)
+        links.has_come(unit, core.registry)
         notices.started(core, unit)
         unit.pending.clear()
         unit.watch_task = asyncio.ensure_future(self.watch(unit))

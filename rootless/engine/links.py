@@ -12,8 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rootless import ids
+from rootless.engine import etcfiles
 from rootless.engine.registry import Registry
 from rootless.engine.resolve_network import Lookup, parse_exposed
+from rootless.engine.unit import Unit
 from rootless.errors import Conflict, HostUnsupported, InvalidInput, NotFound
 from rootless.model.network import PortRanges
 from rootless.model.records import ContainerRecord
@@ -103,6 +106,31 @@ def check_running(spec: ContainerSpec, registry: Registry) -> None:
                 f"Cannot link to a non running container: /{other.name} AS /{spec.name}/{alias}",
                 hint=f"rootless start {other.name}",
             )
+
+
+def hosts(spec: ContainerSpec, registry: Registry) -> tuple[etcfiles.Line, ...]:
+    """What stands in the hosts file for links on the default bridge."""
+    found = []
+    for alias, other in _targets(spec, registry):
+        names = tuple(dict.fromkeys((alias, ids.short_id(other.id), other.name)))
+        there = [e for e in other.network.endpoints if e.network_id == BRIDGE_ID]
+        found += [(address, names) for address in etcfiles.addresses_of(there)]
+    return tuple(found)
+
+
+def has_come(unit: Unit, registry: Registry) -> None:
+    """Tell those that run with a link to a container where it is now."""
+    if not any(endpoint.network_id == BRIDGE_ID for endpoint in unit.endpoints):
+        return
+    name = ids.short_id(unit.id)
+    for other in registry:
+        spec = other.record.spec
+        if not other.record.state.running or all(
+            target != name for a in spec.network.attachments for _, target in a.links
+        ):
+            continue
+        lines = [line for line in hosts(spec, registry) if name in line[1]]
+        etcfiles.replace_hosts(other.directory, name, lines)
 
 
 MOST_PORTS = 64

@@ -91,7 +91,8 @@ def plan_start(core: Core, unit: Unit, admitted: AdmittedSpec) -> tuple[LaunchPl
     plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
     key, mounted = core.spares.claim(unit, plan)
     if not mounted:
-        etcfiles.write_etc(core, spec, directory, unit.endpoints)
+        linked = links.hosts(spec, core.registry)
+        etcfiles.write_etc(core, spec, directory, unit.endpoints, linked)
     return plan, key, mounted
 
 

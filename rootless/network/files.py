@@ -20,8 +20,6 @@ from rootless.network.addresses import (
     RESOLVER,
 )
 
-"""MAXNS of the C library's resolver (resolv.conf(5)); it ignores further ones."""
-
 MAX_HOSTNAME = 64
 """HOST_NAME_MAX on Linux (sethostname(2))."""
 
@@ -176,10 +174,11 @@ def render_hosts(
     aliases: Sequence[str] = (),
     host_gateway: str | None = None,
     addresses: Sequence[str] = (),
+    linked: Sequence[tuple[str, tuple[str, ...]]] = (),
 ) -> str:
     """The container's hosts file: loopback, ``--add-host`` entries, its own names.
 
-    ``addresses`` are the container's on bridge networks.
+    ``addresses`` are the container's on bridge networks, ``linked`` others' with their names.
     """
     entries = [HostsEntry("127.0.0.1", ("localhost",))]
     if spec.ipv6:
@@ -196,6 +195,7 @@ def render_hosts(
     own = [CONTAINER_IPV4, *addresses] if spec.mode == "slirp4netns" else addresses or ["127.0.1.1"]
     if hostname:
         entries += [HostsEntry(address, names) for address in own]
+    entries += [HostsEntry(address, others) for address, others in linked]
     return "".join(f"{entry.address}\t{' '.join(entry.names)}\n" for entry in entries)
 
 

@@ -147,3 +147,25 @@ def test_links_outlive_everything(fresh_engine: Engine, victim: str) -> None:
         until(lambda at=address: _reaches(engine, "app", at, 8000))
         assert not _reaches(engine, "stranger", address, 8000)
     assert inspect(engine, "app")["HostConfig"]["Links"] == ["/db:/app/shop"]
+
+
+def test_they_are_in_the_hosts_file(linked: Engine) -> None:
+    """With every name of the other container, and where that is now."""
+    (db,) = linked.ok("ps", "-q", "--filter", "name=db").split()
+
+    def told() -> list[str]:
+        hosts = linked.ok("exec", "app", "cat", "/etc/hosts").splitlines()
+        return [line for line in hosts if "shop" in line]
+
+    def expected() -> list[str]:
+        return [f"{address}\tshop {db} db" for address, _ in _addresses(linked, "db")]
+
+    assert told() == expected() != []
+    linked.ok("stop", "-t", "0", "db")
+    linked.ok("run", "-d", "--name", "first", IMAGE, "sleep", "1000")
+    try:
+        linked.ok("start", "db")
+        assert told() == expected() != []
+        assert "shop" not in linked.ok("exec", "stranger", "cat", "/etc/hosts")
+    finally:
+        linked.ok("rm", "--force", "first")
