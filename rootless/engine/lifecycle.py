@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rootless.engine import cgroups, etcfiles, layout, lifetime, links, notices, restart, starting
+from rootless.engine import cgroups, layout, lifetime, links, notices, restart, starting
 from rootless.engine.core import Core
 from rootless.engine.logcheck import check_sink
 from rootless.engine.resolve_process import parse_signal
@@ -94,9 +94,8 @@ class Lifecycle:
         launcher = await core.launcher()
         await check_sink(plan.log, (core.settings.exec_root, core.settings.data_root))
         await unit.made()
-        linked = links.hosts(spec, core.registry)
-        late = partial(etcfiles.write_etc, core, spec, directory, unit.endpoints, linked)
-        created = await launcher.create(plan, key=key, meanwhile=late if files_due else None)
+        late = partial(starting.write_etc, core, unit, spec) if files_due else None
+        created = await launcher.create(plan, key=key, meanwhile=late)
         unit.admitted = admitted
         created.on_log = starting.log_speaker(unit)
         try:

@@ -91,9 +91,14 @@ def plan_start(core: Core, unit: Unit, admitted: AdmittedSpec) -> tuple[LaunchPl
     plan = plan_container(admitted, core.facts, layout.make_layout(core, spec, directory))
     key, mounted = core.spares.claim(unit, plan)
     if not mounted:
-        linked = links.hosts(spec, core.registry)
-        etcfiles.write_etc(core, spec, directory, unit.endpoints, linked)
+        write_etc(core, unit, spec)
     return plan, key, mounted
+
+
+def write_etc(core: Core, unit: Unit, spec: ContainerSpec) -> None:
+    """Write the files in /etc for this start."""
+    linked = links.hosts(spec, core.registry)
+    etcfiles.write_etc(core, spec, unit.directory, unit.endpoints, linked)
 
 
 def log_speaker(unit: Unit) -> Callable[[str], None]:
