@@ -120,12 +120,7 @@ class DecisionLog:
         """
         entry = {
             "time": time,
-            "identity": {
-                "source": identity.source,
-                "name": identity.name,
-                "uid": identity.uid,
-                "role": identity.role,
-            },
+            **_caller(identity),
             "verb": verb,
             "target": target,
             "request": digest(repr(request).encode(errors="surrogatepass")),
@@ -240,6 +235,21 @@ def text_digest(text: str) -> str:
 def now() -> str:
     """The time as the log has it: RFC 3339, UTC, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _caller(identity: Identity) -> dict[str, Any]:
+    """Who asked; of the Unix socket's callers also with which process."""
+    told = {
+        "source": identity.source,
+        "name": identity.name,
+        "uid": identity.uid,
+        "role": identity.role,
+    }
+    if identity.uri is not None:
+        told["uri"] = identity.uri
+    if identity.pid is None:
+        return {"identity": told}
+    return {"identity": told, "peer": {"pid": identity.pid, "executable": identity.executable}}
 
 
 def _finding(finding: Finding) -> dict[str, str]:

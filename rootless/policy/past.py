@@ -268,7 +268,9 @@ def _typed(value: object, kind: type[T]) -> T:
 
 
 def _identity(value: Mapping[str, Any]) -> Identity:
-    return Identity(value["source"], value["name"], uid=value["uid"], role=value["role"])
+    return Identity(
+        value["source"], value["name"], uid=value["uid"], role=value["role"], uri=value.get("uri")
+    )
 
 
 def past(records: Iterator[Mapping[str, Any]]) -> Iterator[Past]:

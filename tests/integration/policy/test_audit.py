@@ -22,6 +22,9 @@ def test_decisions_are_logged_and_the_log_survives_a_killed_daemon(fresh_engine:
     assert [record["allowed"] for record in created] == [True, False]
     assert created[0]["target"] == "one"
     assert str(created[0]["request"]).startswith("sha256:")
+    peer = created[0]["peer"]
+    assert isinstance(peer, dict)
+    assert "python" in peer["executable"]
     [denied] = shown(engine, "--denied")
     findings = denied["findings"]
     assert isinstance(findings, list)

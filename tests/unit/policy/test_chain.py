@@ -19,6 +19,7 @@ from rootless.engine import decisions
 from rootless.engine.decisions import DecisionLog
 from rootless.model.decision import Finding
 from rootless.model.identity import Identity
+from rootless.policy import past
 from rootless.policy.chain import CURRENT, HEAD, START, rotated
 from rootless.policy.past import action
 
@@ -69,6 +70,7 @@ def test_a_chain_is_whole_and_signed(
     first = json.loads(lines(directory)[0])
     assert (first["seq"], first["previous"], first["verb"]) == (1, START, "container.stop")
     assert first["identity"]["name"] == "tester"
+    assert "peer" not in first
     assert (directory / CURRENT).stat().st_mode & 0o777 == 0o600
     denied = json.loads(lines(directory)[5])["findings"][0]
     assert denied["rule"] == "a.rule"
@@ -314,3 +316,20 @@ def test_lines_of_every_kind_of_damage(directory: Path, key: Path) -> None:
         assert verify(directory, key) == 1, at
     (directory / CURRENT).write_bytes(whole)
     assert verify(directory, key) == 0
+
+
+def test_a_line_tells_who_asked(tmp_path: Path, key: Path) -> None:
+    log = DecisionLog(tmp_path, key)
+    remote = Identity("certificate", "ann", role="developer", uri="spiffe://a/role/developer/ann")
+    local = Identity("unix", "bob", uid=7, pid=12, executable="/usr/bin/docker")
+    for who in (remote, local):
+        log.record(
+            who, "volume.create", "v", 1, "p@1",
+            allowed=True, findings=(), judged=action(), time=decisions.now(),
+        )  # fmt: skip
+    log.close()
+    first, second = (json.loads(line) for line in lines(tmp_path)[:2])
+    assert past._identity(first["identity"]) == remote
+    assert "peer" not in first
+    assert second["identity"]["uid"] == 7
+    assert second["peer"] == {"pid": 12, "executable": "/usr/bin/docker"}
