@@ -10,6 +10,7 @@ there, and the reason depends on what is wrong with it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 from rootless import ids
@@ -22,6 +23,8 @@ from rootless.model.network import PortRanges
 from rootless.model.records import ContainerRecord
 from rootless.model.spec import ContainerSpec
 from rootless.network.predefined import BRIDGE_ID
+
+_log = logging.getLogger(__name__)
 
 
 def parse(text: str) -> tuple[str, str]:
@@ -130,7 +133,11 @@ def has_come(unit: Unit, registry: Registry) -> None:
         ):
             continue
         lines = [line for line in hosts(spec, registry) if name in line[1]]
-        etcfiles.replace_hosts(other.directory, name, lines)
+        try:
+            etcfiles.replace_hosts(other.directory, name, lines)
+        except OSError as error:  # a full disk, say: the resolver knows the address all the same
+            _log.warning("the hosts file of container %s is not brought up to date: %s",
+                         other.record.name, error)  # fmt: skip
 
 
 MOST_PORTS = 64
