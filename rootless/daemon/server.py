@@ -56,7 +56,10 @@ class Complaints:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log ``context``."""
-        if not context.get("message", "").startswith("socket.accept() out of"):
+        message = context.get("message", "")
+        if "._start_serving(" in message and isinstance(context.get("exception"), ValueError):
+            return  # asyncio's next try at accept(2), a second after the last: the socket is closed
+        if not message.startswith("socket.accept() out of"):
             loop.default_exception_handler(context)
         elif loop.time() >= self._last + 60:
             self._last = loop.time()
