@@ -23,8 +23,11 @@ sys.path += {paths!r}
 if sys.implementation.cache_tag == {tag!r}:
     from marshal import load
 
-    with open({bundle!r}, "rb") as FILE:
-        exec(load(FILE))
+    try:
+        with open({bundle!r}, "rb") as FILE:
+            exec(load(FILE))
+    except OSError:
+        pass  # it is gone: the modules are found one by one
 from rootless.cli.main import main
 
 main()

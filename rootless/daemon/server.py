@@ -175,7 +175,7 @@ class Daemon:
             try:
                 for what in await asyncio.to_thread(authority.renew_due):
                     _log.info("renewed %s", what)
-            except RootlessError as error:
+            except (RootlessError, OSError) as error:  # a full disk: the next hour's try may do
                 _log.error("certificates are not renewed: %s", error)
             await asyncio.sleep(_KEEP_SECONDS)
 

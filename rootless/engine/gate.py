@@ -92,9 +92,10 @@ class Gate:
         findings: tuple[Finding, ...],
         allowed: bool,
     ) -> None:
-        log, policy, time = self._log, self.name, now()
+        log = self._log
         if log is None:
             return
+        policy, time = self.name, now()
 
         def write() -> None:
             log.record(

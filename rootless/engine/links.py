@@ -125,13 +125,13 @@ def has_come(unit: Unit, registry: Registry) -> None:
     """Tell those that run with a link to a container where it is now."""
     if not any(endpoint.network_id == BRIDGE_ID for endpoint in unit.endpoints):
         return
-    name = ids.short_id(unit.id)
     for other in registry:
         spec = other.record.spec
         if not other.record.state.running or all(
-            target != name for a in spec.network.attachments for _, target in a.links
+            target.id != unit.id for _, target in _targets(spec, registry)
         ):
             continue
+        name = ids.short_id(unit.id)
         lines = [line for line in hosts(spec, registry) if name in line[1]]
         try:
             etcfiles.replace_hosts(other.directory, name, lines)

@@ -72,6 +72,12 @@ def test_another_python_does_without(tree: Path) -> None:
     assert version(tree) == "9" * len(rootless.__version__)
 
 
+def test_a_bundle_that_is_gone_is_done_without(tree: Path) -> None:
+    (tree / "lib/rootless-cli.bundle").unlink()
+    change(tree, seen=False)
+    assert version(tree) == "9" * len(rootless.__version__)
+
+
 def test_what_is_not_bundled_is_found(tree: Path) -> None:
     """The help is in modules that no fast command imports."""
     done = subprocess.run([tree / "bin/rootless", "run", "--help"], capture_output=True, check=True)
