@@ -143,11 +143,15 @@ def security_option(option: str) -> tuple[str, str]:
 
 
 def _ports(host: Fields, network: Fields) -> Iterator[PortBinding]:
+    """What was asked for and what is bound; an address that was left open is what is bound."""
     seen = set()
-    for source in (host.object("PortBindings"), network.object("Ports")):
+    asked, bound = host.object("PortBindings"), network.object("Ports")
+    for source in (asked, bound):
         for key in source.value:
             number, _, protocol = key.partition("/")
             for binding in source.objects(key):
+                if source is asked and not binding.text("HostIp") and bound.value.get(key):
+                    continue
                 port = binding.value.get("HostPort")
                 first, last = _range(str(port or "0"))
                 found = PortBinding(

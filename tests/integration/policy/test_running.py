@@ -149,3 +149,13 @@ def test_the_engine_and_its_images_are_judged(fresh_engine: Engine) -> None:
     assert [e["rule"] for e in mine["findings"]] == ["env.secret"]
     assert {e["rule"] for e in plain["findings"]} == {"user.root", "images.tag"}
     assert engine.run("check-policy", "--image", "absent:1").returncode == 2
+
+
+def test_a_port_is_judged_by_where_it_is_bound(engine: Engine) -> None:
+    """Without an address this engine takes its own default, and Docker all there are."""
+    engine.ok("run", "-d", "--name", "published", "-p", "80", "rootless/busybox", "sleep", "600")
+    try:
+        [result] = report(engine, "--policy", "builtin:default", "published", status=0)
+        assert result["findings"] == []
+    finally:
+        engine.ok("rm", "--force", "published")

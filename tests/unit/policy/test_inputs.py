@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootless.policy.inputs.body import container_spec
 from rootless.policy.inputs.compose import units_of as compose_units
 from rootless.policy.inputs.detect import form_of, units_of
 from rootless.policy.inputs.interpolate import interpolate
@@ -447,3 +448,23 @@ def test_a_key_that_is_not_understood_hides_nothing_of_the_others() -> None:
 def test_hooks_that_are_none(hooks: str) -> None:
     [unit] = units(f"services:\n  web:\n    image: x\n    pre_start: {hooks}\n")
     assert unit.problems
+
+
+@pytest.mark.parametrize(
+    ("bound", "addresses"),
+    [
+        ([{"HostIp": "127.0.0.1", "HostPort": "80"}], {"127.0.0.1"}),
+        ([{"HostIp": "0.0.0.0", "HostPort": "80"}, {"HostIp": "::", "HostPort": "80"}],
+         {"0.0.0.0", "::"}),
+        (None, {""}),
+    ],
+)  # fmt: skip
+def test_a_port_without_an_address_is_where_it_is_bound(
+    bound: list[dict[str, str]] | None, addresses: set[str]
+) -> None:
+    spec = container_spec({
+        "Image": "x",
+        "HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "80"}]}},
+        "NetworkSettings": {"Ports": {"80/tcp": bound}},
+    })  # fmt: skip
+    assert {port.host_ip for port in spec.network.ports} == addresses
